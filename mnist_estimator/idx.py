@@ -1,0 +1,505 @@
+"""IDX bytes -> arrays, as a stream: the format MNIST and its successors are published in.
+
+An IDX file is two zero bytes, a type byte, the number of dimensions, each dimension's size as a
+big-endian uint32, then the elements in row-major order, big-endian. Here it is read from any binary
+file object that has `read(n)`, plain or gzip (told apart by content, without seeking), in chunks,
+so memory does not grow with the file. Nothing that a header declares is believed before the bytes
+are there: one that promises 2**62 elements costs no memory, and gzip data is never inflated past
+what the header declares. Every way for a file to be wrong is an error class of its own.
+
+The caller opens and closes the files; their own errors (OSError, tf.errors) pass through.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+
+from mnist_estimator import InputError
+
+_TYPES = {
+    0x08: np.dtype(">u1"),
+    0x09: np.dtype(">i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+_GZIP_MAGIC = b"\x1f\x8b"
+# What one read asks for: the most memory that a false header can cost.
+_PIECE_BYTES = 1 << 20
+# Small: zlib hands back a copy of what it has not used, at every read.
+_GZIP_PIECE_BYTES = 1 << 16
+_CHUNK_BYTES = 64 << 20
+# The format allows 255; this is what every numpy this package runs on can hold.
+_MAX_DIMENSIONS = 32
+_MAX_BYTES = 2**63 - 1
+_END = "the end of the data"
+_WHOLE = "whole gzip data"
+
+
+class IdxError(InputError):
+    """A file that is not what it should be.
+
+    Attributes: `name` the file; `offset` the byte where it shows, counted in the uncompressed
+    content (for the gzip errors in the file as it is: where the piece that fails begins); `found`;
+    `expected`.
+    """
+
+    advice = "get the file again"
+
+    def __init__(self, name: str, offset: int, found: str, expected: str) -> None:
+        super().__init__(name, offset, found, expected)
+        self.name, self.offset, self.found, self.expected = name, offset, found, expected
+
+    def __str__(self) -> str:
+        where = f"found {self.found} at byte {self.offset}, expected {self.expected}"
+        return f"{self.name}: {where}; {self.advice}"
+
+
+class EmptyFileError(IdxError):
+    """There is not one byte in the file."""
+
+
+class NotIdxError(IdxError):
+    """The first bytes are no IDX header."""
+
+    advice = "give an IDX file, plain or gzip"
+
+
+class TextError(NotIdxError):
+    """Text stands where the IDX file should be."""
+
+
+class HtmlError(TextError):
+    """A web page stands where the IDX file should be: a mirror's error page, most often."""
+
+    advice = "the download went wrong: get the file again"
+
+
+class UnknownTypeError(IdxError):
+    """The header's type byte is none of the format's six."""
+
+
+class DimensionsError(IdxError):
+    """The header declares dimensions that no array can have."""
+
+
+class TruncatedHeaderError(IdxError):
+    """The file ends inside its header."""
+
+
+class TruncatedDataError(IdxError):
+    """The file ends before the elements that its header declares."""
+
+
+class TruncatedGzipError(IdxError):
+    """The file ends inside its gzip data."""
+
+
+class CorruptGzipError(IdxError):
+    """The gzip data cannot be decompressed."""
+
+
+class GzipChecksumError(CorruptGzipError):
+    """The gzip data decompresses to something else than what was compressed."""
+
+
+class TrailingBytesError(IdxError):
+    """There are bytes after the last element."""
+
+
+class ImagesError(IdxError):
+    """An IDX file whose elements are not images."""
+
+    advice = "give the images file here"
+
+
+class LabelsError(IdxError):
+    """An IDX file whose elements are not labels."""
+
+    advice = "give the labels file here"
+
+
+class NoExamplesError(IdxError):
+    """A well-formed IDX file with no items in it, where examples were expected."""
+
+    advice = "give files with at least one example"
+
+
+class CountMismatchError(IdxError):
+    """There are more images than labels, or fewer."""
+
+    advice = "give the two files of one set"
+
+
+class LabelRangeError(IdxError):
+    """A label outside the classes."""
+
+    advice = "correct the label or the number of classes"
+
+
+@dataclass(frozen=True)
+class IdxHeader:
+    """What an IDX file declares: the elements' dtype, in native byte order, and the shape."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def item_bytes(self) -> int:
+        """The bytes of one item, an item being what the first dimension counts."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def file_bytes(self) -> int:
+        """The bytes of the whole file, uncompressed."""
+        return 4 + 4 * len(self.shape) + self.shape[0] * self.item_bytes
+
+    def __str__(self) -> str:
+        return f"{'x'.join(map(str, self.shape))} {self.dtype} elements"
+
+
+class IdxReader:
+    """One pass over one IDX file.
+
+    Args:
+      file: a binary file object at its start; only `read(n)` is used.
+      name: what errors call the file.
+
+    Raises: IdxError, by its subclasses, here for the header and while reading for the rest.
+    """
+
+    def __init__(self, file: BinaryIO, *, name: str) -> None:
+        self._name = name
+        self._content = _open_content(file, name)
+        self._sha256 = hashlib.sha256()
+        self._offset = 0
+        self.header, self._type = self._read_header()
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the uncompressed content as far as it is read: of all of it at the end."""
+        return self._sha256.hexdigest()
+
+    def chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields arrays [n, *header.shape[1:]] of header.dtype, 1 <= n <= max_items.
+
+        A chunk is also kept to 64 MiB where items are big (one item at least), so n can be less
+        than max_items before the end. A file of no items has no chunks. After the last chunk the
+        end of the file is checked, gzip's checksum too: the data is known to be whole once the
+        iteration is over.
+        """
+        count = _items_per_chunk(self.header, max_items)
+        for first in range(0, self.header.shape[0], count):
+            yield self._read_items(min(count, self.header.shape[0] - first))
+        self._check_end()
+
+    def _read_items(self, count: int) -> np.ndarray:
+        """The next `count` items as an array [count, *header.shape[1:]] of header.dtype."""
+        wanted = count * self.header.item_bytes
+        data = self._read(wanted)
+        if len(data) < wanted:
+            expected = f"{self.header.file_bytes} bytes in all ({self.header})"
+            raise TruncatedDataError(self._name, self._offset, _END, expected)
+        array = np.frombuffer(data, self._type).astype(self.header.dtype, copy=False)
+        return array.reshape(count, *self.header.shape[1:])
+
+    def _check_end(self) -> None:
+        """Raises TrailingBytesError or a gzip error unless the data ends here."""
+        if self._read(1):
+            expected = f"the end of the data ({self.header})"
+            raise TrailingBytesError(self._name, self._offset - 1, "more bytes", expected)
+
+    def _read_header(self) -> tuple[IdxHeader, np.dtype]:
+        """The header, and the dtype of the elements as they are stored."""
+        magic = self._read(4)
+        if not magic:
+            raise EmptyFileError(self._name, 0, "nothing", "an IDX header")
+        if magic[:2] != b"\0\0"[: len(magic)]:
+            raise _not_idx(self._name, bytes(magic + self._read(508)))
+        if len(magic) < 4:
+            raise TruncatedHeaderError(self._name, len(magic), _END, "a header of 8 bytes or more")
+        code, dimensions = magic[2:]
+        if code not in _TYPES:
+            known = ", ".join(f"0x{known:02x}" for known in _TYPES)
+            raise UnknownTypeError(self._name, 2, f"type byte 0x{code:02x}", f"one of {known}")
+        sizes = self._read(4 * dimensions)
+        if len(sizes) < 4 * dimensions:
+            expected = f"a header of {4 + 4 * dimensions} bytes"
+            raise TruncatedHeaderError(self._name, self._offset, _END, expected)
+        shape = tuple(np.frombuffer(sizes, ">u4").tolist())
+        _check_dimensions(self._name, shape, _TYPES[code].itemsize)
+        return IdxHeader(_TYPES[code].newbyteorder("="), shape), _TYPES[code]
+
+    def _read(self, size: int) -> bytearray:
+        """`size` bytes of the content, fewer only at its end, in pieces: `size` may be a lie."""
+        data = bytearray()
+        while len(data) < size:
+            piece = self._content.read(min(size - len(data), _PIECE_BYTES))
+            if not piece:
+                break
+            data += piece
+        self._sha256.update(data)
+        self._offset += len(data)
+        return data
+
+
+def _items_per_chunk(header: IdxHeader, max_items: int) -> int:
+    """How many items of `header` make a chunk: max_items, or what fits 64 MiB, but one at least."""
+    if max_items < 1:
+        raise ValueError(f"max_items is {max_items}, expected 1 or more")
+    return max(1, min(max_items, _CHUNK_BYTES // header.item_bytes))
+
+
+def read_idx(file: BinaryIO, *, name: str) -> np.ndarray:
+    """The whole of an IDX file as one array, in this machine's byte order.
+
+    A file whose first dimension is 0 is a valid one and gives an empty array.
+    """
+    reader = IdxReader(file, name=name)
+    array = reader._read_items(reader.header.shape[0])
+    reader._check_end()
+    return array
+
+
+def write_idx(file: BinaryIO, array: np.ndarray) -> None:
+    """Writes `array` as a plain IDX file; what `read_idx` then reads is equal to it.
+
+    Raises ValueError for a dtype or shape that the format cannot hold.
+    """
+    array = np.asarray(array)
+    big_endian = array.dtype.newbyteorder(">")
+    codes = [code for code, dtype in _TYPES.items() if dtype == big_endian]
+    if not codes:
+        raise ValueError(
+            f"an IDX file cannot hold {array.dtype}; it can hold uint8, int8, int16, "
+            "int32, float32 and float64"
+        )
+    if not 1 <= array.ndim <= _MAX_DIMENSIONS or 0 in array.shape[1:] or max(array.shape) >= 2**32:
+        raise ValueError(f"an IDX file cannot hold the shape {array.shape}")
+    file.write(bytes([0, 0, codes[0], array.ndim]) + np.array(array.shape, ">u4").tobytes())
+    file.write(array.astype(big_endian).tobytes())
+
+
+class Examples:
+    """Images and their labels, streamed: iterate once over (images, labels) chunks.
+
+    images: uint8 [n, H, W] or [n, H, W, C], as the file has them; labels: int64 [n].
+    `num_examples` and `image_shape` (H, W, C) are known before the iteration. Both files have been
+    checked to their last byte only when the iteration is over.
+    """
+
+    def __init__(
+        self,
+        images: IdxReader,
+        labels: IdxReader,
+        labels_name: str,
+        num_classes: int | None,
+        max_items: int,
+    ) -> None:
+        self._images, self._labels = images, labels
+        self._labels_name, self._num_classes = labels_name, num_classes
+        # The two files have to be cut at the same places.
+        self._max_items = min(
+            _items_per_chunk(reader.header, max_items) for reader in (images, labels)
+        )
+        shape = images.header.shape
+        self.num_examples: int = shape[0]
+        self.image_shape: tuple[int, int, int] = (*shape[1:], 1)[:3]
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """SHA-256 of the content, images' file and labels' file, once the iteration is over."""
+        return self._images.sha256, self._labels.sha256
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        chunks = (reader.chunks(self._max_items) for reader in (self._images, self._labels))
+        first = 0
+        # strict: the second file's end is checked too, not only the first's.
+        for images, labels in zip(*chunks, strict=True):
+            labels = labels.astype(np.int64)
+            self._check_labels(labels, first)
+            first += len(labels)
+            yield images, labels
+
+    def _check_labels(self, labels: np.ndarray, first: int) -> None:
+        wrong = labels < 0
+        if self._num_classes is not None:
+            wrong |= labels >= self._num_classes
+        if not wrong.any():
+            return
+        at = int(wrong.argmax())
+        offset = 8 + (first + at) * self._labels.header.item_bytes
+        found = f"label {labels[at]} (example {first + at}, counted from 0)"
+        expected = "0 or more" if self._num_classes is None else f"0 to {self._num_classes - 1}"
+        raise LabelRangeError(self._labels_name, offset, found, expected)
+
+
+def read_examples(
+    images: BinaryIO,
+    labels: BinaryIO,
+    *,
+    images_name: str,
+    labels_name: str,
+    num_classes: int | None,
+    max_items: int = 1024,
+) -> Examples:
+    """Opens an IDX file of images and one of labels as one stream of examples.
+
+    Args:
+      images, labels: binary file objects at their start, plain or gzip; the caller closes them.
+      images_name, labels_name: what errors call them.
+      num_classes: labels must be less; None checks only that they are not negative.
+      max_items: the most examples in a chunk.
+
+    Raises: IdxError, by its subclasses, here for the headers and while iterating for the rest.
+    """
+    image_reader = IdxReader(images, name=images_name)
+    label_reader = IdxReader(labels, name=labels_name)
+    header = image_reader.header
+    if len(header.shape) not in (3, 4) or header.dtype != np.uint8:
+        raise ImagesError(images_name, 0, f"{header}", "uint8 images, NxHxW or NxHxWxC")
+    if len(label_reader.header.shape) != 1 or label_reader.header.dtype.kind not in "iu":
+        raise LabelsError(labels_name, 0, f"{label_reader.header}", "integer labels, one an image")
+    if header.shape[0] == 0:
+        raise NoExamplesError(images_name, 4, "0 images", "1 or more")
+    if label_reader.header.shape[0] != header.shape[0]:
+        raise CountMismatchError(
+            labels_name,
+            4,
+            f"{label_reader.header.shape[0]} labels",
+            f"{header.shape[0]}, as many as {images_name} has images",
+        )
+    return Examples(image_reader, label_reader, labels_name, num_classes, max_items)
+
+
+def _check_dimensions(name: str, shape: tuple[int, ...], item_size: int) -> None:
+    if not 1 <= len(shape) <= _MAX_DIMENSIONS:
+        expected = f"1 to {_MAX_DIMENSIONS}"
+        raise DimensionsError(name, 3, f"{len(shape)} dimensions", expected)
+    if 0 in shape[1:]:
+        at = shape.index(0, 1)
+        raise DimensionsError(name, 4 + 4 * at, f"dimension {at + 1} of size 0", "1 or more")
+    if max(shape[0], 1) * math.prod(shape[1:]) * item_size > _MAX_BYTES:
+        found = f"dimensions {'x'.join(map(str, shape))}"
+        raise DimensionsError(name, 4, found, "an array of less than 2**63 bytes")
+
+
+def _not_idx(name: str, start: bytes) -> NotIdxError:
+    expected = "the two zero bytes of an IDX header"
+    for magic, kind in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            return NotIdxError(name, 0, kind, expected)
+    text = _as_text(start)
+    if text is None:
+        return NotIdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected)
+    begin = f"that begins {text[:40]!r}"
+    if text.lower().startswith(("<!doctype html", "<html", "<head", "<body")):
+        return HtmlError(name, 0, f"an HTML page {begin}", expected)
+    kind = "a Git LFS pointer" if text.startswith("version https://git-lfs") else "text"
+    return TextError(name, 0, f"{kind} {begin}", expected)
+
+
+_OTHER_FORMATS = {
+    _GZIP_MAGIC: "gzip data inside gzip data",
+    b"PK\x03\x04": "a zip archive",
+    b"BZh": "bzip2 data",
+    b"\xfd7zXZ\x00": "xz data",
+    b"\x28\xb5\x2f\xfd": "zstd data",
+    b"\x89PNG": "a PNG image",
+    b"\x93NUMPY": "a numpy array file",
+}
+
+
+def _as_text(start: bytes) -> str | None:
+    """The text that `start` begins with, or None if it is not text."""
+    # "replace": it may be in another encoding, or end inside a character.
+    text = start.removeprefix(b"\xef\xbb\xbf").decode("utf-8", errors="replace")
+    readable = all(character.isprintable() or character in "\r\n\t\f" for character in text)
+    return text.strip() if readable and text.count("\ufffd") <= len(text) // 4 else None
+
+
+class _Plain:
+    """A file's bytes, given back as they are, with the ones read for a look at the start."""
+
+    def __init__(self, file: BinaryIO, start: bytes) -> None:
+        self._file, self._start = file, start
+        self.offset = 0
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end only."""
+        data = self._start[:size] or self._file.read(size)
+        self._start = self._start[size:]
+        self.offset += len(data)
+        return data
+
+
+class _Gunzip:
+    """The content of gzip data, inflated no further than is read; members may follow each other."""
+
+    def __init__(self, file: _Plain, name: str) -> None:
+        self._file, self._name = file, name
+        self._pending = b""
+        self._inflater = zlib.decompressobj(wbits=31)
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes; none at the end only, when every member's checksum was right."""
+        while not (self._inflater.eof and self._at_end()):
+            if self._inflater.eof:
+                self._inflater = zlib.decompressobj(wbits=31)
+            if not self._fill():
+                offset = self._file.offset
+                raise TruncatedGzipError(self._name, offset, "the end of the file", _WHOLE)
+            data = self._inflate(size)
+            if data:
+                return data
+        return b""
+
+    def _fill(self, size: int = 1) -> bool:
+        """Whether at least `size` bytes of gzip data are pending."""
+        while len(self._pending) < size:
+            data = self._file.read(_GZIP_PIECE_BYTES)
+            if not data:
+                return False
+            self._pending += data
+        return True
+
+    def _at_end(self) -> bool:
+        """After a member: whether the file ends here. Zero bytes may follow, or another member."""
+        while self._fill(2) and not self._pending.strip(b"\0"):
+            self._pending = b""
+        self._pending = self._pending.lstrip(b"\0")
+        self._fill(2)
+        if self._pending and not self._pending.startswith(_GZIP_MAGIC):
+            offset = self._file.offset - len(self._pending)
+            raise TrailingBytesError(self._name, offset, "more bytes", "the end of the file")
+        return not self._pending
+
+    def _inflate(self, size: int) -> bytes:
+        offset = self._file.offset - len(self._pending)
+        try:
+            data = self._inflater.decompress(self._pending, size)
+        except zlib.error as error:
+            reason = str(error).split(": ")[-1]
+            # zlib's words are "incorrect data check", "incorrect length check"; a wrong "header
+            # check" is no checksum.
+            checksum = reason in ("incorrect data check", "incorrect length check")
+            kind = GzipChecksumError if checksum else CorruptGzipError
+            raise kind(self._name, offset, f"damaged gzip data ({reason})", _WHOLE) from error
+        self._pending = self._inflater.unconsumed_tail or self._inflater.unused_data
+        return data
+
+
+def _open_content(file: BinaryIO, name: str) -> _Plain | _Gunzip:
+    start = b""
+    while len(start) < 2 and (more := file.read(2 - len(start))):
+        start += more
+    plain = _Plain(file, start)
+    return _Gunzip(plain, name) if start == _GZIP_MAGIC else plain
