@@ -1,0 +1,277 @@
+"""Flags, read once at the edge of a program, become one frozen and validated `TrainConfig`.
+
+Below a command's `main` everything takes plain arguments. Nothing here imports TensorFlow, so that
+a wrong flag and `--help` are answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from mnist_estimator import InputError, RunError, datasets, splits
+
+EXIT_FAILED = 1
+EXIT_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+MODELS = ("cnn",)
+OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
+SCHEDULES = ("constant", "exponential", "cosine")
+PRECISIONS = ("float32", "bfloat16", "auto")
+STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
+
+# The flags that say which data a command works on; `prepare` shares them with `train`.
+DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
+
+
+def _setting(
+    default: Any, help_text: str, *, choices: Sequence[str] = (), least: float | None = None
+) -> Any:
+    return dataclasses.field(
+        default=default, metadata={"help": help_text, "choices": choices, "least": least}
+    )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """All settings of a training run; every field is the flag of the same name.
+
+    Raises:
+      InputError: if a value is out of range or contradicts another; the message names the flag.
+    """
+
+    # Where things are.
+    model_dir: str = _setting(
+        "tboard/mod1",
+        "Folder for checkpoints, TensorBoard events, run.json and metrics.json. Running the same "
+        "command again continues from the newest checkpoint here.",
+    )
+    data_dir: str = _setting(
+        "",
+        "Folder with the prepared records, or with the four IDX files, which are then prepared "
+        "in place. Default: data/DATASET.",
+    )
+    dataset: str = _setting(
+        "",
+        "Named dataset to fetch when the data_dir holds none: mnist, fashion_mnist, kmnist, or "
+        "sample (5,000 digits that come with the package, no network needed). Default: whatever "
+        "the data_dir holds, else mnist.",
+    )
+    validation_split: str = _setting(
+        "auto",
+        "Training examples set apart for evaluation while training: a count from the front "
+        "(5000), a fraction by seeded shuffle (0.3), 0 for none, or auto: 5000, but a tenth of a "
+        "training set smaller than 50,000.",
+    )
+    shards: int = _setting(8, "TFRecord files a split is written as.", least=1)
+    cache_mb: int = _setting(
+        1024,
+        "Hold the training images in memory when they take at most this many MiB (a perfect "
+        "shuffle, any step entered at once); larger sets stream from disk.",
+        least=0,
+    )
+    shuffle_buffer: int = _setting(
+        20_000, "Examples in the shuffle buffer of a set that streams.", least=1
+    )
+
+    # The network.
+    model: str = _setting("cnn", "Network to train.", choices=MODELS)
+    dropout_rate: float = _setting(
+        0.4, "Fraction of the dense layer's units dropped in training.", least=0.0
+    )
+    precision: str = _setting(
+        "auto",
+        "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
+        "bfloat16 where the processor computes in it, else float32.",
+        choices=PRECISIONS,
+    )
+
+    # The optimization.
+    max_steps: int = _setting(5000, "Train until this global step.", least=1)
+    batch_size: int = _setting(
+        100,
+        "Examples a step, over all workers together (with --strategy=ps: a worker's step).",
+        least=1,
+    )
+    optimizer: str = _setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
+    learning_rate: float = _setting(0.001, "Peak learning rate.", least=0.0)
+    schedule: str = _setting(
+        "cosine",
+        "Course of the learning rate after the warm-up: constant, exponential (times decay_rate "
+        "every decay_steps), cosine (to 0 at decay_steps).",
+        choices=SCHEDULES,
+    )
+    warmup_steps: int = _setting(
+        0, "Steps in which the learning rate rises linearly to its peak.", least=0
+    )
+    decay_steps: int = _setting(0, "Length of the schedule in steps; 0: max_steps.", least=0)
+    decay_rate: float = _setting(0.96, "Factor of the exponential schedule.", least=0.0)
+    momentum: float = _setting(0.9, "Momentum of the momentum optimizer.", least=0.0)
+    clip_norm: float = _setting(
+        0.0, "Scale gradients down to this global norm; 0: leave them.", least=0.0
+    )
+    seed: int = _setting(
+        0,
+        "Decides the weights' start, the order of the examples, dropout, and the seeded "
+        "validation split.",
+        least=0,
+    )
+
+    # What is kept and shown.
+    save_checkpoints_steps: int = _setting(
+        500, "Steps between checkpoints; each one is evaluated on the eval_split.", least=1
+    )
+    keep_checkpoint_max: int = _setting(5, "Newest checkpoints kept; 0: all.", least=0)
+    eval_split: str = _setting(
+        "validation",
+        "Split evaluated while training; none: no evaluation before the end. The test split is "
+        "evaluated once, at the end.",
+        choices=("validation", "none"),
+    )
+    eval_batch_size: int = _setting(1000, "Examples a batch in evaluation.", least=1)
+    log_steps: int = _setting(
+        100, "Steps between progress lines and between TensorBoard's training points.", least=1
+    )
+
+    # The machine, or machines.
+    intra_op_threads: int = _setting(
+        0, "Threads one operation may use; 0: TensorFlow's choice.", least=0
+    )
+    inter_op_threads: int = _setting(
+        0, "Operations that may run at once; 0: TensorFlow's choice.", least=0
+    )
+    strategy: str = _setting(
+        "none",
+        "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
+        "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
+        "the cluster from TF_CONFIG or from the four flags below.",
+        choices=STRATEGIES,
+    )
+    ps_hosts: str = _setting("", "Parameter servers, host:port,host:port.")
+    worker_hosts: str = _setting("", "Workers, host:port,host:port.")
+    chief_hosts: str = _setting(
+        "", "The chief, host:port. Without it the first worker is the chief."
+    )
+    job_name: str = _setting("", "This process's role: chief, worker, ps or evaluator.")
+    task_index: int = _setting(0, "This process's place among those of its role.", least=0)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_value(field, getattr(self, field.name))
+        if not self.model_dir:
+            raise InputError("--model_dir: found nothing, expected a folder")
+        if self.dataset:
+            datasets.check_name(self.dataset)
+        splits.check_validation_split(self.validation_split)
+        if self.dropout_rate >= 1:
+            raise InputError(f"--dropout_rate: found {self.dropout_rate}, expected less than 1")
+        if self.learning_rate == 0:
+            raise InputError("--learning_rate: found 0, expected more: nothing would be learned")
+        if self.seed >= 2**31:
+            raise InputError(f"--seed: found {self.seed}, expected less than 2147483648")
+
+    @property
+    def schedule_steps(self) -> int:
+        """Steps over which the learning-rate schedule runs."""
+        return self.decay_steps or self.max_steps
+
+
+def define_train_flags() -> None:
+    """Defines a flag for every setting of a training run."""
+    _define(field.name for field in dataclasses.fields(TrainConfig))
+
+
+def define_data_flags() -> None:
+    """Defines the flags that `prepare` and `train` share: which data, split and written how."""
+    _define(DATA_FLAGS)
+
+
+def train_config() -> TrainConfig:
+    """Returns the parsed flags as a validated `TrainConfig`."""
+    values = {
+        field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)
+    }
+    values["data_dir"] = values["data_dir"] or default_data_dir(values["dataset"])
+    return TrainConfig(**values)
+
+
+def default_data_dir(dataset: str) -> str:
+    """The data_dir of a run that names none."""
+    return f"data/{dataset or 'mnist'}"
+
+
+def run(main: Callable[[list[str]], int | None]) -> None:
+    """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
+
+    Exits with 0 when `main` returns nothing, else with what it returns; with 2 and one line on
+    stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 130 on
+    Ctrl-C.
+    """
+    # What Estimator logs is for its developers; progress and results are reported by the hooks.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    app.run(_exit_code_of(main), flags_parser=_parse)
+
+
+def _exit_code_of(main: Callable[[list[str]], int | None]) -> Callable[[list[str]], int]:
+    def guarded(argv: list[str]) -> int:
+        try:
+            if len(argv) > 1:
+                raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
+            return main(argv) or 0
+        except (InputError, OSError) as error:
+            _complain(error)
+            return EXIT_INPUT
+        except RunError as error:
+            _complain(error)
+            return EXIT_FAILED
+        except KeyboardInterrupt:
+            _complain("interrupted")
+            return EXIT_INTERRUPTED
+
+    return guarded
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _complain(f"{error}; see --help")
+        sys.exit(EXIT_INPUT)
+    except SystemExit:
+        # absl ends --help with 1, which a script would take for a failure.
+        sys.exit(0)
+
+
+def _complain(error: object) -> None:
+    command = pathlib.Path(sys.argv[0]).stem
+    print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+def _define(names: Iterable[str]) -> None:
+    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
+    for name in names:
+        field = fields[name]
+        help_text = field.metadata["help"]
+        if field.metadata["choices"]:
+            flags.DEFINE_enum(name, field.default, field.metadata["choices"], help_text)
+        else:
+            define = {"str": flags.DEFINE_string, "int": flags.DEFINE_integer}
+            define.get(field.type, flags.DEFINE_float)(name, field.default, help_text)
+        # --help shows the flags of the command that runs, wherever they are defined.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def _check_value(field: dataclasses.Field[Any], value: Any) -> None:
+    choices, least = field.metadata["choices"], field.metadata["least"]
+    if choices and value not in choices:
+        raise InputError(f"--{field.name}: found {value!r}, expected one of {', '.join(choices)}")
+    if least is not None and not (math.isfinite(value) and value >= least):
+        raise InputError(f"--{field.name}: found {value}, expected at least {least}")

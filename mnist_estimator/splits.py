@@ -1,0 +1,114 @@
+"""Splits and shards: their names, their limits, and which examples the validation split takes.
+
+Nothing here imports TensorFlow, so that a wrong flag is answered at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fractions
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from mnist_estimator import InputError
+
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+MAX_SHARDS = 256  # Two splits are written at once, and 1,024 open files is a usual limit.
+MAX_CLASSES = 2**20
+MAX_SEED = 2**31 - 1
+
+AUTO = "auto"
+CLASSIC = 5000  # MNIST's usual split: the first 5,000 training examples validate.
+_FORMS = "a count from the front (5000), a fraction (0.3), 0 for none, or auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationSplit:
+    """`count` of `total` training examples: the first ones, or with a seed a random choice."""
+
+    count: int
+    total: int
+    seed: int | None = None
+
+    def __str__(self) -> str:
+        if not self.count:
+            return "none"
+        if self.seed is None:
+            return f"first {self.count} of {self.total}"
+        return f"{self.count} of {self.total} by selection sampling, seed {self.seed}"
+
+    def picks(self) -> Iterator[bool]:
+        """Yields for each training example in turn whether it validates; `count` of them do.
+
+        The random choice is selection sampling (Knuth, The Art of Computer Programming, volume 2,
+        3.4.2, algorithm S): every subset of `count` is as likely as any other, in one pass and
+        without a list of the examples.
+        """
+        needed = self.count
+        words = _words(self.seed) if self.seed is not None else None
+        for left in range(self.total, 0, -1):
+            # word / 2**64 < needed / left, in whole numbers: the same on every machine.
+            picked = needed > 0 and (words is None or next(words) * left < needed << 64)
+            needed -= picked
+            yield picked
+
+
+def check_validation_split(text: str) -> None:
+    """Raises InputError if `text` is no rule that `--validation_split` knows."""
+    _parse(text)
+
+
+def check_range(flag: str, value: int, least: int, most: int) -> None:
+    """Raises InputError unless `value` is from `least` to `most`."""
+    if not least <= value <= most:
+        raise InputError(f"--{flag}: found {value}, expected {least} to {most}")
+
+
+def validation_split(text: str, total: int, seed: int) -> ValidationSplit:
+    """Resolves a `--validation_split` for `total` training examples.
+
+    Raises:
+      InputError: if it is malformed, or leaves no example for validation or none for training.
+    """
+    value = _parse(text)
+    if value is None:
+        # A small source keeps the proportions of a larger one.
+        return ValidationSplit(min(CLASSIC, total // 10), total)
+    if isinstance(value, int):
+        if value >= total:
+            raise InputError(
+                f"--validation_split: found {value}, expected less than the {total} training "
+                "examples; give a smaller count, or auto"
+            )
+        return ValidationSplit(value, total)
+    count = round(value * total)
+    if not 0 < count < total:
+        raise InputError(
+            f"--validation_split: found {text}, which is {count} of the {total} training examples, "
+            "expected some for each of training and validation"
+        )
+    return ValidationSplit(count, total, seed)
+
+
+def _parse(text: str) -> int | fractions.Fraction | None:
+    """Returns a count, a fraction between 0 and 1, or None for auto."""
+    if text == AUTO:
+        return None
+    if re.fullmatch("[0-9]{1,18}", text):
+        return int(text)
+    if re.fullmatch(r"0?\.[0-9]{1,18}", text):
+        return fractions.Fraction(text) or 0
+    raise InputError(f"--validation_split: found {text!r}, expected {_FORMS}")
+
+
+def _words(seed: int) -> Iterator[int]:
+    """Yields 64-bit words from `seed`.
+
+    numpy keeps the raw stream of a bit generator the same in every version (NEP 19); it does not
+    promise that of `Generator.permutation` or `choice`, on which the split must not depend.
+    """
+    bits = np.random.Philox(key=seed)
+    while True:
+        yield from bits.random_raw(4096).tolist()

@@ -1,0 +1,96 @@
+"""Settings: each wrong value is one line that names the flag; how a command ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from mnist_estimator import InputError
+from mnist_estimator.config import TrainConfig
+
+
+def test_the_defaults_are_valid_and_every_setting_is_explained():
+    TrainConfig()
+    assert all(len(f.metadata["help"]) > 15 for f in dataclasses.fields(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("model_dir", "", "expected a folder"),
+        ("model", "resnet", "expected one of cnn"),
+        ("optimizer", "lamb", "expected one of sgd, momentum, adagrad, adam"),
+        ("schedule", "step", "expected one of constant, exponential, cosine"),
+        ("precision", "float16", "expected one of float32, bfloat16, auto"),
+        ("strategy", "tpu", "expected one of none, mirrored, multi_worker, ps"),
+        ("eval_split", "test", "expected one of validation, none"),
+        ("batch_size", 0, "expected at least 1"),
+        ("max_steps", 0, "expected at least 1"),
+        ("shards", 0, "expected at least 1"),
+        ("learning_rate", -0.1, "expected at least 0"),
+        ("learning_rate", 0.0, "expected more"),
+        ("learning_rate", float("nan"), "expected at least 0"),
+        ("learning_rate", float("inf"), "expected at least 0"),
+        ("dropout_rate", 1.0, "expected less than 1"),
+        ("dropout_rate", -0.1, "expected at least 0"),
+        ("clip_norm", -1.0, "expected at least 0"),
+        ("seed", -1, "expected at least 0"),
+        ("seed", 2**31, "expected less than 2147483648"),
+        ("save_checkpoints_steps", 0, "expected at least 1"),
+        ("keep_checkpoint_max", -1, "expected at least 0"),
+        ("log_steps", 0, "expected at least 1"),
+        ("intra_op_threads", -1, "expected at least 0"),
+        ("task_index", -1, "expected at least 0"),
+    ],
+)
+def test_a_wrong_value_is_named(name, value, expected):
+    with pytest.raises(InputError, match=f"^--{name}: found .*{expected}"):
+        TrainConfig(**{name: value})
+
+
+def command(*arguments):
+    """Runs a command that gets no further than its flags."""
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60
+    )
+
+
+@pytest.mark.parametrize(
+    ("flag", "line"),
+    [
+        ("--batch_sise=3", "Unknown command line flag 'batch_sise'. Did you mean: batch_size ?"),
+        ("--batch_size=many", "flag --batch_size=many: "),
+        ("--batch_size=0", "--batch_size: found 0, expected at least 1"),
+        ("--optimizer=lamb", "flag --optimizer=lamb: value should be one of <sgd|momentum"),
+        ("extra", "found 'extra', expected only --flags; see --help"),
+        ("--strategy=ps", "--strategy: found ps without a cluster"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_before_tensorflow_starts(flag, line):
+    result = command("mnist_estimator.train", flag)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"train: {line}")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate"])
+def test_help_shows_the_command_and_its_flags(name):
+    result = command(f"mnist_estimator.{name}", "--help")
+    assert result.returncode == 0
+    assert f"python -m mnist_estimator.{name}" in result.stdout
+    assert "--model_dir:" in result.stdout
+
+
+def test_flags_are_answered_without_tensorflow():
+    script = (
+        "import sys\n"
+        "from mnist_estimator import config, evaluate, train\n"
+        "config.define_train_flags()\n"
+        "config.flags.FLAGS(['train'])\n"
+        "config.train_config()\n"
+        "sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
