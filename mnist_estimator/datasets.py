@@ -8,6 +8,7 @@ is of the content, so files verify plain, as published (.gz), or compressed agai
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import hashlib
 import http.client
@@ -23,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from mnist_estimator import InputError, __version__
+from mnist_estimator.progress import say, show
 
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 FILE_NAMES = {
@@ -209,7 +211,8 @@ def fetch(
     if "://" in directory:
         raise DownloadError(f"{directory}: datasets are fetched to local folders; give one")
     if report is None:
-        report, live = _print_line, _print_live if sys.stderr.isatty() else None
+        report = functools.partial(say, stream=sys.stderr)
+        live = functools.partial(show, stream=sys.stderr) if sys.stderr.isatty() else None
     progress = _Progress(report, live, clock)
     candidates = [mirror.rstrip("/") + "/" for mirror in mirrors or dataset.mirrors]
     paths = {}
@@ -458,15 +461,6 @@ class _Progress:
                 f"{received / 1e6:.1f} of {self._total / 1e6:.1f} MB ({received / self._total:.0%})"
             )
         return f"{part}, {received / 1e6 / max(now - self._began, 1e-3):.1f} MB/s"
-
-
-def _print_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _print_live(line: str) -> None:
-    # Back to the line's start, the text, then clear what a longer one left behind.
-    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def _host(url: str) -> str:

@@ -7,8 +7,20 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+_CLEAR = "\r\x1b[K"  # Back to the start of a terminal's line, and empty it.
 _LIVE_SECS = 0.2
 _LOG_SECS = 10.0
+
+
+def show(line: str, stream: TextIO) -> None:
+    """Says how far work is: in place of what was said before on a terminal, else as a line."""
+    live = stream.isatty()
+    print(f"{_CLEAR}{line}" if live else line, end="" if live else "\n", file=stream, flush=True)
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Prints a line that stays; on a terminal in place of a live one."""
+    print(f"{_CLEAR if stream.isatty() else ''}{line}", file=stream, flush=True)
 
 
 class ProgressLine:
@@ -28,16 +40,11 @@ class ProgressLine:
         if now < self._next:
             return
         self._next = now + self._secs
-        print(
-            f"\r\x1b[K{line}" if self._live else line,
-            end="" if self._live else "\n",
-            file=self._stream,
-            flush=True,
-        )
+        show(line, self._stream)
 
     def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            print("\r\x1b[K", end="", file=self._stream, flush=True)
+            show("", self._stream)

@@ -1,0 +1,66 @@
+"""Evaluates a trained model on every example of a split.
+
+  python -m mnist_estimator.evaluate --model_dir=tboard/mod1 --split=test --json
+
+The network and the data are those that run.json in the model_dir records.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+
+from absl import flags
+
+from mnist_estimator import config
+
+_SPLITS = ("train", "validation", "test")
+
+
+def define_flags() -> None:
+    """Defines the command's flags."""
+    flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
+    flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
+    flags.DEFINE_enum("split", "test", _SPLITS, "Split to evaluate.")
+    flags.DEFINE_string("checkpoint", "", "Checkpoint to evaluate. Default: the newest one.")
+    flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
+    flags.DEFINE_bool("json", False, "Print one line of JSON.")
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, evaluates and prints."""
+    given = flags.FLAGS
+    # TensorFlow takes seconds to import; wrong flags have been answered by now.
+    from mnist_estimator import records, runs
+
+    settings, record = runs.read_run(given.model_dir)
+    data_dir = given.data_dir or settings.data_dir
+    manifest = records.read_manifest(data_dir)
+    runs.check_fits(record, data_dir, manifest)
+    checkpoint = runs.find_checkpoint(given.model_dir, given.checkpoint)
+    # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
+    # checkpoint for a restart and drops the points after it. The run's curves are to stay as they
+    # are.
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = dataclasses.replace(settings, model_dir=scratch, strategy="none")
+        metrics = runs.evaluate(
+            runs.make_estimator(settings, manifest),
+            data_dir,
+            manifest,
+            given.split,
+            batch_size=given.batch_size,
+            checkpoint=checkpoint,
+        )
+    if given.json:
+        print(json.dumps(metrics))
+        return
+    print(
+        f"step {metrics['global_step']}: {given.split} accuracy {metrics['accuracy']:.4f}, "
+        f"loss {metrics['loss']:.4f} on {metrics['examples']:,} examples of {manifest.dataset}"
+    )
+
+
+if __name__ == "__main__":
+    define_flags()
+    config.run(main)

@@ -1,0 +1,187 @@
+"""The Estimator model_fn: logits become loss, train_op, metrics, predictions and summaries."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_estimator import inputs
+from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.networks import NETWORKS
+
+# Prediction keys.
+CLASSES = "classes"  # int64 [B]
+PROBABILITIES = "probabilities"  # float32 [B,K]
+LOGITS = "logits"  # float32 [B,K]
+
+# Metric keys, the tags of TensorBoard's curves. Estimator adds "loss" and "global_step".
+LOSS = "loss"
+ACCURACY = "accuracy"
+EXAMPLES = "examples"
+CLASS_ACCURACY = "class_accuracy"  # followed by /0, /1, ...
+LEARNING_RATE = "learning_rate"
+
+_GRID = 5  # rows and columns of the picture of input images
+
+
+def model_fn(
+    features: dict[str, tf.Tensor],
+    labels: tf.Tensor | None,
+    mode: str,
+    params: Mapping[str, Any],
+) -> estimator.EstimatorSpec:
+    """Builds the graph of one mode.
+
+    Args:
+      features: as `inputs.train_batches` and `inputs.eval_batches` give them.
+      labels: int64 [B], or None to predict.
+      mode: an `estimator.ModeKeys`.
+      params: `num_classes`, and the fields of `config.TrainConfig` that shape the network and its
+        training, under their own names.
+    """
+    with tf.name_scope("scale"):
+        images = tf.cast(features[inputs.IMAGES], tf.float32) / 255
+        scaled = tf.cast(images, compute_dtype(params["precision"]))
+    logits = NETWORKS[params["model"]](
+        scaled,
+        num_classes=params["num_classes"],
+        training=mode == estimator.ModeKeys.TRAIN,
+        dropout_rate=params["dropout_rate"],
+        seed=params["seed"],
+    )
+    with tf.name_scope("predictions"):
+        logits = tf.cast(logits, tf.float32)
+        predictions = {
+            CLASSES: tf.argmax(logits, axis=1),
+            PROBABILITIES: tf.nn.softmax(logits),
+            LOGITS: logits,
+        }
+    if mode == estimator.ModeKeys.PREDICT:
+        return estimator.EstimatorSpec(mode, predictions=predictions)
+    with tf.name_scope("losses"):
+        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+        # Estimator averages evaluation's loss over batches. Dividing by the mean size of a batch,
+        # and not by this one's, makes that the average over examples although the last one is
+        # smaller.
+        size = features[inputs.BATCH_MEAN] if mode == estimator.ModeKeys.EVAL else _size(losses)
+        loss = tf.reduce_sum(losses) / size
+    if mode == estimator.ModeKeys.EVAL:
+        metrics = _metrics(labels, predictions[CLASSES], params["num_classes"])
+        return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
+    _summarize(images, labels, predictions[CLASSES])
+    return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
+
+
+def compute_dtype(precision: str) -> tf.DType:
+    """The type that the layers compute in for a `--precision`; auto looks at the processor.
+
+    bfloat16 is only worth its lower precision where it is faster: on processors that multiply it in
+    hardware (x86: AVX512-BF16 or AMX), when no GPU takes the work.
+    """
+    if precision != "auto":
+        return tf.as_dtype(precision)
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
+    in_hardware = flags & {"avx512_bf16", "amx_bf16"}
+    return tf.bfloat16 if in_hardware and not tf.config.list_physical_devices("GPU") else tf.float32
+
+
+def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
+    """The learning rate at a global step, float32 []: linear warm-up, then the schedule.
+
+    Cosine: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR
+    2017, without the restarts.
+    """
+    step = tf.cast(step, tf.float32)
+    warmup = float(params["warmup_steps"])
+    length = float(params["schedule_steps"])
+    if params["schedule"] == "cosine":
+        done = tf.clip_by_value((step - warmup) / max(length - warmup, 1.0), 0.0, 1.0)
+        factor = 0.5 * (1 + tf.cos(math.pi * done))
+    elif params["schedule"] == "exponential":
+        factor = params["decay_rate"] ** (tf.maximum(step - warmup, 0.0) / length)
+    else:
+        factor = tf.constant(1.0)
+    if warmup:
+        factor *= tf.minimum((step + 1) / warmup, 1.0)
+    return params["learning_rate"] * factor
+
+
+def _size(losses: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.size(losses), tf.float32)
+
+
+def _summarize(images: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor) -> None:
+    # Outside of any name scope, which would become part of the tags.
+    with tf.name_scope("summaries"):
+        correct = tf.cast(tf.equal(classes, labels), tf.float32)
+        batch_accuracy, grid = tf.reduce_mean(correct), _grid(images)
+    v1.summary.scalar(ACCURACY, batch_accuracy)
+    v1.summary.image("images", grid, max_outputs=1)
+
+
+def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
+    step = v1.train.get_or_create_global_step()
+    with tf.name_scope("schedule"):
+        rate = learning_rate(step, params)
+    v1.summary.scalar(LEARNING_RATE, rate)
+    optimizer = _optimizer(params["optimizer"], rate, params["momentum"])
+    gradients = optimizer.compute_gradients(loss)
+    if params["clip_norm"]:
+        values, variables = zip(*gradients, strict=True)
+        clipped, _ = tf.clip_by_global_norm(values, params["clip_norm"])
+        gradients = list(zip(clipped, variables, strict=True))
+    return optimizer.apply_gradients(gradients, global_step=step)
+
+
+def _optimizer(name: str, rate: tf.Tensor, momentum: float) -> v1.train.Optimizer:
+    optimizers = {
+        "sgd": lambda: v1.train.GradientDescentOptimizer(rate),
+        "momentum": lambda: v1.train.MomentumOptimizer(rate, momentum),
+        "adagrad": lambda: v1.train.AdagradOptimizer(rate),
+        "adam": lambda: v1.train.AdamOptimizer(rate),
+    }
+    return optimizers[name]()
+
+
+def _metrics(
+    labels: tf.Tensor, classes: tf.Tensor, num_classes: int
+) -> dict[str, tuple[tf.Tensor, tf.Operation]]:
+    metrics = {
+        ACCURACY: v1.metrics.accuracy(labels, classes),
+        EXAMPLES: _count(labels),
+    }
+    for number in range(num_classes):
+        metrics[f"{CLASS_ACCURACY}/{number}"] = v1.metrics.accuracy(
+            labels, classes, weights=tf.equal(labels, number)
+        )
+    return metrics
+
+
+def _count(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
+    """A metric that counts examples, int64 []: float32, as in TensorFlow's own, stops at 2**24."""
+    total = v1.get_variable(
+        "examples_evaluated",
+        [],
+        tf.int64,
+        v1.zeros_initializer(),
+        trainable=False,
+        collections=[v1.GraphKeys.LOCAL_VARIABLES, v1.GraphKeys.METRIC_VARIABLES],
+        use_resource=True,
+    )
+    return total.read_value(), total.assign_add(tf.size(labels, tf.int64))
+
+
+def _grid(images: tf.Tensor) -> tf.Tensor:
+    """The first images [B,H,W,C] of a batch as one picture [1,rows*H,columns*W,C or 3]."""
+    _, height, width, channels = images.shape
+    shown = images[: _GRID * _GRID]
+    shown = tf.pad(shown, [[0, _GRID * _GRID - tf.shape(shown)[0]], [0, 0], [0, 0], [0, 0]])
+    rows = tf.reshape(shown, [_GRID, _GRID, height, width, channels])
+    grid = tf.reshape(
+        tf.transpose(rows, [0, 2, 1, 3, 4]), [1, _GRID * height, _GRID * width, channels]
+    )
+    # A PNG has 1, 3 or 4 channels; of any other number the first is shown.
+    return grid if channels in (1, 3, 4) else grid[..., :1]

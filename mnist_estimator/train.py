@@ -1,0 +1,44 @@
+r"""Trains a network on prepared records and evaluates it.
+
+  python -m mnist_estimator.train --model_dir=tboard/mod1
+
+The data is fetched and prepared if need be, the newest checkpoint in the model_dir is continued,
+each checkpoint is evaluated on the validation split, and at the end the test split is, once:
+
+  tensorboard --logdir tboard
+
+On a cluster the same command runs once a task, with the cluster in TF_CONFIG or in flags:
+
+  python -m mnist_estimator.train --strategy=ps --chief_hosts=a:2222 --worker_hosts=b:2222 \
+      --ps_hosts=c:2222 --job_name=worker --task_index=0 --model_dir=/shared/mod1
+"""
+
+from __future__ import annotations
+
+import os
+
+from mnist_estimator import cluster, config
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and trains."""
+    settings = config.train_config()
+    task = cluster.resolve(
+        os.environ,
+        strategy=settings.strategy,
+        ps_hosts=settings.ps_hosts,
+        worker_hosts=settings.worker_hosts,
+        chief_hosts=settings.chief_hosts,
+        job_name=settings.job_name,
+        task_index=settings.task_index,
+    )
+    os.environ["TF_CONFIG"] = task.tf_config()
+    # TensorFlow takes seconds to import; wrong flags have been answered by now.
+    from mnist_estimator import training
+
+    training.train(settings, task)
+
+
+if __name__ == "__main__":
+    config.define_train_flags()
+    config.run(main)

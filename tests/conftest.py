@@ -1,0 +1,72 @@
+"""Small datasets that tests train on and read: every split has a length of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+TRAIN, VALIDATION, TEST = 70, 12, 23
+CLASSES = 4
+
+
+@dataclasses.dataclass
+class ArraySource:
+    """Examples held in arrays, as `writer.write_dataset` takes them."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    name: str = "arrays"
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        return self.images.shape[1:]
+
+    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for first in range(0, len(self.labels), max_items):
+            yield self.images[first : first + max_items], self.labels[first : first + max_items]
+
+    def digests(self) -> dict[str, str]:
+        return {}
+
+
+def array_source(examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0):
+    """Bright squares whose place tells the class, on noise: learnable, and no two alike."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(CLASSES, size=examples)
+    images = generator.integers(0, 100, size=(examples, *shape), dtype=np.uint8)
+    height, width = shape[0] // 2, shape[1] // 2
+    for image, label in zip(images, labels, strict=True):
+        top, left = label // 2 * height, label % 2 * width
+        image[top : top + height, left : left + width] += 150
+    return ArraySource(images, labels.astype(np.int64))
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., str]:
+    """Returns a function that writes a dataset and gives its data_dir."""
+    from mnist_estimator import writer
+
+    def make(
+        *, train: int = TRAIN, validation: int = VALIDATION, test: int = TEST, **options
+    ) -> str:
+        data_dir = str(tmp_path / f"data-{train}-{validation}-{test}")
+        options = {"shards": 3, "validation_split": str(validation)} | options
+        writer.write_dataset(
+            data_dir,
+            dataset="squares",
+            train=array_source(train + validation),
+            test=array_source(test, seed=1) if test else None,
+            num_classes=CLASSES,
+            **options,
+        )
+        return data_dir
+
+    return make

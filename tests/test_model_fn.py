@@ -1,0 +1,165 @@
+"""From logits to loss, train_op, metrics and predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from conftest import CLASSES, TEST
+
+from mnist_estimator import inputs, model_fn, records, runs
+from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.config import OPTIMIZERS, TrainConfig
+
+
+def params(**options):
+    config = TrainConfig(**({"max_steps": 100} | options))
+    return dataclasses.asdict(config) | {
+        "num_classes": CLASSES,
+        "schedule_steps": config.schedule_steps,
+    }
+
+
+def rate(step, **options):
+    return float(model_fn.learning_rate(tf.constant(step, tf.int64), params(**options)))
+
+
+@pytest.mark.parametrize(
+    ("options", "step", "expected"),
+    [
+        ({"schedule": "constant"}, 99, 1.0),
+        ({"schedule": "cosine"}, 0, 1.0),
+        ({"schedule": "cosine"}, 50, 0.5),
+        ({"schedule": "cosine"}, 25, 0.5 + math.sqrt(0.125)),
+        ({"schedule": "cosine"}, 100, 0.0),
+        ({"schedule": "cosine"}, 500, 0.0),
+        ({"schedule": "cosine", "decay_steps": 200}, 100, 0.5),
+        ({"schedule": "exponential", "decay_rate": 0.5, "decay_steps": 10}, 20, 0.25),
+        ({"schedule": "exponential", "decay_rate": 0.5, "decay_steps": 10}, 5, math.sqrt(0.5)),
+        ({"schedule": "constant", "warmup_steps": 10}, 0, 0.1),
+        ({"schedule": "constant", "warmup_steps": 10}, 9, 1.0),
+        ({"schedule": "cosine", "warmup_steps": 20}, 9, 0.5),
+        ({"schedule": "cosine", "warmup_steps": 20}, 60, 0.5),
+    ],
+)
+def test_learning_rate(options, step, expected):
+    assert rate(step, learning_rate=1.0, **options) == pytest.approx(expected, abs=1e-6)
+
+
+def train_once(tmp_path, make_dataset, **options):
+    """Trains a step; returns the change of every trainable variable."""
+    data_dir = make_dataset()
+    manifest = records.read_manifest(data_dir)
+    options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
+    config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
+    run = runs.make_estimator(config, manifest)
+    input_fn = inputs.train_input_fn(
+        data_dir,
+        manifest,
+        batch_size=8,
+        seed=0,
+        cache_bytes=2**30,
+        shuffle_buffer=1,
+        model_dir=run.model_dir,
+    )
+    run.train(input_fn, max_steps=1)
+    reader = tf.train.load_checkpoint(run.model_dir)
+    before = tf.train.load_checkpoint(f"{run.model_dir}/model.ckpt-0")
+    return {
+        name: reader.get_tensor(name) - before.get_tensor(name)
+        for name in ("conv1/kernel", "dense/kernel", "logits/bias")
+    }
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_moves_the_weights(tmp_path, make_dataset, optimizer):
+    change = train_once(tmp_path, make_dataset, optimizer=optimizer, learning_rate=0.1)
+    assert all(np.abs(values).max() > 1e-4 for values in change.values())
+
+
+def test_clip_norm_bounds_the_step(tmp_path, make_dataset):
+    change = train_once(tmp_path, make_dataset, optimizer="sgd", learning_rate=1.0, clip_norm=0.001)
+    assert 0 < np.linalg.norm(np.concatenate([v.ravel() for v in change.values()])) <= 0.001001
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, TEST, 1000])
+def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, batch_size):
+    data_dir = make_dataset()
+    manifest = records.read_manifest(data_dir)
+    config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
+    run = runs.make_estimator(config, manifest)
+    input_fn = inputs.train_input_fn(
+        data_dir,
+        manifest,
+        batch_size=8,
+        seed=0,
+        cache_bytes=2**30,
+        shuffle_buffer=1,
+        model_dir=run.model_dir,
+    )
+    run.train(input_fn, max_steps=2)
+    metrics = runs.evaluate(
+        run,
+        data_dir,
+        manifest,
+        "test",
+        batch_size=batch_size,
+        checkpoint=runs.find_checkpoint(run.model_dir),
+    )
+    predicted = list(
+        run.predict(
+            lambda: inputs.eval_batches(data_dir, manifest, "test", batch_size=7).map(
+                lambda features, labels: {inputs.IMAGES: features[inputs.IMAGES]}
+            )
+        )
+    )
+    whole = inputs.eval_batches(data_dir, manifest, "test", batch_size=TEST)
+    ((_, labels),) = whole.as_numpy_iterator()
+    likelihood = [p["probabilities"][label] for p, label in zip(predicted, labels, strict=True)]
+    assert metrics["loss"] == pytest.approx(-np.log(likelihood).mean(), rel=1e-5)
+    assert metrics["accuracy"] == pytest.approx(
+        np.mean([p["classes"] == label for p, label in zip(predicted, labels, strict=True)])
+    )
+    assert (metrics["examples"], metrics["global_step"]) == (TEST, 2)
+
+
+def test_predictions_agree_with_each_other():
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = tf.constant(np.random.default_rng(0).integers(255, size=(5, 8, 8, 1)), tf.uint8)
+        spec = model_fn.model_fn({"images": images}, None, estimator.ModeKeys.PREDICT, params())
+        session.run(v1.global_variables_initializer())
+        values = session.run(spec.predictions)
+    assert values["logits"].shape == values["probabilities"].shape == (5, CLASSES)
+    np.testing.assert_array_equal(values["classes"], values["logits"].argmax(axis=1))
+    np.testing.assert_allclose(values["probabilities"].sum(axis=1), 1, rtol=1e-6)
+
+
+def test_each_class_has_its_own_accuracy():
+    labels, classes = [0, 0, 1, 1, 1, 3], [0, 1, 1, 1, 0, 3]
+    with tf.Graph().as_default(), v1.Session() as session:
+        metrics = model_fn._metrics(
+            tf.constant(labels, tf.int64), tf.constant(classes, tf.int64), CLASSES
+        )
+        session.run(v1.local_variables_initializer())
+        session.run([update for _, update in metrics.values()])
+        values = session.run({name: value for name, (value, _) in metrics.items()})
+    assert values["examples"] == 6
+    by_class = [values[f"class_accuracy/{number}"] for number in range(CLASSES)]
+    assert by_class == pytest.approx([1 / 2, 2 / 3, 0, 1])
+
+
+def test_the_picture_of_inputs_is_a_grid_in_reading_order():
+    images = np.zeros((26, 2, 3, 1), np.float32)
+    images += np.arange(26).reshape(-1, 1, 1, 1)
+    grid = np.asarray(model_fn._grid(tf.constant(images)))
+    assert grid.shape == (1, 10, 15, 1)
+    np.testing.assert_array_equal(grid[0, ::2, ::3, 0], np.arange(25).reshape(5, 5))
+
+
+@pytest.mark.parametrize(("cpu", "expected"), [("avx2", "float32"), ("avx512_bf16", "bfloat16")])
+def test_auto_precision_asks_the_processor(monkeypatch, cpu, expected):
+    monkeypatch.setattr(model_fn.pathlib.Path, "read_text", lambda self: f"flags : fpu {cpu}\n")
+    assert model_fn.compute_dtype("auto").name == expected
+    assert model_fn.compute_dtype("float32").name == "float32"
