@@ -1,0 +1,177 @@
+"""Turns images and labels into TFRecords that train and evaluate read.
+
+  python -m mnist_estimator.prepare --data_dir=data/mnist
+  python -m mnist_estimator.prepare --data_dir=data/letters --source_dir=letters
+  python -m mnist_estimator.prepare --data_dir=data/small --train_csv=mnist_train_small.csv
+  python -m mnist_estimator.prepare --data_dir=data/mnist --verify
+
+The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
+It is all or nothing: a data_dir without a manifest.json holds no dataset.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from mnist_estimator import InputError, config, datasets, splits
+
+if TYPE_CHECKING:
+    from mnist_estimator import records, sources
+
+_IDX = datasets.ROLES
+_CSV = ("train_csv", "test_csv")
+
+
+def define_flags() -> None:
+    """Defines the command's flags."""
+    config.define_data_flags()
+    define = flags.DEFINE_string
+    define("source_dir", "", "Folder with IDX files of the four usual names, plain or .gz.")
+    for role in _IDX:
+        kind, what = role.split("_")
+        also = " Without test files the test split is empty." if role == "test_images" else ""
+        define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+    define(
+        "train_csv",
+        "",
+        "CSV file of the training examples, plain or .gz: a line each, its label and then its "
+        "pixels, 0 to 255. A header line may come first.",
+    )
+    define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
+    define("image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square.")
+    flags.DEFINE_integer(
+        "num_classes", None, "Labels must be less than this. Default: the largest label plus 1."
+    )
+    flags.DEFINE_bool(
+        "verify",
+        False,
+        "Prepare nothing: re-read every record in the data_dir, and say what is wrong.",
+    )
+    flags.DEFINE_bool(
+        "force", False, "Replace the dataset in the data_dir. Until it is written both need room."
+    )
+
+
+def main(argv: list[str]) -> int | None:
+    """Reads the flags; prepares or verifies."""
+    values = flags.FLAGS.flag_values_dict()
+    _check(values)
+    data_dir = values["data_dir"] or config.default_data_dir(values["dataset"])
+    # Both import TensorFlow, which takes seconds; wrong flags have been answered by now.
+    return _verify(data_dir) if values["verify"] else _prepare(data_dir, values)
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    """Raises InputError for flags that are out of range or contradict each other."""
+    splits.check_range("shards", values["shards"], 1, splits.MAX_SHARDS)
+    splits.check_range("seed", values["seed"], 0, splits.MAX_SEED)
+    splits.check_validation_split(values["validation_split"])
+    if values["dataset"]:
+        datasets.check_name(values["dataset"])
+    given = [name for name in ("dataset", "source_dir", *_IDX, *_CSV) if values[name]]
+    if values["verify"] and (given or values["force"]):
+        other = given[0] if given else "force"
+        raise InputError(f"--verify and --{other}: found both; --verify only reads the data_dir")
+    _check_sources(given)
+    custom = bool(given) and given != ["dataset"]
+    if custom and not values["data_dir"]:
+        raise InputError("--data_dir: found nothing, expected the folder to write to")
+    if values["num_classes"] is not None:
+        splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
+        if not custom:
+            raise InputError(f"--num_classes: not without --source_dir, --{_IDX[0]} or --{_CSV[0]}")
+    if values["image_shape"]:
+        _parse_shape(values["image_shape"])
+        if not set(given) & set(_CSV):
+            raise InputError(f"--image_shape: not without --{_CSV[0]}; IDX files say it themselves")
+
+
+def _check_sources(given: Sequence[str]) -> None:
+    groups = (("dataset",), ("source_dir",), _IDX, _CSV)
+    named = [[name for name in group if name in given] for group in groups]
+    named = [names for names in named if names]
+    if len(named) > 1:
+        raise InputError(f"--{named[0][0]} and --{named[1][0]}: found both, expected one source")
+    for part in ("train", "test"):
+        images, labels = f"{part}_images", f"{part}_labels"
+        if (images in given) != (labels in given):
+            there, missing = (images, labels) if images in given else (labels, images)
+            raise InputError(f"--{there} without --{missing}: expected both")
+    for test, train in (("test_images", "train_images"), ("test_csv", "train_csv")):
+        if test in given and train not in given:
+            raise InputError(f"--{test} without --{train}: expected training examples too")
+
+
+def _parse_shape(text: str) -> tuple[int, int, int]:
+    match = re.fullmatch(r"([1-9]\d{0,8}),([1-9]\d{0,8})(?:,([1-9]\d{0,8}))?", text)
+    if not match:
+        raise InputError(f"--image_shape: found {text!r}, expected H,W,C as in 28,28,1")
+    height, width, channels = (int(number or 1) for number in match.groups())
+    return height, width, channels
+
+
+def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
+    from mnist_estimator import progress, records
+
+    before = None if values["force"] else records.find_manifest(data_dir)
+    with progress.ProgressLine() as report:
+        manifest = _open_sources(data_dir, values).write(
+            data_dir,
+            validation_split=values["validation_split"],
+            shards=values["shards"],
+            seed=values["seed"],
+            force=values["force"],
+            report=report,
+        )
+    if manifest == before:
+        print(f"{data_dir}: prepared already, nothing to do")
+    print(_summary(data_dir, manifest))
+
+
+def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
+    from mnist_estimator import sources
+
+    classes = values["num_classes"]
+    if values["source_dir"]:
+        return sources.from_folder(values["source_dir"], classes)
+    if values["train_images"]:
+        return sources.from_idx({role: values[role] for role in _IDX if values[role]}, classes)
+    if values["train_csv"]:
+        shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
+        train, test = values["train_csv"], values["test_csv"] or None
+        return sources.from_csv(train, test, image_shape=shape, num_classes=classes)
+    return sources.from_data_dir(data_dir, values["dataset"])
+
+
+def _summary(data_dir: str, manifest: records.Manifest) -> str:
+    shape = "x".join(map(str, manifest.image_shape))
+    lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
+    for split, shards in manifest.splits.items():
+        lines.append(
+            f"  {split:<10} {manifest.num_examples(split):>11,} examples "
+            f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
+        )
+    return "\n".join(lines)
+
+
+def _verify(data_dir: str) -> int | None:
+    from mnist_estimator import progress, records
+
+    with progress.ProgressLine() as report:
+        problems = records.verify(data_dir, report)
+    if problems:
+        print(*problems, sep="\n")
+        return config.EXIT_INPUT
+    manifest = records.read_manifest(data_dir)
+    counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
+    print(f"{data_dir}: OK, {counts} examples")
+    return None
+
+
+if __name__ == "__main__":
+    define_flags()
+    config.run(main)

@@ -1,0 +1,405 @@
+"""Prepared datasets: sharded TFRecords with a manifest that says what they hold.
+
+A data_dir holds a dataset if and only if it holds `manifest.json`. Beside it lie, per split, files
+such as `train-00000-of-00008.tfrecord` of `tf.train.Example {image_raw: bytes, label: int64}`: the
+pixels of one uint8 image, row by row, and its class.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from google.protobuf import message
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
+
+IMAGE_KEY = "image_raw"
+LABEL_KEY = "label"
+MANIFEST = "manifest.json"
+FORMAT_VERSION = 1
+
+MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
+_MAX_MANIFEST_BYTES = 2**26
+_BLOCK_BYTES = 2**20
+
+
+# What TensorFlow raises where a file cannot be read or written.
+FILE_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+)
+
+
+class RecordsError(InputError):
+    """Something about a data_dir that the user has to know."""
+
+
+class NoDatasetError(RecordsError):
+    """The data_dir holds no dataset."""
+
+
+class ManifestError(RecordsError):
+    """The data_dir's manifest.json is not a manifest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """One TFRecord file: its name in the data_dir, number of records, size, sha256 in hex."""
+
+    file: str
+    examples: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a data_dir holds; `splits` has the shards of "train", "validation" and "test".
+
+    A split may have no shards; a shard is never empty. `class_names` has a name for every class.
+    `sources` has the sha256 of the content that was converted, by role. `split_rule` says which of
+    the source's training examples are the validation split.
+    """
+
+    format_version: int
+    dataset: str
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    splits: dict[str, tuple[Shard, ...]]
+    sources: dict[str, str]
+    split_rule: str
+
+    def num_examples(self, split: str) -> int:
+        """Examples of a split: 0 if the dataset has none."""
+        return sum(shard.examples for shard in self.splits[split])
+
+    def num_bytes(self, split: str) -> int:
+        """Bytes of a split's shards."""
+        return sum(shard.bytes for shard in self.splits[split])
+
+    @property
+    def digest(self) -> str:
+        """sha256 in hex of the manifest, and so of every byte of the dataset."""
+        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def read_manifest(data_dir: str) -> Manifest:
+    """Reads and checks the manifest of a data_dir.
+
+    Raises:
+      NoDatasetError: if there is none.
+      ManifestError: if it is anything but a well-formed manifest.
+    """
+    manifest = find_manifest(data_dir)
+    if manifest is None:
+        raise NoDatasetError(
+            f"{data_dir}: no {MANIFEST}, expected a prepared dataset; make one with "
+            f"python -m mnist_estimator.prepare --data_dir={data_dir}"
+        )
+    return manifest
+
+
+def find_manifest(data_dir: str) -> Manifest | None:
+    """Reads and checks the manifest of a data_dir; None if it holds no dataset.
+
+    Raises:
+      ManifestError: if it is anything but a well-formed manifest.
+    """
+    path = os.path.join(data_dir, MANIFEST)
+    with file_errors(path):
+        try:
+            size = tf.io.gfile.stat(path).length
+        except tf.errors.NotFoundError:
+            return None
+        if size > _MAX_MANIFEST_BYTES:
+            raise ManifestError(f"{path}: {size} bytes, expected at most {_MAX_MANIFEST_BYTES}")
+        with tf.io.gfile.GFile(path, "rb") as file:
+            data = file.read()
+    try:
+        return _parse_manifest(data)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{path}: {error}; prepare the dataset again with --force") from None
+
+
+def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:
+    """The paths of a split's shards, in order."""
+    return [os.path.join(data_dir, shard.file) for shard in manifest.splits[split]]
+
+
+def shard_name(split: str, index: int, count: int) -> str:
+    """The file name of shard `index` of `count`."""
+    return f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+
+
+def verify(data_dir: str, report: Callable[[str], None] = lambda line: None) -> list[str]:
+    """Re-reads every record of a data_dir against its manifest.
+
+    Args:
+      report: is called with a line that says how far the work is, again and again.
+
+    Returns:
+      What is wrong, a line each, of a shard's records only the first; nothing if all is whole.
+
+    Raises:
+      NoDatasetError, ManifestError: as `read_manifest`.
+    """
+    manifest = read_manifest(data_dir)
+    with file_errors(data_dir):
+        names = {name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)}
+    shards = [shard for split in SPLITS for shard in manifest.splits[split]]
+    extra = names - {shard.file for shard in shards}
+    problems = [
+        f"{name}: not in {MANIFEST}" for name in sorted(extra) if name.endswith(".tfrecord")
+    ]
+    for number, shard in enumerate(shards):
+        report(f"verifying: {number:,} of {len(shards):,} shards")
+        if shard.file in names:
+            problems += _shard_problems(os.path.join(data_dir, shard.file), shard, manifest)
+        else:
+            problems.append(f"{shard.file}: missing")
+    return problems
+
+
+def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str]:
+    try:
+        size, sha256 = file_sha256(path)
+        if size != shard.bytes:
+            yield f"{shard.file}: {size} bytes, expected {shard.bytes}"
+        if sha256 != shard.sha256:
+            yield f"{shard.file}: sha256 {sha256}, expected {shard.sha256}"
+        count = 0
+        for record in read_records(path):
+            problem = _example_problem(record, manifest)
+            if problem:
+                yield f"{shard.file}: record {count} {problem}"
+                return
+            count += 1
+        if count != shard.examples:
+            yield f"{shard.file}: {count} records, expected {shard.examples}"
+    except RecordsError as error:
+        yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
+
+
+def _example_problem(record: bytes, manifest: Manifest) -> str:
+    """What is wrong with a serialized example; empty if nothing is."""
+    try:
+        features = tf.train.Example.FromString(record).features.feature
+    except message.DecodeError:
+        return "is not a tf.train.Example"
+    if sorted(features) != [IMAGE_KEY, LABEL_KEY]:
+        found = _show(", ".join(sorted(features)))
+        return f"has features {found}, expected {IMAGE_KEY} and {LABEL_KEY}"
+    images, labels = features[IMAGE_KEY].bytes_list.value, features[LABEL_KEY].int64_list.value
+    if len(images) != 1 or len(labels) != 1:
+        return f"has {len(images)} images and {len(labels)} labels, expected one of each"
+    size, label = len(images[0]), labels[0]
+    if size != math.prod(manifest.image_shape):
+        return f"has an image of {size} bytes, expected {math.prod(manifest.image_shape)}"
+    if not 0 <= label < manifest.num_classes:
+        return f"has label {label}, expected 0 to {manifest.num_classes - 1}"
+    return ""
+
+
+def is_shard_name(name: str) -> bool:
+    """Whether a file of this name in a data_dir would be taken for a shard."""
+    return re.fullmatch(rf"({'|'.join(SPLITS)})-\d{{5}}-of-\d{{5}}\.tfrecord", name) is not None
+
+
+def encode_example(pixels: bytes, label: int) -> bytes:
+    """Serializes one example; the same bytes in every version of Python and TensorFlow."""
+    example = tf.train.Example()
+    example.features.feature[IMAGE_KEY].bytes_list.value.append(pixels)
+    example.features.feature[LABEL_KEY].int64_list.value.append(label)
+    return example.SerializeToString(deterministic=True)
+
+
+def read_records(path: str) -> Iterator[bytes]:
+    """Yields a shard's records as serialized examples, each with its checksum verified.
+
+    Raises:
+      RecordsError: at the first record that is corrupt, by its number, or if the file cannot be
+        read. The numbers count from 0. There is no going on after it: `ignore_errors` of tf.data
+        can meet the same corrupt record forever.
+    """
+    number = 0
+    with file_errors(path):
+        try:
+            for record in v1.io.tf_record_iterator(path):
+                yield record
+                number += 1
+        except tf.errors.DataLossError as error:
+            reason = re.split("[;']", error.message)[0]  # The rest is TensorFlow's own advice.
+            raise RecordsError(f"{path}: record {number} is corrupt ({reason})") from None
+
+
+def file_sha256(path: str) -> tuple[int, str]:
+    """Returns a file's size and the sha256 of its bytes in hex."""
+    digest, size = hashlib.sha256(), 0
+    with file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def _parse_manifest(data: bytes) -> Manifest:
+    """Raises ValueError that says where `data` is not a manifest."""
+    try:
+        top = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+    except RecursionError:
+        raise ValueError("nested too deeply, expected a manifest") from None
+    except ValueError as error:
+        raise ValueError(f"not JSON ({error})") from None
+    _expect(top, dict, "the whole")
+    version = top.get("format_version")
+    if version != FORMAT_VERSION or type(version) is not int:
+        raise ValueError(f"format_version is {_show(version)}, expected {FORMAT_VERSION}")
+    _expect_keys(top, [field.name for field in dataclasses.fields(Manifest)], "the whole")
+    manifest = Manifest(
+        format_version=version,
+        dataset=_text(top["dataset"], "dataset"),
+        image_shape=_shape(top["image_shape"]),
+        num_classes=_whole(top["num_classes"], "num_classes", 2, MAX_CLASSES),
+        class_names=_class_names(top["class_names"]),
+        splits=_splits(top["splits"]),
+        sources=_sources(top["sources"]),
+        split_rule=_text(top["split_rule"], "split_rule"),
+    )
+    if len(manifest.class_names) != manifest.num_classes:
+        raise ValueError(
+            f"class_names has {len(manifest.class_names)}, expected {manifest.num_classes}"
+        )
+    return manifest
+
+
+def _splits(value: Any) -> dict[str, tuple[Shard, ...]]:
+    _expect_keys(_expect(value, dict, "splits"), SPLITS, "splits")
+    splits = {}
+    for split in SPLITS:
+        shards = _expect(value[split], list, split)
+        if len(shards) > MAX_SHARDS or (split == TRAIN and not shards):
+            raise ValueError(f"{split} has {len(shards)} shards, expected 1 to {MAX_SHARDS}")
+        splits[split] = tuple(
+            _shard(shard, shard_name(split, index, len(shards)))
+            for index, shard in enumerate(shards)
+        )
+    return splits
+
+
+def _shard(value: Any, name: str) -> Shard:
+    fields = [field.name for field in dataclasses.fields(Shard)]
+    _expect_keys(_expect(value, dict, name), fields, name)
+    # The name follows from the place, so none can lead out of the folder or stand there twice.
+    if value["file"] != name:
+        raise ValueError(f"file is {_show(value['file'])}, expected {name!r}")
+    return Shard(
+        file=name,
+        examples=_whole(value["examples"], f"{name} examples", 1, 2**63),
+        bytes=_whole(value["bytes"], f"{name} bytes", 1, 2**63),
+        sha256=_sha256(value["sha256"], f"{name} sha256"),
+    )
+
+
+def _shape(value: Any) -> tuple[int, int, int]:
+    _expect(value, list, "image_shape")
+    if len(value) != 3:
+        raise ValueError(f"image_shape has {len(value)} numbers, expected 3")
+    height, width, channels = (_whole(n, "image_shape", 1, MAX_IMAGE_BYTES) for n in value)
+    if height * width * channels > MAX_IMAGE_BYTES:
+        raise ValueError(f"image_shape is {value}, expected at most {MAX_IMAGE_BYTES} bytes")
+    return height, width, channels
+
+
+def _class_names(value: Any) -> tuple[str, ...]:
+    return tuple(_text(name, "class_names") for name in _expect(value, list, "class_names"))
+
+
+def _sources(value: Any) -> dict[str, str]:
+    _expect(value, dict, "sources")
+    return {_text(role, "sources"): _sha256(digest, "sources") for role, digest in value.items()}
+
+
+def _expect(value: Any, kind: type, where: str) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"{where} is {_show(value)}, expected a {kind.__name__}")
+    return value
+
+
+def _expect_keys(value: dict[str, Any], keys: Sequence[str], where: str) -> None:
+    for key in keys:
+        if key not in value:
+            raise ValueError(f"{where} has no {key}")
+    for key in value:
+        if key not in keys:
+            raise ValueError(f"{where} has {_show(key)}, expected only {', '.join(keys)}")
+
+
+def _whole(value: Any, where: str, least: int, most: int) -> int:
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{where} is {_show(value)}, expected {least} to {most}")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if type(value) is not str or not value or not value.isprintable():
+        raise ValueError(f"{where} has {_show(value)}, expected printable text")
+    return value
+
+
+def _sha256(value: Any, where: str) -> str:
+    if type(value) is not str or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"{where} is {_show(value)}, expected 64 hex digits")
+    return value
+
+
+def _show(value: Any) -> str:
+    # A nested value may be too deep to print.
+    text = f"a {type(value).__name__}" if isinstance(value, (dict, list)) else ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("a key stands twice")
+    return result
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+@contextlib.contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Turns a filesystem's error into one line that names the path."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        line = error_line(error)
+        # TensorFlow's own form is "PATH; REASON".
+        line = line.replace("; ", ": ", 1) if path in line else f"{path}: {line}"
+        raise RecordsError(line) from error
+
+
+def error_line(error: Exception) -> str:
+    """The one line of a TensorFlow or OS error that says what happened."""
+    text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+    # What a graph reports is followed by its whole history; 2.15 puts more lines before it, too.
+    lines = str(text).partition("\n\t [[")[0].strip().splitlines()
+    return " ".join(lines[-1].split()) if lines else type(error).__name__

@@ -1,0 +1,321 @@
+"""Where examples come from (IDX, CSV, named datasets), and which of it a command uses."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import dataclasses
+import functools
+import math
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from mnist_estimator import InputError, datasets, idx, records, splits, workspace, writer
+from mnist_estimator.compat import tf
+from mnist_estimator.csv_source import CsvSource
+from mnist_estimator.progress import ProgressLine
+from mnist_estimator.records import Manifest
+
+CUSTOM = "custom"  # The manifest's name for data that are none of the known datasets.
+DEFAULT_DATASET = "mnist"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """What `writer.write_dataset` is given: a dataset's name, its examples and its classes."""
+
+    dataset: str
+    train: writer.Source
+    test: writer.Source | None
+    num_classes: int | None = None
+    class_names: tuple[str, ...] = ()
+
+    def write(self, data_dir: str, **options: object) -> Manifest:
+        """Calls `writer.write_dataset` with these examples; `options` are its other arguments."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return writer.write_dataset(data_dir, **fields, **options)
+
+
+def from_idx(paths: Mapping[str, str], num_classes: int | None = None) -> Sources:
+    """Opens IDX files, plain or .gz, by role (`datasets.ROLES`); both test files may be missing.
+
+    Files with the content of a known dataset get its name and class names.
+
+    Raises:
+      InputError: if a file is not what it should be, or one of a pair is missing.
+    """
+    pairs = {}
+    for part in ("train", "test"):
+        roles = (f"{part}_images", f"{part}_labels")
+        missing = [role for role in roles if role not in paths]
+        if len(missing) == 1 or (missing and part == "train"):
+            raise InputError(f"{' and '.join(missing)}: not given, expected images and labels")
+        pairs[part] = None if missing else IdxSource(*(paths[r] for r in roles), part, num_classes)
+    known = _identify(pairs["train"], pairs["test"])
+    if known is None or num_classes not in (None, len(known.class_names)):
+        return Sources(CUSTOM, pairs["train"], pairs["test"], num_classes)
+    return _named(known, pairs["train"], pairs["test"])
+
+
+def from_folder(folder: str, num_classes: int | None = None) -> Sources:
+    """Opens the IDX files with the four usual names, plain or .gz, that lie in a folder.
+
+    Raises:
+      InputError: as `from_idx`, or if the folder has no training files.
+    """
+    paths = _locate(folder)
+    has_test = any(role.startswith("test") for role in paths)
+    wanted = datasets.ROLES if has_test else datasets.ROLES[:2]
+    missing = [datasets.FILE_NAMES[role] for role in wanted if role not in paths]
+    if missing:
+        raise InputError(f"{folder}: no {' and no '.join(missing)}, expected them, plain or .gz")
+    return from_idx(paths, num_classes)
+
+
+def from_csv(
+    train: str,
+    test: str | None = None,
+    *,
+    image_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+) -> Sources:
+    """Opens CSV files; see `csv_source.CsvSource`."""
+    options = {"image_shape": image_shape, "num_classes": num_classes}
+    return Sources(
+        CUSTOM,
+        CsvSource(train, role="train_csv", **options),
+        CsvSource(test, role="test_csv", **options) if test else None,
+        num_classes,
+    )
+
+
+def from_name(name: str, folder: str, report: Callable[[str], None] | None = None) -> Sources:
+    """Opens a dataset by name. Only when its examples are read is anything fetched.
+
+    Args:
+      folder: where files are looked for, and where missing ones are downloaded to. If it is not on
+        this machine they go to a temporary folder instead.
+      report: takes lines on the download; by default stderr does.
+
+    Raises:
+      InputError: if the name is unknown; on reading also if the files cannot be had or others are
+        in their place.
+    """
+    datasets.check_name(name)
+    if name == datasets.SAMPLE:
+        return dataclasses.replace(from_folder(datasets.sample_dir(), 10), dataset=name)
+    known = datasets.DATASETS[name]
+
+    @functools.cache
+    def fetch() -> dict[str, str]:
+        return datasets.fetch(known, _local_folder(folder), report=report)
+
+    return _named(known, *(_FetchedSource(known, part, fetch) for part in ("train", "test")))
+
+
+def from_data_dir(
+    data_dir: str, dataset: str = "", report: Callable[[str], None] | None = None
+) -> Sources:
+    """Opens what a data_dir's dataset is prepared from, if nothing but perhaps a name is said.
+
+    That is the four IDX files in it, unless they are not the named dataset's; else the named
+    dataset, or MNIST.
+
+    Raises:
+      InputError: as `from_idx` and `from_name`, or if some but not all of the four are there.
+    """
+    present = _locate(data_dir) if dataset != datasets.SAMPLE else {}
+    if len(present) == len(datasets.ROLES):
+        sources = from_idx(present)
+        if dataset in ("", sources.dataset):
+            return sources
+    elif present and not dataset:
+        missing = [datasets.FILE_NAMES[role] for role in datasets.ROLES if role not in present]
+        raise InputError(
+            f"{data_dir}: no {' and no '.join(missing)}, expected all four IDX files or none; "
+            f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
+        )
+    return from_name(dataset or DEFAULT_DATASET, data_dir, report)
+
+
+def ensure_dataset(
+    data_dir: str,
+    *,
+    dataset: str = "",
+    validation_split: str = splits.AUTO,
+    shards: int = 8,
+    seed: int = 0,
+    report: Callable[[str], None] | None = None,
+) -> Manifest:
+    """Sees to it that `data_dir` holds the dataset that was asked for.
+
+    A data_dir with a manifest is taken as it is. One with the four IDX files is prepared in place.
+    Otherwise the dataset is fetched, MNIST if none is named, and prepared. Never is it another one
+    than was asked for, by name or by validation split ("auto" asks for none). Of several processes
+    that come at once, such as a cluster's, one prepares and the others wait for it.
+
+    Args:
+      dataset: a name, or "" for whatever is there.
+      The others are as in `writer.write_dataset`; `report` is by default a progress line on stderr.
+
+    Raises:
+      InputError: if the dataset cannot be had, or another one is there.
+    """
+    if dataset:
+        datasets.check_name(dataset)
+    options = {"validation_split": validation_split, "shards": shards, "seed": seed}
+    with ProgressLine() as line:
+        while (manifest := records.find_manifest(data_dir)) is None:
+            try:
+                sources = from_data_dir(data_dir, dataset, report)
+                return sources.write(data_dir, report=report or line, **options)
+            except workspace.BusyError:
+                (report or line)(f"waiting for the process that prepares {data_dir}")
+                # Not all at once: without locks, those that start together all give way.
+                time.sleep(random.uniform(0.5, 1.5))
+    check_asked(data_dir, manifest, dataset, validation_split, seed)
+    return manifest
+
+
+def check_asked(
+    data_dir: str, manifest: Manifest, dataset: str, validation_split: str, seed: int
+) -> None:
+    """Raises InputError if a prepared dataset is another one than is asked for."""
+    advice = "give another --data_dir, or prepare it again with --force"
+    if dataset and manifest.dataset != dataset:
+        raise InputError(
+            f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice}"
+        )
+    if validation_split != splits.AUTO:
+        total = manifest.num_examples(splits.TRAIN) + manifest.num_examples(splits.VALIDATION)
+        asked = str(splits.validation_split(validation_split, total, seed))
+        if manifest.split_rule != asked:
+            raise InputError(
+                f"{data_dir}: its validation split is {manifest.split_rule!r}, expected {asked!r} "
+                f"(--validation_split); {advice}"
+            )
+
+
+def _locate(folder: str) -> dict[str, str]:
+    """The paths, by role, of the IDX files with usual names in a folder."""
+    with records.file_errors(folder):
+        if not tf.io.gfile.isdir(folder):
+            return {}
+        found = datasets.locate(tf.io.gfile.listdir(folder))
+    return {role: os.path.join(folder, name) for role, name in found.items()}
+
+
+class IdxSource:
+    """Examples from an IDX file of images and one of labels; a `writer.Source`.
+
+    Attributes:
+      num_examples, image_shape: from the images' header. Images without channels have one.
+      content_bytes: size of the uncompressed content by role.
+    """
+
+    def __init__(self, images: str, labels: str, part: str, num_classes: int | None = None) -> None:
+        """Opens the headers. `part`, train or test, begins the roles of the digests."""
+        self.name = images
+        self._paths, self._num_classes = (images, labels), num_classes
+        self._roles = (f"{part}_images", f"{part}_labels")
+        self._digests: dict[str, str] = {}
+        with self._open(max_items=1) as examples:
+            self.num_examples = examples.num_examples
+            self.image_shape = examples.image_shape
+        sizes = (16 + self.num_examples * math.prod(self.image_shape), 8 + self.num_examples)
+        self.content_bytes = dict(zip(self._roles, sizes, strict=True))
+
+    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+
+        Raises:
+          idx.IdxError: where a file is malformed.
+        """
+        with self._open(max_items) as examples:
+            for images, labels in examples:
+                yield images.reshape(-1, *self.image_shape), labels
+            self._digests = dict(zip(self._roles, examples.digests, strict=True))
+
+    def digests(self) -> dict[str, str]:
+        """Returns sha256 of the uncompressed content by role."""
+        if not self._digests:
+            for _ in self.chunks(1024):
+                pass
+        return self._digests
+
+    @contextlib.contextmanager
+    def _open(self, max_items: int) -> Iterator[idx.Examples]:
+        images, labels = self._paths
+        with (
+            records.file_errors(images),
+            tf.io.gfile.GFile(images, "rb") as image_file,
+            tf.io.gfile.GFile(labels, "rb") as label_file,
+        ):
+            yield idx.read_examples(
+                image_file,
+                label_file,
+                images_name=images,
+                labels_name=labels,
+                num_classes=self._num_classes,
+                max_items=max_items,
+            )
+
+
+class _FetchedSource:
+    """The images and labels of a part of a known dataset, fetched when they are first read."""
+
+    def __init__(
+        self, known: datasets.Dataset, part: str, fetch: Callable[[], dict[str, str]]
+    ) -> None:
+        self.name = f"{known.title} ({part})"
+        self._known, self._part, self._fetch = known, part, fetch
+        self._roles = (f"{part}_images", f"{part}_labels")
+        images, labels = (known.content_bytes[role] for role in self._roles)
+        self.num_examples = labels - 8  # The rest is the header.
+        side = math.isqrt((images - 16) // self.num_examples)
+        self.image_shape = (side, side, 1)
+
+    @functools.cached_property
+    def _files(self) -> IdxSource:
+        images, labels = (self._fetch()[role] for role in self._roles)
+        return IdxSource(images, labels, self._part, len(self._known.class_names))
+
+    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return self._files.chunks(max_items)
+
+    def digests(self) -> dict[str, str]:
+        digests = self._known.digests
+        if "_files" in vars(self) or not set(self._roles) <= set(digests):
+            return self._files.digests()
+        return {role: digests[role] for role in self._roles}
+
+
+def _local_folder(folder: str) -> str:
+    """`folder`, or if it is on another filesystem a temporary one, removed at exit."""
+    if "://" not in folder:
+        return folder
+    temporary = tempfile.TemporaryDirectory()
+    atexit.register(temporary.cleanup)
+    return temporary.name
+
+
+def _identify(train: IdxSource, test: IdxSource | None) -> datasets.Dataset | None:
+    """The known dataset with exactly this content."""
+    if test is None:
+        return None
+    sizes = train.content_bytes | test.content_bytes
+    candidates = [known for known in datasets.DATASETS.values() if known.content_bytes == sizes]
+    if not candidates:  # Spares large files a pass.
+        return None
+    found = (train.digests() | test.digests()).items()
+    # kmnist has no digest of one file's content.
+    return next((known for known in candidates if known.digests.items() <= found), None)
+
+
+def _named(known: datasets.Dataset, train: writer.Source, test: writer.Source) -> Sources:
+    return Sources(known.name, train, test, len(known.class_names), known.class_names)

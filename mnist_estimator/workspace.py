@@ -1,0 +1,220 @@
+"""A folder of its own for the process that writes a dataset, and the step that makes it visible.
+
+A data_dir has a dataset if and only if it has a manifest: at every moment, whatever is killed when,
+and with several processes at once, of which one writes and the others get a `BusyError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+from mnist_estimator import records
+from mnist_estimator.compat import tf
+from mnist_estimator.records import Manifest, RecordsError
+
+_BEAT = "alive"
+_BEAT_SECS = 30
+_DEAD_SECS = 600
+_WORKSPACE = re.compile(r"\.prepare-(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]{8}")
+
+
+class BusyError(RecordsError):
+    """Another process is writing to the data_dir."""
+
+
+@contextlib.contextmanager
+def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[], None]]]:
+    """A folder in data_dir for this process alone, and a function to call often while it works.
+
+    The folder is gone afterwards, and so is data_dir if it was made here and stayed empty.
+
+    Raises:
+      BusyError: if another process is at work in data_dir.
+    """
+    host = re.sub(r"\W", "_", socket.gethostname())
+    folder = os.path.join(data_dir, f".prepare-{host}-{os.getpid()}-{secrets.token_hex(4)}")
+    with _hiding(folder, data_dir), contextlib.ExitStack() as stack:
+        made = not tf.io.gfile.exists(data_dir)
+        if made:
+            tf.io.gfile.makedirs(data_dir)
+        locked = _lock(data_dir, stack)
+        if made:
+            stack.callback(_remove_if_empty, data_dir)
+        stack.callback(_remove_tree, folder)
+        tf.io.gfile.makedirs(folder)
+        beat = _Beat(folder)
+        _remove_dead(data_dir, folder, locked, force)
+        yield folder, beat
+
+
+@contextlib.contextmanager
+def _hiding(folder: str, data_dir: str) -> Iterator[None]:
+    """Names files in errors as they would be called in the end."""
+    try:
+        with records.file_errors(data_dir):
+            yield
+    except RecordsError as error:
+        raise type(error)(str(error).replace(folder, data_dir)) from error
+
+
+def tidy(data_dir: str) -> None:
+    """Removes what killed runs left beside a whole dataset, if that is possible."""
+    with contextlib.suppress(RecordsError):
+        with records.file_errors(data_dir):
+            names = [name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)]
+        if any(map(_WORKSPACE.fullmatch, names)):
+            with open_workspace(data_dir, force=False):
+                pass
+
+
+def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
+    """Moves a written dataset into place; the order is what makes a kill harmless."""
+    final = os.path.join(data_dir, records.MANIFEST)
+    with records.file_errors(data_dir):
+        if tf.io.gfile.exists(final):
+            tf.io.gfile.remove(final)
+            # Else a power failure could bring the old manifest back, over new shards.
+            sync(data_dir)
+        _remove_shards(data_dir)
+        for shards in manifest.splits.values():
+            for shard in shards:
+                tf.io.gfile.rename(
+                    os.path.join(folder, shard.file), os.path.join(data_dir, shard.file)
+                )
+        sync(data_dir)
+        tf.io.gfile.rename(os.path.join(folder, records.MANIFEST), final)
+        sync(data_dir)
+
+
+def sync(path: str) -> None:
+    """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
+    if not _is_local(path):
+        return
+    with records.file_errors(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            # Filesystems that cannot sync a folder say so with EINVAL.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(handle)
+
+
+class _Beat:
+    """Called often, rewrites a file now and then; by its age others see that this process lives."""
+
+    def __init__(self, folder: str) -> None:
+        self._path, self._next = os.path.join(folder, _BEAT), 0.0
+        self()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _BEAT_SECS
+            with records.file_errors(self._path), tf.io.gfile.GFile(self._path, "w") as file:
+                file.write(_BEAT)
+
+
+def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
+    """Locks a local data_dir until this process ends, however it ends; False if it cannot."""
+    if not _is_local(data_dir):
+        return False
+    handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+    stack.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _busy(data_dir, "") from None
+    except OSError:
+        # Some network filesystems have no locks for folders. The heartbeat is left.
+        return False
+    return True
+
+
+def _busy(data_dir: str, folder: str) -> BusyError:
+    hint = f" (if it is not, remove {folder})" if folder else ""
+    return BusyError(
+        f"{data_dir}: another process is preparing a dataset here{hint}; try again later"
+    )
+
+
+def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
+    """Removes what killed runs left in data_dir.
+
+    Every process makes its folder before it looks for others, so of two that start together one at
+    least sees the other. Without a lock both may; then both give up, which is safe.
+    """
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)]
+    others = [os.path.join(data_dir, name) for name in names if _WORKSPACE.fullmatch(name)]
+    others.remove(own)
+    for folder in others:
+        if not _is_dead(folder, own, locked):
+            raise _busy(data_dir, folder)
+    stray = [name for name in names if records.is_shard_name(name)]
+    if stray and records.MANIFEST not in names:
+        if not others and not force:
+            raise RecordsError(
+                f"{data_dir}: {stray[0]} without a {records.MANIFEST}, expected a whole dataset or "
+                "none; give another --data_dir, or --force to replace it"
+            )
+        # Before the folders: they are what says that these files are left-overs.
+        _remove_shards(data_dir)
+    for folder in others:
+        tf.io.gfile.rmtree(folder)
+
+
+def _is_dead(folder: str, own: str, locked: bool) -> bool:
+    theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
+    if theirs["host"] == ours["host"] and (locked or not _is_running(int(theirs["pid"]))):
+        return True
+    # Both times are the filesystem's, so the machines' clocks need not agree.
+    return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9
+
+
+def _beat_time(folder: str) -> int:
+    """When a workspace was last written to, in nanoseconds; 0 if it is coming or going."""
+    try:
+        return tf.io.gfile.stat(os.path.join(folder, _BEAT)).mtime_nsec
+    except tf.errors.OpError:
+        return 0
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def _remove_shards(data_dir: str) -> None:
+    for name in tf.io.gfile.listdir(data_dir):
+        if records.is_shard_name(name):
+            tf.io.gfile.remove(os.path.join(data_dir, name))
+
+
+def _is_local(path: str) -> bool:
+    return "://" not in path
+
+
+def _remove_tree(folder: str) -> None:
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.rmtree(folder)
+
+
+def _remove_if_empty(data_dir: str) -> None:
+    with contextlib.suppress(tf.errors.OpError):
+        if not tf.io.gfile.listdir(data_dir):
+            tf.io.gfile.rmtree(data_dir)
