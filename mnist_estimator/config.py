@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -247,6 +248,10 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(EXIT_INPUT)
     except SystemExit:
         # absl ends --help with 1, which a script would take for a failure.
+        sys.exit(0)
+    except BrokenPipeError:
+        # `--help | head`. Python would complain once more when it flushes stdout at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 

@@ -26,6 +26,7 @@ from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 IMAGE_KEY = "image_raw"
 LABEL_KEY = "label"
 MANIFEST = "manifest.json"
+DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoticed.
 FORMAT_VERSION = 1
 
 MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
@@ -270,7 +271,8 @@ def _parse_manifest(data: bytes) -> Manifest:
     version = top.get("format_version")
     if version != FORMAT_VERSION or type(version) is not int:
         raise ValueError(f"format_version is {_show(version)}, expected {FORMAT_VERSION}")
-    _expect_keys(top, [field.name for field in dataclasses.fields(Manifest)], "the whole")
+    fields = [field.name for field in dataclasses.fields(Manifest)]
+    _expect_keys(top, [*fields, DIGEST], "the whole")
     manifest = Manifest(
         format_version=version,
         dataset=_text(top["dataset"], "dataset"),
@@ -285,6 +287,8 @@ def _parse_manifest(data: bytes) -> Manifest:
         raise ValueError(
             f"class_names has {len(manifest.class_names)}, expected {manifest.num_classes}"
         )
+    if manifest.digest != _sha256(top[DIGEST], DIGEST):
+        raise ValueError(f"{DIGEST} is not that of the rest, which was changed or damaged")
     return manifest
 
 

@@ -45,7 +45,8 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     try:
         _train_and_evaluate(run, config, manifest, task)
     except FILE_ERRORS as error:
-        raise RunError(f"{config.model_dir} or {config.data_dir}: {error_line(error)}") from error
+        line = error_line(error)
+        raise RunError(f"stopped training in {config.model_dir}: {line}") from error
     except v1.train.NanLossDuringTrainingError:
         raise RunError("the loss is not a number any more; try a lower --learning_rate") from None
     return _finish(run, config, manifest) if task.is_chief else None

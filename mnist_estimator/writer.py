@@ -359,7 +359,8 @@ class _SplitWriter:
 def _write_manifest(folder: str, manifest: Manifest) -> None:
     path = os.path.join(folder, records.MANIFEST)
     with records.file_errors(path), tf.io.gfile.GFile(path, "wb") as file:
-        file.write(json.dumps(dataclasses.asdict(manifest), indent=1).encode() + b"\n")
+        content = dataclasses.asdict(manifest) | {records.DIGEST: manifest.digest}
+        file.write(json.dumps(content, indent=1).encode() + b"\n")
     workspace.sync(path)
     workspace.sync(folder)
     if records.read_manifest(folder) != manifest:

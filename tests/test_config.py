@@ -84,6 +84,17 @@ def test_help_shows_the_command_and_its_flags(name):
     assert "--model_dir:" in result.stdout
 
 
+def test_help_may_be_cut_short():
+    result = subprocess.run(
+        f"{sys.executable} -m mnist_estimator.train --help | true",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.stderr == ""
+
+
 def test_flags_are_answered_without_tensorflow():
     script = (
         "import sys\n"

@@ -84,6 +84,16 @@ def test_starting_weights_are_glorot_uniform():
     assert not variables["conv2/bias"].any()
 
 
+def test_every_variable_is_drawn_for_itself():
+    _, variables = run_cnn(noise(1, 28, 28, 1))
+    starts = [
+        value.ravel()[:9] / np.abs(value).max() for value in variables.values() if value.any()
+    ]
+    correlations = np.corrcoef(starts) - np.eye(len(starts))
+    assert len(starts) == 4
+    assert np.abs(correlations).max() < 0.95
+
+
 def test_bfloat16_computes_near_float32_with_float32_weights():
     images = noise(2, 8, 8, 1)
     exact, _ = run_cnn(images)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import random
 import shutil
@@ -59,6 +60,10 @@ def _edit(data_dir: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path = data_dir / records.MANIFEST
     manifest = json.loads(path.read_text())
     change(manifest)
+    # Otherwise its own digest would be all that is found wrong.
+    rest = {name: value for name, value in manifest.items() if name != records.DIGEST}
+    canonical = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    manifest[records.DIGEST] = hashlib.sha256(canonical.encode()).hexdigest()
     path.write_text(json.dumps(manifest))
 
 
@@ -161,6 +166,29 @@ def test_manifest_with_wrong_field(data_dir: Path, name: str):
     with pytest.raises(records.ManifestError, match=line) as error:
         records.read_manifest(str(data_dir))
     assert "\n" not in str(error.value) and len(str(error.value)) < 400 + len(str(data_dir))
+
+
+def test_manifest_with_a_flipped_bit_is_found_or_reads_the_same(data_dir: Path):
+    path = data_dir / records.MANIFEST
+    whole, manifest = path.read_bytes(), records.read_manifest(str(data_dir))
+    found = 0
+    for at in range(0, len(whole), 3):
+        broken = bytearray(whole)
+        broken[at] ^= 1 << at % 8
+        path.write_bytes(broken)
+        try:
+            # White space may turn into other white space.
+            assert records.read_manifest(str(data_dir)) == manifest, at
+        except records.ManifestError:
+            found += 1
+    assert found > len(whole) // 9
+
+
+def test_manifest_edited_by_hand(data_dir: Path):
+    path = data_dir / records.MANIFEST
+    path.write_text(path.read_text().replace('"dataset": "', '"dataset": "my '))
+    with pytest.raises(records.ManifestError, match="sha256 is not that of the rest"):
+        records.read_manifest(str(data_dir))
 
 
 def test_manifest_too_big(tmp_path: Path):
