@@ -1,0 +1,128 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+Sets up a virtual environment, prepares MNIST, trains on it and evaluates the result.
+
+  ./run_local.sh                                          to tboard/mod1, with the default settings
+  ./run_local.sh --max_steps=500 --model_dir=tboard/mod2  further flags are train's
+  ./run_local.sh --dataset=fashion_mnist
+
+The data are downloaded to data/mnist, once. Where MNIST cannot be downloaded, and neither --dataset
+nor --data_dir asks for certain data, the 5,000 digits that come with the package are used instead,
+and the model goes to tboard/sample. On the sample 2,000 steps are the default, not 5,000. Running
+the same command again continues where it stopped.
+
+All of train's flags:  ./run_local.sh --helpfull
+
+  PYTHON=python3.12    Python to use in place of the newest supported one found, 3.10 to 3.13
+  TENSORFLOW=2.19      TensorFlow to use in place of the newest, 2.15 to 2.21
+
+The virtual environment is made in .venv, once, and again when setup.py changes. The status is 0 if
+all went well, 1 if the set-up failed, 2 for a wrong flag or data that cannot be used.
+END
+}
+
+# shellcheck source=scripts/venv.sh
+source "$(dirname "${BASH_SOURCE[0]}")/scripts/venv.sh"
+
+# 55 passes over the 3,600 training digits: more steps gain nothing.
+readonly SAMPLE_STEPS=2000
+
+main() {
+  case ${1:-} in
+    -h | -help | --help)
+      usage
+      return
+      ;;
+  esac
+  choose_tensorflow "${TENSORFLOW:-}"
+  choose_python "${PYTHON:-}"
+  make_venv local ""
+  if [[ ${1:-} == --helpfull ]]; then
+    exec "$venv/bin/python" -m mnist_estimator.train --help
+  fi
+  read_flags "$@"
+  prepare_data
+  if [[ $dataset == sample && $given != *" max_steps "* ]]; then
+    max_steps=$SAMPLE_STEPS
+  fi
+  say "training in $model_dir"
+  run train "$@" "${data_flags[@]}" --model_dir="$model_dir" --max_steps="$max_steps"
+  say "evaluating"
+  run evaluate --model_dir="$model_dir" --data_dir="$data_dir" --split=test
+  print_results
+}
+
+run() { # COMMAND FLAGS...
+  local command=$1
+  shift
+  "$venv/bin/python" -m "mnist_estimator.$command" "$@"
+}
+
+# Checks train's flags, so that a wrong one is answered before anything is done, and sets
+# `model_dir`, `max_steps`, `dataset`, `data_dir`, `data_flags`, which prepare and train share, and
+# `given`, the names of the flags that are not left to their defaults.
+read_flags() { # FLAGS...
+  local settings
+  given="" dataset="" max_steps=""
+  settings=$("$venv/bin/python" -c '
+import shlex, sys
+from absl import flags
+from mnist_estimator import config
+
+def main(_):
+    settings = config.train_config()
+    given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
+    shared = [flags.FLAGS[name].serialize() for name in config.DATA_FLAGS if name in given]
+    for name in ("model_dir", "max_steps", "dataset", "data_dir"):
+        print(name + "=" + shlex.quote(str(getattr(settings, name))))
+    print("data_flags=(" + shlex.join([*shared, "--data_dir=" + settings.data_dir]) + ")")
+    print("given=" + shlex.quote(" " + " ".join(given) + " "))
+
+sys.argv[0] = "run_local.sh"
+config.define_train_flags()
+config.run(main)
+' "$@")
+  eval "$settings"
+}
+
+prepare_data() {
+  local status=0
+  # Whether a dataset that is there is the one asked for, train will judge.
+  [[ ! -f $data_dir/manifest.json ]] || return 0
+  say "preparing the data in $data_dir"
+  messages=$(mktemp)
+  trap 'rm -f "$messages"' EXIT
+  { run prepare "${data_flags[@]}" 2>&1 >&3 | tee "$messages" >&2; } 3>&1 || status=$?
+  if ((status)); then
+    can_use_sample || exit "$status"
+    use_sample
+  fi
+}
+
+# Only if MNIST was not asked for but taken by default, and no mirror gave it: then, and only then,
+# prepare itself names --dataset=sample as a way out.
+can_use_sample() {
+  [[ $given != *" dataset "* && $given != *" data_dir "* ]] &&
+    grep -q -e "--dataset=sample" "$messages"
+}
+
+use_sample() {
+  say "using the 5,000 digits that come with the package instead"
+  dataset=sample
+  data_dir=data/sample
+  data_flags+=(--dataset="$dataset" --data_dir="$data_dir")
+  # Not where a model of all of MNIST is, or will be.
+  [[ $given == *" model_dir "* ]] || model_dir=tboard/sample
+  [[ -f $data_dir/manifest.json ]] || run prepare "${data_flags[@]}"
+}
+
+print_results() {
+  local tensorboard=$venv/bin/tensorboard
+  printf 'The model, its settings (run.json) and its result (metrics.json) are in %s\n' "$model_dir"
+  printf 'To see the curves:  %q --logdir %q\n' "${tensorboard#"$PWD"/}" "$model_dir"
+}
+
+main "$@"

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+set -euo pipefail
+
+usage() {
+  cat <<'END'
+Sets up what the tests need and runs them.
+
+  ./run_tests.sh                 all: ruff, the tests on the newest TensorFlow, and those marked
+                                 smoke on TensorFlow 2.15.1, the oldest supported
+  ./run_tests.sh ARGUMENTS       only the tests on the newest TensorFlow, ARGUMENTS for pytest:
+                                 ./run_tests.sh -k idx, ./run_tests.sh tests/test_records.py -x
+
+  PYTHON=python3.12              Python to use in place of the newest supported one found
+  TENSORFLOW=2.19                TensorFlow to use in place of the newest, 2.15 to 2.21; with 2.15
+                                 all tests run there, and the smoke tests not once more
+  CI=true                        fail, not only say so, if no Python for TensorFlow 2.15.1 is found
+
+The virtual environments are made in .venv, once, and again when setup.py changes. The status is 0
+if all passed, 1 if something failed, 2 if the script was called wrongly.
+END
+}
+
+cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck source=scripts/venv.sh
+source scripts/venv.sh
+
+readonly OLDEST=2.15.1
+results=()
+failed=0
+
+main() {
+  case ${1:-} in
+    -h | --help)
+      usage
+      return
+      ;;
+  esac
+  # pytest takes an interrupt for itself; the stages after it shall not run either.
+  trap 'exit 130' INT
+  choose_tensorflow "${TENSORFLOW:-}"
+  choose_python "${PYTHON:-}"
+  make_venv tests "[test,keras]"
+  if (($#)); then
+    run_pytest "$@" || failed=1
+  else
+    stage "ruff check" "$venv/bin/python" -m ruff check
+    stage "ruff format" "$venv/bin/python" -m ruff format --check
+    stage "the tests on $(versions)" run_pytest --durations=10
+    [[ $tensorflow == tensorflow==2.15* ]] || test_oldest
+    printf '%s\n' "${results[@]}"
+  fi
+  exit "$failed"
+}
+
+test_oldest() {
+  choose_tensorflow "$OLDEST"
+  if find_python; then
+    choose_python "$python"
+    make_venv tests "[test]"
+    stage "the smoke tests on $(versions)" run_pytest -m smoke
+  elif [[ ${CI:-} == true ]]; then
+    failed=1
+    results+=("FAILED: the smoke tests on TensorFlow $OLDEST: found no Python 3.10 or 3.11")
+  else
+    results+=("not run: the smoke tests on TensorFlow $OLDEST: found no Python 3.10 or 3.11")
+  fi
+}
+
+stage() { # NAME COMMAND...
+  local name=$1
+  shift
+  say "$name"
+  if "$@"; then
+    results+=("passed: $name")
+  else
+    failed=1
+    results+=("FAILED: $name")
+  fi
+}
+
+run_pytest() { # ARGUMENTS...
+  local status=0
+  "$venv/bin/python" -m pytest "$@" || status=$?
+  # Nothing selected proves nothing.
+  ((status != 5)) || say "no test was selected"
+  return "$status"
+}
+
+versions() {
+  "$venv/bin/python" -c '
+import importlib.metadata, platform
+print("TensorFlow", importlib.metadata.version("tensorflow") + ", Python", platform.python_version())'
+}
+
+main "$@"

@@ -1,0 +1,74 @@
+"""Packaging of mnist_estimator: `pip install .`, or `pip install '.[keras,report]'` with extras."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+_HERE = Path(__file__).resolve().parent
+
+
+def _version() -> str:
+    """Read as text: to import the package, what it needs would have to be installed already."""
+    source = (_HERE / "mnist_estimator" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE).group(1)
+
+
+def _readme() -> str:
+    path = _HERE / "README.md"
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+setup(
+    name="mnist_estimator",
+    version=_version(),
+    description="Production tf.data + Estimator training on the TensorFlow you can install today",
+    long_description=_readme(),
+    long_description_content_type="text/markdown",
+    author="The mnist_estimator authors",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    keywords="tensorflow estimator tf.data tfrecord mnist distributed training",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+    packages=find_packages(include=["mnist_estimator", "mnist_estimator.*"]),
+    package_data={"mnist_estimator.sample": ["*.gz", "README.md"]},
+    zip_safe=False,
+    python_requires=">=3.10",
+    install_requires=[
+        "absl-py>=1.0",
+        # TensorFlow brings the upper bound it needs itself: up to 2.17 it asks for numpy<2.
+        "numpy>=1.23.5",
+        # TensorFlow 2.20 sets no upper bound, but calls what protobuf 7 removed (float_format).
+        "protobuf<7",
+        "tensorflow>=2.15,<2.22",
+        "tensorflow-estimator==2.15.0",
+        # Up to 2.20 TensorFlow pins the matching one; 2.21 no longer brings any.
+        "tensorboard>=2.15,<2.22",
+        # TensorBoard up to 2.20 imports pkg_resources, which setuptools 82 removed, and which from
+        # 80.9 on greets every start with a warning.
+        "setuptools<80.9",
+    ],
+    extras_require={
+        # Must be of TensorFlow's own minor version. The range is enough: each tf-keras 2.N asks for
+        # tensorflow 2.N itself, so pip settles on the one that matches.
+        "keras": ["tf-keras>=2.15,<2.22"],
+        "report": ["matplotlib>=3.7"],
+        "test": [
+            "hypothesis>=6.100",
+            "pytest>=8.0",
+            # Exact: another version formats and judges differently.
+            "ruff==0.17.6",
+            # The first with a bdist_wheel of its own: a test builds the wheel.
+            "setuptools>=70.1",
+        ],
+    },
+)
