@@ -11,7 +11,7 @@ Sets up a virtual environment, prepares MNIST, trains on it and evaluates the re
 
 The data are downloaded to data/mnist, once. Where MNIST cannot be downloaded, and neither --dataset
 nor --data_dir asks for certain data, the 5,000 digits that come with the package are used instead,
-and the model goes to tboard/sample. On the sample 2,000 steps are the default, not 5,000. Running
+and the model goes to tboard/sample. On the sample 1,000 steps are the default, not 5,000. Running
 the same command again continues where it stopped.
 
 All of train's flags:  ./run_local.sh --helpfull
@@ -27,20 +27,23 @@ END
 # shellcheck source=scripts/venv.sh
 source "$(dirname "${BASH_SOURCE[0]}")/scripts/venv.sh"
 
-# 55 passes over the 3,600 training digits: more steps gain nothing.
-readonly SAMPLE_STEPS=2000
+# 28 passes over the 3,600 training digits: more steps gain nothing.
+readonly SAMPLE_STEPS=1000
 
 main() {
-  case ${1:-} in
-    -h | -help | --help)
-      usage
-      return
-      ;;
-  esac
+  local flag
+  for flag in "$@"; do
+    case $flag in
+      -h | -help | --help)
+        usage
+        return
+        ;;
+    esac
+  done
   choose_tensorflow "${TENSORFLOW:-}"
   choose_python "${PYTHON:-}"
   make_venv local ""
-  if [[ ${1:-} == --helpfull ]]; then
+  if [[ " $* " == *" --helpfull "* ]]; then
     exec "$venv/bin/python" -m mnist_estimator.train --help
   fi
   read_flags "$@"

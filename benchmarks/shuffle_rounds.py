@@ -2,9 +2,9 @@
 
   python benchmarks/shuffle_rounds.py
 
-For 55,000 examples sorted by class: the largest correlation between the orders of two epochs, and
-For 55,000 examples sorted by class: the largest correlation between two epochs' orders, and
-of 18, if batches are drawn at random).
+For 55,000 examples sorted by class: the largest correlation between two epochs' orders, and how the
+classes spread over batches of 100 (chi-squared of ten classes; with batches drawn at random it is 9
+on average, with a variance of 18).
 """
 
 from __future__ import annotations

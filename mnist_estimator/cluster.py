@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from mnist_estimator import InputError
 CHIEF, WORKER, PS, EVALUATOR = "chief", "worker", "ps", "evaluator"
 ROLES = (CHIEF, WORKER, PS, EVALUATOR)
 _TRAINERS = (CHIEF, WORKER)
+_ADDRESS = re.compile(r"\S+:(?P<port>\d{1,5})", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,8 +143,8 @@ def _check_job(name: str, hosts: Any) -> None:
     if not isinstance(hosts, list) or not hosts:
         raise InputError(f"cluster: {name}: found {hosts!r}, expected a list of host:port")
     for host in hosts:
-        _, colon, port = host.rpartition(":") if isinstance(host, str) else ("", "", "")
-        if not colon or not port.isdigit() or not 0 < int(port) < 65536:
+        found = _ADDRESS.fullmatch(host) if isinstance(host, str) else None
+        if not found or not 0 < int(found["port"]) < 65536:
             raise InputError(f"cluster: {name}: found {host!r}, expected host:port")
     if name == CHIEF and len(hosts) > 1:
         raise InputError(f"cluster: chief: found {len(hosts)} hosts, expected one")
@@ -156,6 +158,11 @@ def _fit(task: Task, strategy: str) -> Task:
             f"cluster: found {min(twice)} twice, expected every task at its own address"
         )
     if strategy in ("none", "mirrored"):
+        if task.role == EVALUATOR:
+            raise InputError(
+                f"--strategy: found {strategy} for an evaluator, expected ps or multi_worker; a "
+                "process that trains alone evaluates by itself"
+            )
         if task.num_trainers > 1 or PS in task.jobs:
             raise InputError(
                 f"--strategy: found {strategy}, but a cluster of {len(everyone)} tasks is "
@@ -170,7 +177,8 @@ def _fit(task: Task, strategy: str) -> Task:
     if strategy == "multi_worker":
         if PS in task.jobs:
             raise InputError("--strategy: found multi_worker with ps tasks, expected --strategy=ps")
-        return task
+        # Estimator wants a chief in the evaluator's cluster, as it would have one without strategy.
+        return _with_chief(task) if task.role == EVALUATOR else task
     if PS not in task.jobs:
         raise InputError("--strategy: found ps, but the cluster has no ps task")
     return _with_chief(task)
@@ -183,7 +191,7 @@ def _with_chief(task: Task) -> Task:
     if WORKER not in task.jobs:
         raise InputError("cluster: found no chief and no worker, expected one to train")
     chief, *workers = task.jobs[WORKER]
-    jobs = {CHIEF: (chief,), WORKER: tuple(workers), PS: task.jobs[PS]}
+    jobs = {CHIEF: (chief,), WORKER: tuple(workers), PS: task.jobs.get(PS, ())}
     jobs = {role: hosts for role, hosts in jobs.items() if hosts}
     if task.role != WORKER:
         return Task(jobs, task.role, task.index)

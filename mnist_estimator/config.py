@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import os
 import pathlib
 import sys
@@ -18,6 +17,7 @@ from typing import Any
 from absl import app, flags
 
 from mnist_estimator import InputError, RunError, datasets, splits
+from mnist_estimator.progress import say
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
@@ -34,11 +34,15 @@ DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
 
 
 def _setting(
-    default: Any, help_text: str, *, choices: Sequence[str] = (), least: float | None = None
+    default: Any,
+    help_text: str,
+    *,
+    choices: Sequence[str] = (),
+    least: float = 0,
+    most: float = 2**31 - 1,
 ) -> Any:
-    return dataclasses.field(
-        default=default, metadata={"help": help_text, "choices": choices, "least": least}
-    )
+    limits = {"choices": choices, "least": least, "most": most}
+    return dataclasses.field(default=default, metadata={"help": help_text, **limits})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,12 +76,13 @@ class TrainConfig:
         "(5000), a fraction by seeded shuffle (0.3), 0 for none, or auto: 5000, but a tenth of a "
         "training set smaller than 50,000.",
     )
-    shards: int = _setting(8, "TFRecord files a split is written as.", least=1)
+    shards: int = _setting(
+        8, "TFRecord files a split is written as.", least=1, most=splits.MAX_SHARDS
+    )
     cache_mb: int = _setting(
         1024,
         "Hold the training images in memory when they take at most this many MiB (a perfect "
         "shuffle, any step entered at once); larger sets stream from disk.",
-        least=0,
     )
     shuffle_buffer: int = _setting(
         20_000, "Examples in the shuffle buffer of a set that streams.", least=1
@@ -85,9 +90,7 @@ class TrainConfig:
 
     # The network.
     model: str = _setting("cnn", "Network to train.", choices=MODELS)
-    dropout_rate: float = _setting(
-        0.4, "Fraction of the dense layer's units dropped in training.", least=0.0
-    )
+    dropout_rate: float = _setting(0.4, "Fraction of the dense layer's units dropped in training.")
     precision: str = _setting(
         "auto",
         "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
@@ -103,34 +106,30 @@ class TrainConfig:
         least=1,
     )
     optimizer: str = _setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
-    learning_rate: float = _setting(0.001, "Peak learning rate.", least=0.0)
+    learning_rate: float = _setting(0.001, "Peak learning rate.")
     schedule: str = _setting(
         "cosine",
         "Course of the learning rate after the warm-up: constant, exponential (times decay_rate "
         "every decay_steps), cosine (to 0 at decay_steps).",
         choices=SCHEDULES,
     )
-    warmup_steps: int = _setting(
-        0, "Steps in which the learning rate rises linearly to its peak.", least=0
-    )
-    decay_steps: int = _setting(0, "Length of the schedule in steps; 0: max_steps.", least=0)
-    decay_rate: float = _setting(0.96, "Factor of the exponential schedule.", least=0.0)
-    momentum: float = _setting(0.9, "Momentum of the momentum optimizer.", least=0.0)
-    clip_norm: float = _setting(
-        0.0, "Scale gradients down to this global norm; 0: leave them.", least=0.0
-    )
+    warmup_steps: int = _setting(0, "Steps in which the learning rate rises linearly to its peak.")
+    decay_steps: int = _setting(0, "Length of the schedule in steps; 0: max_steps.")
+    decay_rate: float = _setting(0.96, "Factor of the exponential schedule.")
+    momentum: float = _setting(0.9, "Momentum of the momentum optimizer.")
+    clip_norm: float = _setting(0.0, "Scale gradients down to this global norm; 0: leave them.")
     seed: int = _setting(
         0,
         "Decides the weights' start, the order of the examples, dropout, and the seeded "
         "validation split.",
-        least=0,
+        most=splits.MAX_SEED,
     )
 
     # What is kept and shown.
     save_checkpoints_steps: int = _setting(
         500, "Steps between checkpoints; each one is evaluated on the eval_split.", least=1
     )
-    keep_checkpoint_max: int = _setting(5, "Newest checkpoints kept; 0: all.", least=0)
+    keep_checkpoint_max: int = _setting(5, "Newest checkpoints kept; 0: all.")
     eval_split: str = _setting(
         "validation",
         "Split evaluated while training; none: no evaluation before the end. The test split is "
@@ -143,17 +142,13 @@ class TrainConfig:
     )
 
     # The machine, or machines.
-    intra_op_threads: int = _setting(
-        0, "Threads one operation may use; 0: TensorFlow's choice.", least=0
-    )
-    inter_op_threads: int = _setting(
-        0, "Operations that may run at once; 0: TensorFlow's choice.", least=0
-    )
+    intra_op_threads: int = _setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
+    inter_op_threads: int = _setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
     strategy: str = _setting(
         "none",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
         "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
-        "the cluster from TF_CONFIG or from the four flags below.",
+        "the cluster from TF_CONFIG or from the five flags below.",
         choices=STRATEGIES,
     )
     ps_hosts: str = _setting("", "Parameter servers, host:port,host:port.")
@@ -162,7 +157,7 @@ class TrainConfig:
         "", "The chief, host:port. Without it the first worker is the chief."
     )
     job_name: str = _setting("", "This process's role: chief, worker, ps or evaluator.")
-    task_index: int = _setting(0, "This process's place among those of its role.", least=0)
+    task_index: int = _setting(0, "This process's place among those of its role.")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -176,8 +171,6 @@ class TrainConfig:
             raise InputError(f"--dropout_rate: found {self.dropout_rate}, expected less than 1")
         if self.learning_rate == 0:
             raise InputError("--learning_rate: found 0, expected more: nothing would be learned")
-        if self.seed >= 2**31:
-            raise InputError(f"--seed: found {self.seed}, expected less than 2147483648")
 
     @property
     def schedule_steps(self) -> int:
@@ -257,7 +250,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def _complain(error: object) -> None:
     command = pathlib.Path(sys.argv[0]).stem
-    print(f"{command}: {' '.join(str(error).split())}", file=sys.stderr)
+    say(f"{command}: {' '.join(str(error).split())}", sys.stderr)
 
 
 def _define(names: Iterable[str]) -> None:
@@ -275,8 +268,12 @@ def _define(names: Iterable[str]) -> None:
 
 
 def _check_value(field: dataclasses.Field[Any], value: Any) -> None:
-    choices, least = field.metadata["choices"], field.metadata["least"]
+    choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
     if choices and value not in choices:
         raise InputError(f"--{field.name}: found {value!r}, expected one of {', '.join(choices)}")
-    if least is not None and not (math.isfinite(value) and value >= least):
+    if isinstance(value, str):
+        return
+    if not value >= least:  # Also if it is not a number.
         raise InputError(f"--{field.name}: found {value}, expected at least {least}")
+    if value > most:
+        raise InputError(f"--{field.name}: found {value}, expected at most {most}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tempfile
 
 from absl import flags
@@ -31,11 +32,13 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Reads the flags, evaluates and prints."""
     given = flags.FLAGS
+    # This process works alone, even where the environment describes a cluster.
+    os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import records, runs
 
     settings, record = runs.read_run(given.model_dir)
-    data_dir = given.data_dir or settings.data_dir
+    data_dir = given.data_dir or record["dataset"]["data_dir"]
     manifest = records.read_manifest(data_dir)
     runs.check_fits(record, data_dir, manifest)
     checkpoint = runs.find_checkpoint(given.model_dir, given.checkpoint)

@@ -18,7 +18,8 @@ class Progress(v1.train.SessionRunHook):
     """Prints how far training is, and writes its throughput for TensorBoard.
 
     On a terminal one line is kept up to date; in a log each report is a line of its own. Only the
-    time inside steps counts, so evaluations and checkpoints do not bend the throughput.
+    time inside steps counts: with `save_listener` among the saving listeners, evaluations and
+    checkpoints do not bend the throughput.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Progress(v1.train.SessionRunHook):
         self._write_summaries = write_summaries
         self._stream = stream
         self._clock = clock
+        self.save_listener = _SaveListener(clock)
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
@@ -56,13 +58,14 @@ class Progress(v1.train.SessionRunHook):
         # Counted here, not fetched: a fetch beside the train_op may see the step before or after.
         self._step += 1
         self._due = self._step % self._every_steps == 0 or self._step == self._max_steps
+        self.save_listener.saved_at = None
         self._started = self._clock()
         return v1.train.SessionRunArgs(self._loss if self._due else None)
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
-        self._seconds += self._clock() - self._started
+        self._seconds += (self.save_listener.saved_at or self._clock()) - self._started
         if not self._due:
             return
         # With asynchronous workers the others have moved it on.
@@ -89,6 +92,21 @@ class Progress(v1.train.SessionRunHook):
         if self._writer:
             value = v1.Summary.Value(tag=EXAMPLES_PER_SECOND, simple_value=examples)
             self._writer.add_summary(v1.Summary(value=[value]), self._step)
+
+
+class _SaveListener(v1.train.CheckpointSaverListener):
+    """Notes when a checkpoint is about to be saved, and evaluated, after a step.
+
+    A chief's own hooks run before those of the TrainSpec, so that `Progress.after_run` comes only
+    after both.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.saved_at: float | None = None
+
+    def before_save(self, session: v1.Session, global_step_value: int) -> None:
+        self.saved_at = self._clock()
 
 
 class EvaluationReport(estimator.Exporter):

@@ -31,8 +31,8 @@ class Share:
 
     Synchronous training: each batch is cut into `replicas` equal slices, and this pipeline feeds
     the `local_replicas` slices from `first_replica` on, one element a slice.
-    Asynchronous training: whole batches are dealt to `workers` in turn, and this pipeline feeds
-    those of number `worker`.
+    Asynchronous training: batch number t belongs to worker t mod `workers`, whenever each of them
+    starts, and this pipeline feeds those of `worker`.
     """
 
     replicas: int = 1
@@ -116,10 +116,11 @@ def train_batches(
         )
     files = shard_paths(data_dir, manifest, "train")
     start_step = tf.convert_to_tensor(start_step, tf.int64)
+    first_step = start_step + (share.worker - start_step) % share.workers
     if examples * _image_bytes(manifest) <= cache_bytes:
-        batches = _gathered(files, manifest, start_step, batch_size, seed, share)
+        batches = _gathered(files, manifest, first_step, batch_size, seed, share)
     else:
-        batches = _streamed(files, manifest, start_step, batch_size, seed, shuffle_buffer, share)
+        batches = _streamed(files, manifest, first_step, batch_size, seed, shuffle_buffer, share)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
@@ -169,7 +170,7 @@ def _start_step(model_dir: str) -> int | tf.Tensor:
 def _gathered(
     files: list[str],
     manifest: Manifest,
-    start_step: tf.Tensor,
+    first_step: tf.Tensor,
     batch_size: int,
     seed: int,
     share: Share,
@@ -179,14 +180,14 @@ def _gathered(
 
     def batches(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.data.Dataset:
         def batch(turn: tf.Tensor):
-            step, replica = turn // share.local_replicas, turn % share.local_replicas
-            step = start_step + share.worker + (step - start_step) * share.workers
+            replica = turn % share.local_replicas
+            step = first_step + turn // share.local_replicas * share.workers
             first = step * batch_size + (share.first_replica + replica) * slice_size
             index = _shuffled_index(first + tf.range(slice_size, dtype=tf.int64), examples, seed)
             images = tf.gather(features[IMAGES], index)
             return {IMAGES: images, INDEX: index}, tf.gather(labels, index)
 
-        turns = tf.data.Dataset.range(start_step * share.local_replicas, _FOREVER)
+        turns = tf.data.Dataset.range(_FOREVER)
         return turns.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
@@ -201,21 +202,21 @@ def _gathered(
 def _streamed(
     files: list[str],
     manifest: Manifest,
-    start_step: tf.Tensor,
+    first_step: tf.Tensor,
     batch_size: int,
     seed: int,
     shuffle_buffer: int,
     share: Share,
 ) -> tf.data.Dataset:
     examples = manifest.num_examples("train")
-    first = start_step * batch_size
+    first = first_step * batch_size
     epochs = tf.data.Dataset.range(first // examples, _FOREVER)
     serialized = epochs.flat_map(
         lambda epoch: _epoch_records(files, manifest, epoch, seed, shuffle_buffer)
     )
     batches = serialized.skip(first % examples).batch(batch_size, drop_remainder=True)
     if share.workers > 1:
-        batches = batches.shard(share.workers, share.worker)
+        batches = batches.shard(share.workers, 0)
     if share.replicas > 1:
         batches = batches.map(lambda *batch: _slices(batch, batch_size, share)).unbatch()
     return batches.map(
@@ -228,6 +229,8 @@ def _epoch_records(
     files: list[str], manifest: Manifest, epoch: tf.Tensor, seed: int, shuffle_buffer: int
 ) -> tf.data.Dataset:
     """(index int64 [], serialized string []) of one epoch, shuffled by the seed and the epoch."""
+    # Dataset.shuffle mixes in the seed of the graph around it, which here is this function's own.
+    v1.set_random_seed(seed)
     counts = tf.constant([shard.examples for shard in manifest.splits["train"]], tf.int64)
     starts = tf.cumsum(counts, exclusive=True)
 

@@ -130,10 +130,22 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
     optimizer = _optimizer(params["optimizer"], rate, params["momentum"])
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
-        values, variables = zip(*gradients, strict=True)
-        clipped, _ = tf.clip_by_global_norm(values, params["clip_norm"])
-        gradients = list(zip(clipped, variables, strict=True))
+        gradients = _clipped(gradients, params["clip_norm"])
     return optimizer.apply_gradients(gradients, global_step=step)
+
+
+def _clipped(
+    gradients: list[tuple[tf.Tensor, tf.Variable]], norm: float
+) -> list[tuple[tf.Tensor, tf.Variable]]:
+    values, variables = zip(*gradients, strict=True)
+    replica = tf.distribute.get_replica_context()
+    replicas = replica.num_replicas_in_sync
+    if replicas > 1:
+        # The whole batch's gradient is to be clipped, not each replica's share of it.
+        values = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(values))
+    clipped, _ = tf.clip_by_global_norm(values, norm)
+    # apply_gradients adds up what the replicas bring.
+    return [(value / replicas, var) for value, var in zip(clipped, variables, strict=True)]
 
 
 def _optimizer(name: str, rate: tf.Tensor, momentum: float) -> v1.train.Optimizer:

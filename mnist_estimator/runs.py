@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
+import os
 import platform
 from typing import Any
 
@@ -60,7 +62,7 @@ def evaluate(
             lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
             steps=None,
             checkpoint_path=checkpoint,
-            name=None if split == "validation" else split,
+            name=split,
         )
     except FILE_ERRORS as error:
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
@@ -97,12 +99,13 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
         "versions": {
             "mnist_estimator": __version__,
             "tensorflow": tf.__version__,
+            "tensorflow-estimator": importlib.metadata.version("tensorflow-estimator"),
             "numpy": np.__version__,
             "python": platform.python_version(),
         },
         "dataset": {
             "name": manifest.dataset,
-            "data_dir": config.data_dir,
+            "data_dir": _absolute(config.data_dir),
             "manifest_sha256": manifest.digest,
             "sources": manifest.sources,
             "image_shape": manifest.image_shape,
@@ -130,6 +133,26 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
         raise InputError(f"{path}: found no record of a run ({error}); train again") from None
 
 
+def check_continues(config: TrainConfig, manifest: Manifest) -> None:
+    """Raises InputError if the model_dir holds a run that these settings cannot continue."""
+    if not tf.train.latest_checkpoint(config.model_dir):
+        return
+    before, record = read_run(config.model_dir)
+    computed_in = compute_dtype(config.precision).name
+    pairs = {
+        "--model": (before.model, config.model),
+        "--optimizer": (before.optimizer, config.optimizer),
+        "--precision": (record["compute_dtype"], computed_in),
+        f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
+    }
+    for what, (old, new) in pairs.items():
+        if old != new:
+            raise InputError(
+                f"{config.model_dir}: holds a run with {what} {old}, found {new}; "
+                "continue it as it began, or give another --model_dir"
+            )
+
+
 def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> None:
     """Raises InputError unless the records in `data_dir` fit the network of a recorded run."""
     trained = record["dataset"]
@@ -139,6 +162,10 @@ def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> Non
             f"{data_dir}: found images {manifest.image_shape} of {manifest.num_classes} classes, "
             f"expected {expected[0]} of {expected[1]}, which the run was trained on"
         )
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)
 
 
 def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
@@ -152,6 +179,9 @@ def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
 
 
 def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.RunConfig:
+    task = task or cluster.Task()
+    # An evaluator works alone, on whatever was trained how.
+    strategy = "none" if task.role == cluster.EVALUATOR else config.strategy
     return estimator.RunConfig(
         model_dir=config.model_dir,
         tf_random_seed=config.seed,
@@ -160,10 +190,10 @@ def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.Run
         keep_checkpoint_max=config.keep_checkpoint_max,
         # hooks.Progress reports the speed.
         log_step_count_steps=None,
-        session_config=_session_config(config, task or cluster.Task()),
+        session_config=_session_config(config, task),
         # Estimator lets worker i wait 5 * (i + 1) seconds; the session waits for the chief anyway.
         experimental_max_worker_delay_secs=0,
-        train_distribute=_strategy(config.strategy),
+        train_distribute=_strategy(strategy),
     )
 
 

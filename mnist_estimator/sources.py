@@ -179,6 +179,9 @@ def ensure_dataset(
                 # Not all at once: without locks, those that start together all give way.
                 time.sleep(random.uniform(0.5, 1.5))
     check_asked(data_dir, manifest, dataset, validation_split, seed)
+    # A shard that lost whole records has sound checksums; training would just see fewer examples.
+    for damage in writer.damages(data_dir, manifest):
+        raise InputError(f"{data_dir}: found {damage}; prepare it again with --force")
     return manifest
 
 

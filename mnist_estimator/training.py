@@ -35,6 +35,7 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     )
     run = runs.make_estimator(config, manifest, task)
     if task.is_chief:
+        runs.check_continues(config, manifest)
         runs.write_run(config, manifest)
     print(
         f"training {config.model} on {manifest.num_examples('train'):,} examples of "
@@ -55,11 +56,21 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
 def _train_and_evaluate(
     run: estimator.Estimator, config: TrainConfig, manifest: Manifest, task: cluster.Task
 ) -> None:
-    train_spec = _train_spec(config, manifest, task)
-    if task.jobs or _evaluates(config, manifest):
-        estimator.train_and_evaluate(run, train_spec, _eval_spec(config, manifest, task))
+    spec = _train_spec(config, manifest, task)
+    if _evaluates(config, manifest):
+        estimator.train_and_evaluate(run, spec, _eval_spec(config, manifest, task))
+    elif task.role == cluster.EVALUATOR:
+        print("nothing to evaluate while training: no validation split", file=sys.stderr)
+    elif task.jobs:
+        # Of a cluster only the evaluator, which is not here, would use the EvalSpec.
+        estimator.train_and_evaluate(run, spec, estimator.EvalSpec(spec.input_fn))
     else:
-        run.train(train_spec.input_fn, hooks=train_spec.hooks, max_steps=train_spec.max_steps)
+        run.train(
+            spec.input_fn,
+            hooks=spec.hooks,
+            max_steps=spec.max_steps,
+            saving_listeners=spec.saving_listeners,
+        )
 
 
 def _train_spec(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> estimator.TrainSpec:
@@ -82,7 +93,12 @@ def _train_spec(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> 
         every_steps=config.log_steps,
         write_summaries=task.is_chief,
     )
-    return estimator.TrainSpec(input_fn, max_steps=config.max_steps, hooks=[progress])
+    return estimator.TrainSpec(
+        input_fn,
+        max_steps=config.max_steps,
+        hooks=[progress],
+        saving_listeners=[progress.save_listener],
+    )
 
 
 def _evaluates(config: TrainConfig, manifest: Manifest) -> bool:

@@ -166,7 +166,7 @@ def _existing(data_dir: str, plan: _Plan) -> Manifest | None:
     manifest = records.find_manifest(data_dir)
     if manifest is None:
         return None
-    problems = _differences(manifest, plan) + _damages(data_dir, manifest)
+    problems = _differences(manifest, plan) + damages(data_dir, manifest)
     if problems:
         raise DatasetExistsError(
             f"{data_dir}: holds another dataset: {'; '.join(problems)}; give another --data_dir, "
@@ -193,7 +193,7 @@ def _differences(manifest: Manifest, plan: _Plan) -> list[str]:
     return differing
 
 
-def _damages(data_dir: str, manifest: Manifest) -> list[str]:
+def damages(data_dir: str, manifest: Manifest) -> list[str]:
     """The first shard that is not there in full; a look at the sizes, not at the content."""
     for shard in itertools.chain.from_iterable(manifest.splits.values()):
         path = os.path.join(data_dir, shard.file)

@@ -48,6 +48,18 @@ def test_the_evaluator_is_left_out_of_the_cluster():
     }
 
 
+def test_the_evaluator_of_an_all_reduce_job_knows_a_chief():
+    task = resolve({"worker": ["a:1", "b:1"]}, "evaluator", strategy="multi_worker")
+    assert task.role == "evaluator"
+    assert task.jobs == {"chief": ("a:1",), "worker": ("b:1",)}
+
+
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+def test_a_process_that_trains_alone_has_no_evaluator(strategy):
+    with pytest.raises(InputError, match=f"found {strategy} for an evaluator"):
+        resolve({"chief": ["a:1"], "evaluator": ["e:1"]}, "evaluator", strategy=strategy)
+
+
 def test_master_is_the_old_name_of_chief():
     jobs = {"master": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
     assert resolve(jobs, "master").role == "chief"
@@ -103,6 +115,9 @@ def test_a_malformed_tf_config_is_named(text, message):
         (PS_JOBS | {"chief": ["a"]}, "chief", 0, "chief: found 'a', expected host:port"),
         (PS_JOBS | {"chief": ["a:x"]}, "chief", 0, "chief: found 'a:x', expected host:port"),
         (PS_JOBS | {"chief": ["a:70000"]}, "chief", 0, "expected host:port"),
+        (PS_JOBS | {"chief": ["a:\u00b2"]}, "chief", 0, "expected host:port"),
+        (PS_JOBS | {"chief": [":2222"]}, "chief", 0, "found ':2222', expected host:port"),
+        (PS_JOBS | {"chief": ["a b:1"]}, "chief", 0, "found 'a b:1', expected host:port"),
         (PS_JOBS | {"chief": [7]}, "chief", 0, "chief: found 7, expected host:port"),
         (PS_JOBS | {"chief": ["a:1", "a:2"]}, "chief", 0, "chief: found 2 hosts, expected one"),
         (PS_JOBS, "driver", 0, "task.type: found 'driver', expected one of chief"),

@@ -20,6 +20,8 @@ FLAGS = [
     "--batch_size=64",
     "--log_steps=20",
 ]
+# Plain SGD, so that gradients clipped wrongly show.
+CLIPPED = ["--optimizer=sgd", "--schedule=constant", "--learning_rate=0.5", "--clip_norm=0.2"]
 TIMEOUT_SECS = 240
 
 
@@ -83,12 +85,13 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
 
 
 def test_synchronous_workers_train_as_one_process_would(work):
-    alone = ["mnist_estimator.train", *FLAGS, "--model_dir=alone"]
+    alone = ["mnist_estimator.train", *FLAGS, *CLIPPED, "--model_dir=alone"]
     subprocess.run([sys.executable, "-m", *alone], cwd=work, check=True, capture_output=True)
     flags = ("--strategy=multi_worker", "--model_dir=all_reduce")
-    with tasks(work, {"worker": 2}, False, *flags) as started:
-        for index in (0, 1):
-            wait(started["worker", index], work / f"worker{index}.log")
+    with tasks(work, {"worker": 2}, True, *flags, *CLIPPED) as started:
+        for (role, index), process in started.items():
+            wait(process, work / f"{role}{index}.log")
+    assert "step 40: validation accuracy 0." in (work / "evaluator0.log").read_text()
     one, two = (
         json.loads((work / d / "metrics.json").read_text()) for d in ("alone", "all_reduce")
     )

@@ -15,8 +15,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def train(stream, *, steps, max_steps, start=0, seconds=0.5, model_dir=""):
-    """Runs a train_op that counts steps, each taking `seconds` by the clock that Progress reads."""
+def train(stream, *, steps, max_steps, start=0, model_dir="", clock=None, listeners=None):
+    """Runs a train_op that counts steps, each taking half a second by the clock of Progress.
+
+    With listeners a checkpoint is saved every 4 steps.
+    """
     ticks = iter(range(10**6))
     with tf.Graph().as_default():
         step = v1.train.get_or_create_global_step()
@@ -29,14 +32,45 @@ def train(stream, *, steps, max_steps, start=0, seconds=0.5, model_dir=""):
             every_steps=4,
             write_summaries=bool(model_dir),
             stream=stream,
-            clock=lambda: next(ticks) * seconds,
+            clock=clock or (lambda: next(ticks) * 0.5),
         )
         scaffold = v1.train.Scaffold(init_op=[step.initializer, step.assign(start)][start > 0])
-        with v1.train.MonitoredSession(
-            v1.train.ChiefSessionCreator(scaffold), hooks=[progress]
-        ) as session:
+        hooks_in_order = [progress]
+        if listeners:
+            # As Estimator does it: the chief's saver before the hooks of the TrainSpec.
+            listeners = [progress.save_listener, *listeners]
+            saver = v1.train.CheckpointSaverHook(
+                model_dir, save_steps=4, scaffold=scaffold, listeners=listeners
+            )
+            hooks_in_order = [saver, progress]
+        creator = v1.train.ChiefSessionCreator(scaffold)
+        with v1.train.MonitoredSession(creator, hooks=hooks_in_order) as session:
             for _ in range(steps):
                 session.run(train_op)
+
+
+def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
+    log, listener_log = io.StringIO(), []
+
+    class Slow(v1.train.CheckpointSaverListener):
+        def after_save(self, session, global_step_value):
+            listener_log.append(global_step_value)
+            clock.now += 1000
+
+    class Clock:
+        now = 0.0
+
+        def __call__(self):
+            self.now += 0.5
+            return self.now
+
+    clock = Clock()
+    train(log, steps=8, max_steps=8, model_dir=str(tmp_path), clock=clock, listeners=[Slow()])
+    assert listener_log == [0, 4, 8]
+    assert log.getvalue().splitlines() == [
+        "step 4/8  loss 0.2500  20 examples/s  0m02s left",
+        "step 8/8  loss 0.2500  20 examples/s  0m00s left",
+    ]
 
 
 def test_a_log_gets_a_line_every_few_steps_and_at_the_end():

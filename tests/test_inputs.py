@@ -85,6 +85,14 @@ def test_the_seed_decides_the_order(make_dataset, cache_bytes):
     assert first == again != other
 
 
+@both
+def test_the_program_around_does_not_change_the_order(make_dataset, cache_bytes):
+    data_dir = make_dataset()
+    before = indices(data_dir, 4, cache_bytes=cache_bytes)
+    tf.random.set_seed(5)
+    assert indices(data_dir, 4, cache_bytes=cache_bytes) == before
+
+
 def test_the_order_in_memory_is_the_same_on_every_tensorflow(make_dataset):
     # A change here changes what every run started before would consume next.
     assert indices(make_dataset(), 1, seed=7)[0][:6] == [30, 33, 0, 61, 41, 18]
@@ -118,20 +126,16 @@ def test_replicas_of_one_pipeline_take_their_slices_in_turn(make_dataset, cache_
 
 
 @both
-def test_asynchronous_workers_take_whole_batches_in_turn(make_dataset, cache_bytes):
+def test_asynchronous_workers_never_share_a_batch(make_dataset, cache_bytes):
     data_dir = make_dataset()
-    whole = indices(data_dir, 6, start_step=1, cache_bytes=cache_bytes)
-    workers = [
-        indices(
-            data_dir,
-            2,
-            start_step=1,
-            cache_bytes=cache_bytes,
-            share=inputs.Share(workers=3, worker=worker),
+    whole = indices(data_dir, 9, cache_bytes=cache_bytes)
+    # Each starts when the others are somewhere else already.
+    for worker, start_step, steps in [(0, 0, [0, 3, 6]), (1, 2, [4, 7]), (2, 5, [5, 8])]:
+        share = inputs.Share(workers=3, worker=worker)
+        own = indices(
+            data_dir, len(steps), start_step=start_step, cache_bytes=cache_bytes, share=share
         )
-        for worker in range(3)
-    ]
-    assert [workers[step % 3][step // 3] for step in range(6)] == whole
+        assert own == [whole[step] for step in steps]
 
 
 def test_a_batch_may_be_larger_than_the_training_set(make_dataset):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import types
 
 import numpy as np
 import pytest
@@ -15,11 +15,8 @@ from mnist_estimator.config import OPTIMIZERS, TrainConfig
 
 
 def params(**options):
-    config = TrainConfig(**({"max_steps": 100} | options))
-    return dataclasses.asdict(config) | {
-        "num_classes": CLASSES,
-        "schedule_steps": config.schedule_steps,
-    }
+    manifest = types.SimpleNamespace(num_classes=CLASSES)
+    return runs.make_params(TrainConfig(**({"max_steps": 100} | options)), manifest)
 
 
 def rate(step, **options):
@@ -48,6 +45,18 @@ def test_learning_rate(options, step, expected):
     assert rate(step, learning_rate=1.0, **options) == pytest.approx(expected, abs=1e-6)
 
 
+def train_input_fn(data_dir, manifest, model_dir):
+    return inputs.train_input_fn(
+        data_dir,
+        manifest,
+        batch_size=8,
+        seed=0,
+        cache_bytes=2**30,
+        shuffle_buffer=1,
+        model_dir=model_dir,
+    )
+
+
 def train_once(tmp_path, make_dataset, **options):
     """Trains a step; returns the change of every trainable variable."""
     data_dir = make_dataset()
@@ -55,16 +64,7 @@ def train_once(tmp_path, make_dataset, **options):
     options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
     run = runs.make_estimator(config, manifest)
-    input_fn = inputs.train_input_fn(
-        data_dir,
-        manifest,
-        batch_size=8,
-        seed=0,
-        cache_bytes=2**30,
-        shuffle_buffer=1,
-        model_dir=run.model_dir,
-    )
-    run.train(input_fn, max_steps=1)
+    run.train(train_input_fn(data_dir, manifest, run.model_dir), max_steps=1)
     reader = tf.train.load_checkpoint(run.model_dir)
     before = tf.train.load_checkpoint(f"{run.model_dir}/model.ckpt-0")
     return {
@@ -90,16 +90,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     manifest = records.read_manifest(data_dir)
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = runs.make_estimator(config, manifest)
-    input_fn = inputs.train_input_fn(
-        data_dir,
-        manifest,
-        batch_size=8,
-        seed=0,
-        cache_bytes=2**30,
-        shuffle_buffer=1,
-        model_dir=run.model_dir,
-    )
-    run.train(input_fn, max_steps=2)
+    run.train(train_input_fn(data_dir, manifest, run.model_dir), max_steps=2)
     metrics = runs.evaluate(
         run,
         data_dir,
@@ -158,8 +149,13 @@ def test_the_picture_of_inputs_is_a_grid_in_reading_order():
     np.testing.assert_array_equal(grid[0, ::2, ::3, 0], np.arange(25).reshape(5, 5))
 
 
-@pytest.mark.parametrize(("cpu", "expected"), [("avx2", "float32"), ("avx512_bf16", "bfloat16")])
-def test_auto_precision_asks_the_processor(monkeypatch, cpu, expected):
+@pytest.mark.parametrize(
+    ("cpu", "gpus", "expected"),
+    [("avx2", 0, "float32"), ("avx512_bf16", 0, "bfloat16"), ("avx512_bf16", 1, "float32")],
+)
+def test_auto_precision_asks_the_processor(monkeypatch, cpu, gpus, expected):
+    monkeypatch.setattr(model_fn.pathlib.Path, "exists", lambda self: True)
     monkeypatch.setattr(model_fn.pathlib.Path, "read_text", lambda self: f"flags : fpu {cpu}\n")
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
     assert model_fn.compute_dtype("auto").name == expected
     assert model_fn.compute_dtype("float32").name == "float32"

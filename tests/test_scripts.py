@@ -300,7 +300,7 @@ def test_local_uses_the_sample_where_mnist_cannot_be_had(ready):
     sample = "--data_dir=data/mnist --dataset=sample --data_dir=data/sample"
     assert ready.calls()[3:] == [
         f"mnist_estimator.prepare {sample}",
-        f"mnist_estimator.train --log_steps=5 {sample} --model_dir=tboard/sample --max_steps=2000",
+        f"mnist_estimator.train --log_steps=5 {sample} --model_dir=tboard/sample --max_steps=1000",
         "mnist_estimator.evaluate --model_dir=tboard/sample --data_dir=data/sample --split=test",
     ]
 
@@ -371,3 +371,9 @@ def test_no_python_for_the_oldest_end_is_said(checkout, ci, status):
     done = checkout.run("run_tests.sh", CI=ci)
     assert done.returncode == status
     assert "TensorFlow 2.15.1: found no Python 3.10 or 3.11" in done.stdout.splitlines()[-1]
+
+
+def test_help_is_found_behind_other_flags(checkout):
+    done = checkout.run("run_local.sh", "--max_steps=5", "--help", PYTHON="nonsense")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "./run_local.sh" in done.stdout

@@ -36,18 +36,22 @@ def variables(model_dir: Path) -> dict[str, bytes]:
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
 
 
+@pytest.mark.smoke
 @memory_and_stream
-def test_the_same_flags_give_the_same_bytes(tmp_path, make_dataset, cache_mb):
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_flags_give_the_same_bytes(tmp_path, make_dataset, cache_mb, precision):
     data_dir = make_dataset()
     first, second, other = (tmp_path / name for name in ("first", "second", "other"))
-    train(first, data_dir, cache_mb=cache_mb)
-    train(second, data_dir, cache_mb=cache_mb)
-    train(other, data_dir, cache_mb=cache_mb, seed=1)
+    options = {"cache_mb": cache_mb, "precision": precision}
+    train(first, data_dir, **options)
+    train(second, data_dir, **options)
+    train(other, data_dir, **options, seed=1)
     assert "dense/kernel/Adam_1" in variables(first)
     assert variables(first) == variables(second)
     assert variables(first)["dense/kernel"] != variables(other)["dense/kernel"]
 
 
+@pytest.mark.smoke
 @memory_and_stream
 @pytest.mark.parametrize("stop", [3, 7])
 def test_a_run_stopped_and_continued_ends_as_if_it_had_not_been(
@@ -169,6 +173,37 @@ def test_a_loss_that_is_no_number_is_one_line(tmp_path, make_dataset, monkeypatc
 def test_a_damaged_shard_is_one_line(tmp_path, make_dataset):
     data_dir = make_dataset()
     shard = sorted(Path(data_dir).glob("train-*"))[1]
-    shard.write_bytes(shard.read_bytes()[:-5])
-    with pytest.raises(RunError, match="truncated record at"):
+    damaged = bytearray(shard.read_bytes())
+    damaged[40] ^= 1
+    shard.write_bytes(damaged)
+    with pytest.raises(RunError, match="corrupted record at"):
         train(tmp_path / "run", data_dir)
+
+
+def test_a_shard_that_lost_records_is_found_before_training(tmp_path, make_dataset):
+    data_dir = make_dataset()
+    shard = sorted(Path(data_dir).glob("train-*"))[1]
+    size = len(shard.read_bytes())
+    record = 12 + int.from_bytes(shard.read_bytes()[:8], "little") + 4
+    shard.write_bytes(shard.read_bytes()[:-record])
+    found = f"found {size - record} bytes in {shard.name}, not {size}; prepare it again"
+    with pytest.raises(InputError, match=found):
+        train(tmp_path / "run", data_dir)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        ({"optimizer": "sgd"}, "--optimizer adam, found sgd"),
+        ({"precision": "float32"}, "--precision bfloat16, found float32"),
+        ({"data": {"train": 50}}, "records in .* found"),
+    ],
+)
+def test_a_run_is_continued_as_it_began_or_not_at_all(tmp_path, make_dataset, options, what):
+    train(tmp_path / "run", make_dataset(), max_steps=2, precision="bfloat16")
+    record = (tmp_path / "run/run.json").read_text()
+    data_dir = make_dataset(**options.get("data", {}))
+    options = {"precision": "bfloat16"} | {k: v for k, v in options.items() if k != "data"}
+    with pytest.raises(InputError, match=f"holds a run with {what}"):
+        train(tmp_path / "run", data_dir, **options)
+    assert (tmp_path / "run/run.json").read_text() == record
