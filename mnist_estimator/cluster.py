@@ -15,7 +15,7 @@ from mnist_estimator import InputError
 
 CHIEF, WORKER, PS, EVALUATOR = "chief", "worker", "ps", "evaluator"
 ROLES = (CHIEF, WORKER, PS, EVALUATOR)
-_TRAINERS = (CHIEF, WORKER)
+TRAINERS = (CHIEF, WORKER)
 _ADDRESS = re.compile(r"\S+:(?P<port>\d{1,5})", re.ASCII)
 
 
@@ -45,7 +45,7 @@ class Task:
     @property
     def num_trainers(self) -> int:
         """How many processes compute gradients."""
-        return sum(len(self.jobs.get(role, ())) for role in _TRAINERS) or 1
+        return sum(len(self.jobs.get(role, ())) for role in TRAINERS) or 1
 
     @property
     def trainer(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from mnist_estimator import RunError, cluster, hooks, inputs, runs, sources
+from mnist_estimator import RunError, cluster, hooks, inputs, progress, runs, sources
 from mnist_estimator.compat import estimator, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
@@ -37,12 +37,12 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     if task.is_chief:
         runs.check_continues(config, manifest)
         runs.write_run(config, manifest)
-    print(
-        f"training {config.model} on {manifest.num_examples('train'):,} examples of "
-        f"{manifest.dataset} to step {config.max_steps}, in {config.model_dir}",
-        file=sys.stderr,
-        flush=True,
-    )
+    if task.role in cluster.TRAINERS:
+        progress.say(
+            f"training {config.model} on {manifest.num_examples('train'):,} examples of "
+            f"{manifest.dataset} to step {config.max_steps}, in {config.model_dir}",
+            sys.stderr,
+        )
     try:
         _train_and_evaluate(run, config, manifest, task)
     except FILE_ERRORS as error:
@@ -60,7 +60,7 @@ def _train_and_evaluate(
     if _evaluates(config, manifest):
         estimator.train_and_evaluate(run, spec, _eval_spec(config, manifest, task))
     elif task.role == cluster.EVALUATOR:
-        print("nothing to evaluate while training: no validation split", file=sys.stderr)
+        progress.say("nothing to evaluate while training: no validation split", sys.stderr)
     elif task.jobs:
         # Of a cluster only the evaluator, which is not here, would use the EvalSpec.
         estimator.train_and_evaluate(run, spec, estimator.EvalSpec(spec.input_fn))
@@ -86,7 +86,7 @@ def _train_spec(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> 
         worker=task.trainer if asynchronous else 0,
         num_workers=task.num_trainers if asynchronous else 1,
     )
-    progress = hooks.Progress(
+    report = hooks.Progress(
         model_dir=config.model_dir,
         max_steps=config.max_steps,
         batch_size=config.batch_size,
@@ -96,8 +96,8 @@ def _train_spec(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> 
     return estimator.TrainSpec(
         input_fn,
         max_steps=config.max_steps,
-        hooks=[progress],
-        saving_listeners=[progress.save_listener],
+        hooks=[report],
+        saving_listeners=[report.save_listener],
     )
 
 

@@ -119,6 +119,31 @@ def test_without_a_test_split_there_is_no_final_result(tmp_path, make_dataset, c
     assert not (tmp_path / "run/metrics.json").exists()
 
 
+CLUSTER = {"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}
+
+
+def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        training.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
+    )
+    config = TrainConfig(
+        model_dir=str(tmp_path), data_dir=make_dataset(), strategy="ps", eval_split="none"
+    )
+    training.train(config, Task(CLUSTER, "worker", 0))
+    ((train_spec, eval_spec),) = started
+    assert train_spec.max_steps == config.max_steps
+    assert not eval_spec.exporters
+
+
+def test_an_evaluator_with_nothing_to_evaluate_ends(tmp_path, make_dataset, capsys):
+    config = TrainConfig(
+        model_dir=str(tmp_path), data_dir=make_dataset(validation=0), strategy="ps"
+    )
+    training.train(config, Task(CLUSTER, "evaluator", 0))
+    assert "nothing to evaluate while training: no validation split" in capsys.readouterr().err
+
+
 def test_mirrored_on_one_device_trains_and_resumes_the_same(tmp_path, make_dataset):
     data_dir = make_dataset()
     train(tmp_path / "one", data_dir)
