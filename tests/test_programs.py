@@ -76,6 +76,11 @@ def test_evaluate_prints_what_training_wrote(work):
     assert (metrics["examples"], metrics["global_step"]) == (1000, 60)
 
 
+def test_evaluate_works_alone_inside_a_cluster(work):
+    stdout, _ = command("evaluate", "--model_dir=tboard/mod1", cwd=work, TF_CONFIG="{")
+    assert stdout.startswith("step 60: test accuracy 0.")
+
+
 def test_evaluate_takes_any_split_and_checkpoint(work):
     stdout, _ = command(
         "evaluate",
