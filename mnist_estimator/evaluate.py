@@ -14,16 +14,14 @@ import tempfile
 
 from absl import flags
 
-from mnist_estimator import config
-
-_SPLITS = ("train", "validation", "test")
+from mnist_estimator import config, splits
 
 
 def define_flags() -> None:
     """Defines the command's flags."""
     flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
     flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
-    flags.DEFINE_enum("split", "test", _SPLITS, "Split to evaluate.")
+    flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
     flags.DEFINE_string("checkpoint", "", "Checkpoint to evaluate. Default: the newest one.")
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
@@ -43,8 +41,7 @@ def main(argv: list[str]) -> None:
     runs.check_fits(record, data_dir, manifest)
     checkpoint = runs.find_checkpoint(given.model_dir, given.checkpoint)
     # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
-    # checkpoint for a restart and drops the points after it. The run's curves are to stay as they
-    # are.
+    # checkpoint for a restart and drops the points after it. The run's curves are to stay.
     with tempfile.TemporaryDirectory() as scratch:
         settings = dataclasses.replace(settings, model_dir=scratch, strategy="none")
         metrics = runs.evaluate(
@@ -55,13 +52,7 @@ def main(argv: list[str]) -> None:
             batch_size=given.batch_size,
             checkpoint=checkpoint,
         )
-    if given.json:
-        print(json.dumps(metrics))
-        return
-    print(
-        f"step {metrics['global_step']}: {given.split} accuracy {metrics['accuracy']:.4f}, "
-        f"loss {metrics['loss']:.4f} on {metrics['examples']:,} examples of {manifest.dataset}"
-    )
+    print(json.dumps(metrics) if given.json else runs.describe(metrics, given.split, manifest))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype, model_fn
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
+from mnist_estimator.workspace import is_local
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
@@ -75,6 +76,14 @@ def evaluate(
         "global_step": int(result["global_step"]),
         "checkpoint": checkpoint,
     }
+
+
+def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
+    """The line that tells a user what `evaluate` found."""
+    return (
+        f"step {metrics['global_step']}: {split} accuracy {metrics[ACCURACY]:.4f}, "
+        f"loss {metrics[LOSS]:.4f} on {metrics[EXAMPLES]:,} examples of {manifest.dataset}"
+    )
 
 
 def find_checkpoint(model_dir: str, checkpoint: str = "") -> str:
@@ -164,10 +173,6 @@ def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> Non
         )
 
 
-def _absolute(path: str) -> str:
-    return path if "://" in path else os.path.abspath(path)
-
-
 def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
     """Writes `folder/name` whole or not at all."""
     path = f"{folder}/{name}"
@@ -176,6 +181,10 @@ def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
         with tf.io.gfile.GFile(path + ".tmp", "w") as file:
             file.write(json.dumps(value, indent=2) + "\n")
         tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if is_local(path) else path
 
 
 def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.RunConfig:

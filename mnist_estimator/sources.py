@@ -300,7 +300,7 @@ class _FetchedSource:
 
 def _local_folder(folder: str) -> str:
     """`folder`, or if it is on another filesystem a temporary one, removed at exit."""
-    if "://" not in folder:
+    if workspace.is_local(folder):
         return folder
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)

@@ -136,9 +136,6 @@ def _finish(
         checkpoint=runs.find_checkpoint(config.model_dir),
     )
     runs.write_json(config.model_dir, runs.METRICS_FILE, metrics)
-    print(
-        f"step {metrics['global_step']}: test accuracy {metrics['accuracy']:.4f}, "
-        f"loss {metrics['loss']:.4f} on {metrics['examples']:,} examples of {manifest.dataset}\n"
-        f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}"
-    )
+    print(runs.describe(metrics, "test", manifest))
+    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}")
     return metrics

@@ -96,7 +96,7 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
 
 def sync(path: str) -> None:
     """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
-    if not _is_local(path):
+    if not is_local(path):
         return
     with records.file_errors(path):
         handle = os.open(path, os.O_RDONLY)
@@ -108,6 +108,11 @@ def sync(path: str) -> None:
                 raise
         finally:
             os.close(handle)
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is one of this machine's, and not of another filesystem such as gs://."""
+    return "://" not in path
 
 
 class _Beat:
@@ -127,7 +132,7 @@ class _Beat:
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
     """Locks a local data_dir until this process ends, however it ends; False if it cannot."""
-    if not _is_local(data_dir):
+    if not is_local(data_dir):
         return False
     handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     stack.callback(os.close, handle)
@@ -203,10 +208,6 @@ def _remove_shards(data_dir: str) -> None:
     for name in tf.io.gfile.listdir(data_dir):
         if records.is_shard_name(name):
             tf.io.gfile.remove(os.path.join(data_dir, name))
-
-
-def _is_local(path: str) -> bool:
-    return "://" not in path
 
 
 def _remove_tree(folder: str) -> None:

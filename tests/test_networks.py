@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mnist_estimator import networks
+from mnist_estimator import config, networks
 from mnist_estimator.compat import tf, v1
 
 
@@ -36,6 +36,10 @@ def test_every_image_shape_and_number_of_classes(shape, classes):
     assert logits.shape == (3, classes)
     assert variables["conv1/kernel"].shape == (5, 5, shape[-1], 32)
     assert variables["logits/kernel"].shape == (1024, classes)
+
+
+def test_every_network_can_be_asked_for():
+    assert tuple(networks.NETWORKS) == config.MODELS
 
 
 def test_the_layers_are_those_of_the_guide():
