@@ -9,19 +9,17 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-import pathlib
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from absl import app, flags
 
-from mnist_estimator import InputError, RunError, datasets, splits
-from mnist_estimator.progress import say
+from mnist_estimator import InputError, RunError, datasets, signals, splits
+from mnist_estimator.progress import complain
 
 EXIT_FAILED = 1
 EXIT_INPUT = 2
-EXIT_INTERRUPTED = 130
 
 MODELS = ("cnn",)
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
@@ -118,6 +116,11 @@ class TrainConfig:
     decay_rate: float = _setting(0.96, "Factor of the exponential schedule.")
     momentum: float = _setting(0.9, "Momentum of the momentum optimizer.")
     clip_norm: float = _setting(0.0, "Scale gradients down to this global norm; 0: leave them.")
+    deterministic: bool | None = _setting(
+        None,
+        "Use only operations that give the same bits every time. Default: yes, except with "
+        "--strategy=ps, whose workers are never in step.",
+    )
     seed: int = _setting(
         0,
         "Decides the weights' start, the order of the examples, dropout, and the seeded "
@@ -135,6 +138,21 @@ class TrainConfig:
         "Split evaluated while training; none: no evaluation before the end. The test split is "
         "evaluated once, at the end.",
         choices=("validation", "none"),
+    )
+    best_metric: str = _setting(
+        "accuracy",
+        "Metric on the eval_split by which the best checkpoint is chosen.",
+        choices=("accuracy", "loss"),
+    )
+    early_stop_patience: int = _setting(
+        0, "Stop when so many evaluations in a row have been no better than the best; 0: never."
+    )
+    export: str = _setting(
+        "best",
+        "Model that is exported as a SavedModel to model_dir/export, and evaluated on the test "
+        "split: the best on the eval_split (the final one if nothing was evaluated), the final "
+        "one, or none (the final one is evaluated).",
+        choices=("best", "final", "none"),
     )
     eval_batch_size: int = _setting(1000, "Examples a batch in evaluation.", least=1)
     log_steps: int = _setting(
@@ -169,8 +187,22 @@ class TrainConfig:
         splits.check_validation_split(self.validation_split)
         if self.dropout_rate >= 1:
             raise InputError(f"--dropout_rate: found {self.dropout_rate}, expected less than 1")
+        if self.deterministic and self.strategy == "ps":
+            raise InputError(
+                "--deterministic: found it with --strategy=ps, whose workers are never in step; "
+                "train with --strategy=multi_worker"
+            )
+        if self.early_stop_patience and self.eval_split == "none":
+            raise InputError(
+                "--early_stop_patience: found it with --eval_split=none, expected validation"
+            )
         if self.learning_rate == 0:
             raise InputError("--learning_rate: found 0, expected more: nothing would be learned")
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether only deterministic operations are to be used."""
+        return self.strategy != "ps" if self.deterministic is None else self.deterministic
 
     @property
     def schedule_steps(self) -> int:
@@ -206,8 +238,8 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
 
     Exits with 0 when `main` returns nothing, else with what it returns; with 2 and one line on
-    stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 130 on
-    Ctrl-C.
+    stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 143 and
+    one line on SIGTERM and SIGUSR1, with 130 on SIGINT.
     """
     # What Estimator logs is for its developers; progress and results are reported by the hooks.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -217,18 +249,19 @@ def run(main: Callable[[list[str]], int | None]) -> None:
 def _exit_code_of(main: Callable[[list[str]], int | None]) -> Callable[[list[str]], int]:
     def guarded(argv: list[str]) -> int:
         try:
-            if len(argv) > 1:
-                raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
-            return main(argv) or 0
+            with signals.handled():
+                if len(argv) > 1:
+                    raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
+                return main(argv) or 0
         except (InputError, OSError) as error:
-            _complain(error)
+            complain(error)
             return EXIT_INPUT
         except RunError as error:
-            _complain(error)
+            complain(error)
             return EXIT_FAILED
-        except KeyboardInterrupt:
-            _complain("interrupted")
-            return EXIT_INTERRUPTED
+        except signals.Interruption as interruption:
+            complain(interruption)
+            return interruption.exit_code
 
     return guarded
 
@@ -237,7 +270,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _complain(f"{error}; see --help")
+        complain(f"{error}; see --help")
         sys.exit(EXIT_INPUT)
     except SystemExit:
         # absl ends --help with 1, which a script would take for a failure.
@@ -248,9 +281,12 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
 
 
-def _complain(error: object) -> None:
-    command = pathlib.Path(sys.argv[0]).stem
-    say(f"{command}: {' '.join(str(error).split())}", sys.stderr)
+_DEFINE = {
+    "str": flags.DEFINE_string,
+    "int": flags.DEFINE_integer,
+    "float": flags.DEFINE_float,
+    "bool | None": flags.DEFINE_bool,
+}
 
 
 def _define(names: Iterable[str]) -> None:
@@ -261,8 +297,7 @@ def _define(names: Iterable[str]) -> None:
         if field.metadata["choices"]:
             flags.DEFINE_enum(name, field.default, field.metadata["choices"], help_text)
         else:
-            define = {"str": flags.DEFINE_string, "int": flags.DEFINE_integer}
-            define.get(field.type, flags.DEFINE_float)(name, field.default, help_text)
+            _DEFINE[field.type](name, field.default, help_text)
         # --help shows the flags of the command that runs, wherever they are defined.
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
@@ -271,7 +306,7 @@ def _check_value(field: dataclasses.Field[Any], value: Any) -> None:
     choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
     if choices and value not in choices:
         raise InputError(f"--{field.name}: found {value!r}, expected one of {', '.join(choices)}")
-    if isinstance(value, str):
+    if value is None or isinstance(value, (str, bool)):
         return
     if not value >= least:  # Also if it is not a number.
         raise InputError(f"--{field.name}: found {value}, expected at least {least}")

@@ -22,7 +22,12 @@ def define_flags() -> None:
     flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
     flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
-    flags.DEFINE_string("checkpoint", "", "Checkpoint to evaluate. Default: the newest one.")
+    flags.DEFINE_string(
+        "checkpoint",
+        "",
+        "Checkpoint to evaluate: best, newest, or its path. Default: the one that training chose, "
+        "by its --export.",
+    )
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
 
@@ -39,7 +44,12 @@ def main(argv: list[str]) -> None:
     data_dir = given.data_dir or record["dataset"]["data_dir"]
     manifest = records.read_manifest(data_dir)
     runs.check_fits(record, data_dir, manifest)
-    checkpoint = runs.find_checkpoint(given.model_dir, given.checkpoint)
+    settings = dataclasses.replace(settings, model_dir=given.model_dir)
+    checkpoint = (
+        runs.find_checkpoint(given.model_dir, given.checkpoint)
+        if given.checkpoint
+        else runs.chosen_checkpoint(settings)
+    )
     # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
     # checkpoint for a restart and drops the points after it. The run's curves are to stay.
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,25 +1,68 @@
-"""What watches a training run: progress and throughput, and the result of every evaluation."""
+"""What watches a training run: guards, progress and summaries, checkpoints, requests to stop.
+
+Their order counts, and `training` gives them in this one: a loss that is not finite stops the run
+before anything is written; a step's summaries are on disk before its checkpoint is; a checkpoint
+is saved before it is evaluated; and only then may the run stop.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
 from typing import TextIO
 
-from mnist_estimator import RunError, model_fn, progress
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator import RunError, checkpoints, model_fn, progress, signals
+from mnist_estimator.compat import tf, v1
 
 EXAMPLES_PER_SECOND = "examples_per_second"
+# In a model_dir: a parameter server that has to go asks the chief to save what it holds.
+SAVE_REQUEST = ".save_request"
+_LOOK_SECS = 1.0
+_PREEMPTED, _FINISHED = 0, 1  # Places in the vote of synchronous workers.
+
+
+class FiniteGuard(v1.train.SessionRunHook):
+    """Stops training when the loss is not finite any more: it would not get better again."""
+
+    def __init__(self, model_dir: str) -> None:
+        self._model_dir = model_dir
+
+    def begin(self) -> None:
+        self._loss = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
+        self._rate = _first(model_fn.LEARNING_RATE)
+        self._global_step = v1.train.get_global_step()
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
+        return v1.train.SessionRunArgs([self._loss, self._rate])
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        loss, rate = run_values.results
+        if not math.isfinite(loss):
+            step = int(run_context.session.run(self._global_step))
+            raise diverged(self._model_dir, step, f"loss is {loss}", rate)
+
+
+def diverged(model_dir: str, step: int, what: str, rate: float) -> RunError:
+    """The error of a run whose numbers are not finite any more."""
+    newest = checkpoints.newest(model_dir)
+    kept = f"the newest checkpoint is {newest}" if newest else "there is no checkpoint yet"
+    return RunError(
+        f"step {step}: {what} at learning rate {rate:.6g}; nothing of it was saved, {kept}; "
+        "try a lower --learning_rate, or --clip_norm"
+    )
 
 
 class Progress(v1.train.SessionRunHook):
-    """Prints how far training is, and writes its throughput for TensorBoard.
+    """Prints how far training is, and writes the summaries and the throughput for TensorBoard.
 
-    On a terminal one line is kept up to date; in a log each report is a line of its own. Only the
-    time inside steps counts: with `save_listener` among the saving listeners, evaluations and
-    checkpoints do not bend the throughput.
+    On a terminal one line is kept up to date; in a log each report is a line of its own. Reports
+    come at the multiples of `every_steps`, wherever a run was resumed. Only the time inside steps
+    counts, not that of checkpoints and evaluations.
     """
 
     def __init__(
@@ -41,11 +84,10 @@ class Progress(v1.train.SessionRunHook):
         self._write_summaries = write_summaries
         self._stream = stream
         self._clock = clock
-        self.save_listener = _SaveListener(clock)
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
-        self._loss = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
+        self._fetches = {"loss": v1.get_collection(v1.GraphKeys.LOSSES)[-1]}
         self._writer = (
             v1.summary.FileWriterCache.get(self._model_dir) if self._write_summaries else None
         )
@@ -53,19 +95,24 @@ class Progress(v1.train.SessionRunHook):
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         self._step = self._reported_step = session.run(self._global_step)
         self._seconds = 0.0
+        summary_op = _first(v1.GraphKeys.SUMMARY_OP)
+        if self._writer and summary_op is not None:
+            self._fetches["summary"] = summary_op
+        if self._writer:
+            # Of a run that was killed, the steps after its newest checkpoint come once more.
+            drop_events_from(self._model_dir, self._step + 1)
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
         # Counted here, not fetched: a fetch beside the train_op may see the step before or after.
         self._step += 1
         self._due = self._step % self._every_steps == 0 or self._step == self._max_steps
-        self.save_listener.saved_at = None
         self._started = self._clock()
-        return v1.train.SessionRunArgs(self._loss if self._due else None)
+        return v1.train.SessionRunArgs(self._fetches if self._due else None)
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
-        self._seconds += (self.save_listener.saved_at or self._clock()) - self._started
+        self._seconds += self._clock() - self._started
         if not self._due:
             return
         # With asynchronous workers the others have moved it on.
@@ -81,68 +128,179 @@ class Progress(v1.train.SessionRunHook):
         if self._stream.isatty():
             print(file=self._stream)
 
-    def _report(self, loss: float, steps_per_second: float) -> None:
+    def _report(self, results: dict[str, object], steps_per_second: float) -> None:
         examples = steps_per_second * self._batch_size
         left = max(self._max_steps - self._step, 0) / steps_per_second
         line = (
-            f"step {self._step}/{self._max_steps}  loss {loss:.4f}  "
+            f"step {self._step}/{self._max_steps}  loss {results['loss']:.4f}  "
             f"{examples:,.0f} examples/s  {_duration(left)} left"
         )
         progress.show(line, self._stream)
         if self._writer:
             value = v1.Summary.Value(tag=EXAMPLES_PER_SECOND, simple_value=examples)
             self._writer.add_summary(v1.Summary(value=[value]), self._step)
+            if "summary" in results:
+                self._writer.add_summary(results["summary"], self._step)
 
 
-class _SaveListener(v1.train.CheckpointSaverListener):
-    """Notes when a checkpoint is about to be saved, and evaluated, after a step.
+def drop_events_from(folder: str, step: int) -> None:
+    """Has TensorBoard drop what earlier event files of a folder say of this step and later ones."""
+    start = v1.SessionLog(status=v1.SessionLog.START)
+    with tf.Graph().as_default():  # Which a writer would keep.
+        v1.summary.FileWriterCache.get(folder).add_session_log(start, step)
 
-    A chief's own hooks run before those of the TrainSpec, so that `Progress.after_run` comes only
-    after both.
+
+class CheckpointSaver(v1.train.SessionRunHook):
+    """Saves a sealed checkpoint at the multiples of `every_steps` and at the end.
+
+    TensorFlow's own counts from where a run was resumed, so that every restart moves the
+    checkpoints, and with them the evaluations, to other steps.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.saved_at: float | None = None
-
-    def before_save(self, session: v1.Session, global_step_value: int) -> None:
-        self.saved_at = self._clock()
-
-
-class EvaluationReport(estimator.Exporter):
-    """Prints the result of each evaluation while training; Estimator hands it to exporters."""
-
-    def __init__(self, split: str, expected_examples: int, stream: TextIO = sys.stderr) -> None:
-        self._split = split
-        self._expected_examples = expected_examples
-        self._stream = stream
-
-    @property
-    def name(self) -> str:
-        return "evaluation_report"
-
-    def export(
+    def __init__(
         self,
-        estimator: object,
-        export_path: str,
-        checkpoint_path: str,
-        eval_result: dict[str, float],
-        is_the_final_export: bool,
+        model_dir: str,
+        *,
+        every_steps: int,
+        after_save: Callable[[int, str], bool] | None = None,
     ) -> None:
-        """Prints the line; raises RunError unless every example was counted once."""
-        check_count(eval_result, self._split, self._expected_examples)
-        progress.say(
-            f"step {eval_result['global_step']}: {self._split} "
-            f"accuracy {eval_result[model_fn.ACCURACY]:.4f}, loss {eval_result[model_fn.LOSS]:.4f}",
-            self._stream,
+        """Saves to `model_dir`.
+
+        Args:
+          after_save: is called with each checkpoint's step and path while training goes on, and
+            after the last one unless a signal ended the run; returns whether to stop.
+        """
+        self._model_dir = model_dir
+        self._every_steps = every_steps
+        self._after_save = after_save
+        self._looked = 0.0
+        self.saved_step = 0
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+        self._rate = _first(model_fn.LEARNING_RATE)
+        self._writer = v1.summary.FileWriterCache.get(self._model_dir)
+        newest = checkpoints.newest(self._model_dir)
+        if newest:
+            checkpoints.check_variables(newest, _shapes())
+        # One vector beside a step's work; fetched for a checkpoint only.
+        self._floats = [v for v in v1.global_variables() if v.dtype.is_floating]
+        self._finite = tf.stack(
+            [tf.reduce_all(tf.math.is_finite(v.read_value())) for v in self._floats]
+            or [tf.constant(True)]
         )
 
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        step = int(session.run(self._global_step))
+        newest = checkpoints.newest(self._model_dir)
+        if newest and checkpoints.step_of(newest) == step:
+            self.saved_step = step
+            return
+        self._save(session, step)
 
-def check_count(eval_result: dict[str, float], split: str, expected: int) -> None:
-    """Raises RunError unless an evaluation counted every example of the split once."""
-    counted = eval_result[model_fn.EXAMPLES]
-    if counted != expected:
-        raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        step = int(run_context.session.run(self._global_step))
+        due = step // self._every_steps > self.saved_step // self._every_steps
+        if not due and not self._asked_to():
+            return
+        path = self._save(run_context.session, step)
+        if self._after_save and not signals.noted() and self._after_save(step, path):
+            run_context.request_stop()
+
+    def end(self, session: v1.Session) -> None:
+        step = int(session.run(self._global_step))
+        if step == self.saved_step:
+            return
+        path = self._save(session, step)
+        if self._after_save and not signals.noted():
+            self._after_save(step, path)
+
+    def _asked_to(self) -> bool:
+        now = time.monotonic()
+        if now < self._looked + _LOOK_SECS:
+            return False
+        self._looked = now
+        return tf.io.gfile.exists(os.path.join(self._model_dir, SAVE_REQUEST))
+
+    def _save(self, session: v1.Session, step: int) -> str:
+        self._check_finite(session, step)
+        # The points up to here must not be lost, as they will not be computed again.
+        self._writer.flush()
+        (saver,) = v1.get_collection(v1.GraphKeys.SAVERS)
+        path = os.path.join(self._model_dir, checkpoints.BASENAME)
+        path = saver.save(session, path, global_step=step, write_meta_graph=False)
+        checkpoints.seal(path)
+        checkpoints.tidy(self._model_dir)
+        self.saved_step = step
+        return path
+
+    def _check_finite(self, session: v1.Session, step: int) -> None:
+        finite = session.run(self._finite)
+        if not finite.all():
+            name = self._floats[int(finite.argmin())].op.name
+            rate = session.run(self._rate)
+            raise diverged(self._model_dir, step, f"variable {name} is not finite", rate)
+
+
+class Stopper(v1.train.SessionRunHook):
+    """Ends training, after a whole step, when a signal was noted or the run has come to its end.
+
+    Synchronous workers vote, and count the votes as part of each step: all stop after the same one,
+    and the chief's checkpoint has everybody's work.
+    """
+
+    def __init__(self, is_finished: Callable[[], bool] = lambda: False) -> None:
+        """`is_finished` says whether the run ended early; it is asked once a second at most."""
+        self._is_finished = is_finished
+        self._looked = time.monotonic()
+        self.preempted_by_other = False
+
+    def begin(self) -> None:
+        self._votes = v1.get_collection(model_fn.STOP_VOTES)
+        self._total = _first(model_fn.STOP_TOTAL)
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        # Before, there is nothing to save, and much that may wait for others.
+        signals.defer()
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs | None:
+        if self._total is None:
+            return None
+        vote = [float(signals.noted()), float(self._finished())]
+        return v1.train.SessionRunArgs(self._total, dict.fromkeys(self._votes, vote))
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        if self._total is None:
+            stop = signals.noted() or self._finished()
+        else:
+            stop = run_values.results.any()
+            self.preempted_by_other = run_values.results[_PREEMPTED] > 0 and not signals.noted()
+        if stop:
+            signals.answer()
+            run_context.request_stop()
+
+    def _finished(self) -> bool:
+        now = time.monotonic()
+        if now < self._looked + _LOOK_SECS:
+            return False
+        self._looked = now
+        return self._is_finished()
+
+
+def _first(collection: str) -> tf.Tensor | None:
+    found = v1.get_collection(collection)
+    return found[0] if found else None
+
+
+def _shapes() -> dict[str, list[int]]:
+    """Name and shape of each variable of the graph, of mirrored ones only the first copy's."""
+    return {
+        v.op.name: v.shape.as_list() for v in v1.global_variables() if "/replica_" not in v.op.name
+    }
 
 
 def _duration(seconds: float) -> str:

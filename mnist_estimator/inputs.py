@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from mnist_estimator import InputError
-from mnist_estimator.compat import tf, v1
+from mnist_estimator import InputError, checkpoints
+from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.records import IMAGE_KEY, LABEL_KEY, Manifest, shard_paths
 
 # Feature keys.
@@ -150,6 +150,18 @@ def eval_batches(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
+def serving_input_receiver_fn(
+    manifest: Manifest,
+) -> Callable[[], estimator.export.ServingInputReceiver]:
+    """Returns the receiver of a served model: `images`, uint8 [N,H,W,C]."""
+
+    def receiver() -> estimator.export.ServingInputReceiver:
+        images = v1.placeholder(tf.uint8, [None, *manifest.image_shape], IMAGES)
+        return estimator.export.ServingInputReceiver({IMAGES: images}, {IMAGES: images})
+
+    return receiver
+
+
 def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
     """Raises InputError unless the split has examples."""
     if not manifest.num_examples(split):
@@ -163,7 +175,7 @@ def _start_step(model_dir: str) -> int | tf.Tensor:
         # from a lost parameter server: what is read there cannot disagree with the weights.
         return tf.cast(step, tf.int64)
     # Under a synchronous strategy Estimator makes the input before the global step.
-    checkpoint = tf.train.latest_checkpoint(model_dir)
+    checkpoint = checkpoints.newest(model_dir)
     return int(tf.train.load_variable(checkpoint, "global_step")) if checkpoint else 0
 
 
@@ -192,8 +204,8 @@ def _gathered(
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
-    records = tf.data.TFRecordDataset(files).batch(examples)
-    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples).batch(examples), records))
+    records = tf.data.TFRecordDataset(files).concatenate(_missing_record())
+    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records)).batch(examples)
     return numbered.map(
         lambda index, serialized: _parse(index, serialized, manifest.image_shape)
     ).flat_map(batches)
@@ -219,10 +231,9 @@ def _streamed(
         batches = batches.shard(share.workers, 0)
     if share.replicas > 1:
         batches = batches.map(lambda *batch: _slices(batch, batch_size, share)).unbatch()
-    return batches.map(
-        lambda index, records: _parse(index, records, manifest.image_shape),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    # One at a time: with deterministic operations TensorFlow runs what follows a shuffle so anyway,
+    # and prints an error of its own when it has to change that.
+    return batches.map(lambda index, records: _parse(index, records, manifest.image_shape))
 
 
 def _epoch_records(
@@ -236,9 +247,8 @@ def _epoch_records(
 
     def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
-        return tf.data.Dataset.zip(
-            (numbers, tf.data.TFRecordDataset(tf.gather(tf.constant(files), shard)))
-        )
+        records = tf.data.TFRecordDataset(tf.gather(tf.constant(files), shard))
+        return tf.data.Dataset.zip((numbers, records.concatenate(_missing_record())))
 
     place = tf.range(len(files), dtype=tf.int64)
     order = _shuffled_index(epoch * len(files) + place, len(files), seed)
@@ -250,6 +260,17 @@ def _epoch_records(
         .flat_map(shard_records)
         .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
     )
+
+
+def _missing_record() -> tf.data.Dataset:
+    """Fails when it is read: records ran out that the manifest counts, and order would shift."""
+
+    def fail(number: tf.Tensor) -> tf.Tensor:
+        # An assertion would have a state, and tf.data would run all that follows one by one.
+        nonsense = tf.strings.join(["a shard lacks records", tf.as_string(number)])
+        return tf.as_string(tf.strings.to_number(nonsense))
+
+    return tf.data.Dataset.range(1).map(fail)
 
 
 def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tuple[tf.Tensor, ...]:

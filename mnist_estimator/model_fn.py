@@ -23,6 +23,11 @@ EXAMPLES = "examples"
 CLASS_ACCURACY = "class_accuracy"  # followed by /0, /1, ...
 LEARNING_RATE = "learning_rate"
 
+# Collections of tensors for hooks, beside LEARNING_RATE.
+STOP_VOTES = "stop_votes"  # float32 [2], fed by a worker of synchronous training
+STOP_TOTAL = "stop_total"  # float32 [2]: their sums over all workers
+
+_SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _GRID = 5  # rows and columns of the picture of input images
 
 
@@ -59,7 +64,10 @@ def model_fn(
             LOGITS: logits,
         }
     if mode == estimator.ModeKeys.PREDICT:
-        return estimator.EstimatorSpec(mode, predictions=predictions)
+        outputs = estimator.export.PredictOutput(predictions)
+        return estimator.EstimatorSpec(
+            mode, predictions=predictions, export_outputs={_SERVING_DEFAULT: outputs}
+        )
     with tf.name_scope("losses"):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         # Estimator averages evaluation's loss over batches. Dividing by the mean size of a batch,
@@ -127,11 +135,22 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
     with tf.name_scope("schedule"):
         rate = learning_rate(step, params)
     v1.summary.scalar(LEARNING_RATE, rate)
+    v1.add_to_collection(LEARNING_RATE, rate)
+    _count_stop_votes()
     optimizer = _optimizer(params["optimizer"], rate, params["momentum"])
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
         gradients = _clipped(gradients, params["clip_norm"])
     return optimizer.apply_gradients(gradients, global_step=step)
+
+
+def _count_stop_votes() -> None:
+    """Lets synchronous workers agree to stop after the same step: the votes are summed in it."""
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync > 1:
+        votes = v1.placeholder_with_default(tf.zeros([2]), [2], "stop_votes")
+        v1.add_to_collection(STOP_VOTES, votes)
+        v1.add_to_collection(STOP_TOTAL, replica.all_reduce(tf.distribute.ReduceOp.SUM, votes))
 
 
 def _clipped(

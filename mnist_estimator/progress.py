@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +22,12 @@ def show(line: str, stream: TextIO) -> None:
 def say(line: str, stream: TextIO) -> None:
     """Prints a line that stays; on a terminal in place of a live one."""
     print(f"{_CLEAR if stream.isatty() else ''}{line}", file=stream, flush=True)
+
+
+def complain(error: object) -> None:
+    """Prints the one line by which a command ends that could not do its work."""
+    command = pathlib.Path(sys.argv[0]).stem
+    say(f"{command}: {' '.join(str(error).split())}", sys.stderr)
 
 
 class ProgressLine:

@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
 _MAX_MANIFEST_BYTES = 2**26
 _BLOCK_BYTES = 2**20
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # A record's length and checksums.
 
 
 # What TensorFlow raises where a file cannot be read or written.
@@ -96,8 +97,7 @@ class Manifest:
     @property
     def digest(self) -> str:
         """sha256 in hex of the manifest, and so of every byte of the dataset."""
-        canonical = json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        return json_digest(dataclasses.asdict(self))
 
 
 def read_manifest(data_dir: str) -> Manifest:
@@ -177,6 +177,19 @@ def verify(data_dir: str, report: Callable[[str], None] = lambda line: None) -> 
     return problems
 
 
+def find_damage(
+    data_dir: str, manifest: Manifest, report: Callable[[str], None] = lambda line: None
+) -> str:
+    """Returns what is wrong with the first damaged shard, and with which record; "" if nothing."""
+    shards = [shard for split in SPLITS for shard in manifest.splits[split]]
+    for number, shard in enumerate(shards):
+        report(f"looking for the damage: {number:,} of {len(shards):,} shards")
+        problems = list(_shard_problems(os.path.join(data_dir, shard.file), shard, manifest))
+        if problems:
+            return problems[-1]  # The records come after the size and the digest of the whole.
+    return ""
+
+
 def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str]:
     try:
         size, sha256 = file_sha256(path)
@@ -184,6 +197,10 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             yield f"{shard.file}: {size} bytes, expected {shard.bytes}"
         if sha256 != shard.sha256:
             yield f"{shard.file}: sha256 {sha256}, expected {shard.sha256}"
+            problem = _frame_problem(path, size)
+            if problem:
+                yield f"{shard.file}: {problem}"
+                return
         count = 0
         for record in read_records(path):
             problem = _example_problem(record, manifest)
@@ -195,6 +212,24 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             yield f"{shard.file}: {count} records, expected {shard.examples}"
     except RecordsError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
+
+
+def _frame_problem(path: str, size: int) -> str:
+    """Which record of a shard says that it is longer than the file; "" if none does.
+
+    TensorFlow's reader believes a length whose checksum is right, and dies of one that no memory
+    can hold.
+    """
+    number, place = 0, 0
+    with file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+        while size - place > _HEADER_BYTES:
+            file.seek(place)
+            length = int.from_bytes(file.read(8), "little")
+            place += _HEADER_BYTES + length + _FOOTER_BYTES
+            if place > size:
+                return f"record {number} is corrupt (it would end at byte {place} of {size})"
+            number += 1
+    return ""
 
 
 def _example_problem(record: bytes, manifest: Manifest) -> str:
@@ -247,6 +282,12 @@ def read_records(path: str) -> Iterator[bytes]:
         except tf.errors.DataLossError as error:
             reason = re.split("[;']", error.message)[0]  # The rest is TensorFlow's own advice.
             raise RecordsError(f"{path}: record {number} is corrupt ({reason})") from None
+
+
+def json_digest(value: dict[str, Any]) -> str:
+    """sha256 in hex of what a value is as JSON, however that is spaced and ordered."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def file_sha256(path: str) -> tuple[int, str]:

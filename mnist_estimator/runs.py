@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import platform
+import sys
+import tempfile
 from typing import Any
 
 import numpy as np
 
-from mnist_estimator import InputError, RunError, __version__, cluster, hooks, inputs
+from mnist_estimator import (
+    InputError,
+    RunError,
+    __version__,
+    checkpoints,
+    cluster,
+    inputs,
+    progress,
+    records,
+)
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype, model_fn
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
-from mnist_estimator.workspace import is_local
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
+EXPORT_FOLDER = "export"
+BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
+_MODEL_FILE = "model.json"  # In an export's assets.extra: which model it is.
+NEWEST = "newest"
+# What the weights follow from, beside the data and what `check_continues` insists on.
+_LEARNING_FLAGS = (
+    "batch_size",
+    "seed",
+    "dropout_rate",
+    "learning_rate",
+    "schedule",
+    "warmup_steps",
+    "decay_steps",
+    "decay_rate",
+    "momentum",
+    "clip_norm",
+    "cache_mb",
+    "shuffle_buffer",
+)
 
 
 def make_estimator(
@@ -47,8 +79,13 @@ def evaluate(
     *,
     batch_size: int,
     checkpoint: str,
+    name: str | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a checkpoint on every example of a split; events go to the Estimator's model_dir.
+    """Evaluates a checkpoint on every example of a split.
+
+    Args:
+      name: events for TensorBoard go to `eval_NAME` in the Estimator's model_dir, without it to
+        `eval`.
 
     Returns:
       `accuracy`, `loss`, `examples`, `global_step`, `checkpoint`: what `evaluate --json` prints.
@@ -63,11 +100,14 @@ def evaluate(
             lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
             steps=None,
             checkpoint_path=checkpoint,
-            name=split,
+            name=name,
         )
-    except FILE_ERRORS as error:
+    except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
+        check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
-    hooks.check_count(result, split, manifest.num_examples(split))
+    counted, expected = result[EXAMPLES], manifest.num_examples(split)
+    if counted != expected:
+        raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")
     return {
         # Through text, as the float64 nearest to a float32 shows digits that mean nothing.
         ACCURACY: float(str(result[ACCURACY])),
@@ -78,6 +118,14 @@ def evaluate(
     }
 
 
+def check_records(data_dir: str, manifest: Manifest) -> None:
+    """Raises RunError that names the first damaged record, if there is one: reads all of them."""
+    with progress.ProgressLine() as report:
+        damage = records.find_damage(data_dir, manifest, report)
+    if damage:
+        raise RunError(f"{data_dir}: {damage}; stopped, prepare the data again with --force")
+
+
 def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
     """The line that tells a user what `evaluate` found."""
     return (
@@ -86,18 +134,99 @@ def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
     )
 
 
-def find_checkpoint(model_dir: str, checkpoint: str = "") -> str:
-    """Returns the path of the checkpoint asked for, or of the newest one of a model_dir.
+def export(run: estimator.Estimator, manifest: Manifest, checkpoint: str, folder: str) -> str:
+    """Exports a checkpoint as a SavedModel to `folder/STEP`, all or nothing.
+
+    Where that holds this very model already, nothing is done.
+
+    Returns:
+      The path of the export.
+
+    Raises:
+      RunError: if it cannot be written.
+    """
+    with file_errors(checkpoint):
+        model = {
+            "checkpoint_sha256": checkpoints.digest(checkpoint),
+            "manifest_sha256": manifest.digest,
+            "class_names": manifest.class_names,
+        }
+    path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
+    text = json.dumps(model, indent=2) + "\n"
+    try:
+        if _read(os.path.join(path, "assets.extra", _MODEL_FILE)) != text.encode():
+            _export(run, manifest, checkpoint, path, text)
+    except (*FILE_ERRORS, OSError) as error:
+        raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
+    return path
+
+
+def _export(
+    run: estimator.Estimator, manifest: Manifest, checkpoint: str, path: str, model: str
+) -> None:
+    scratch = os.path.join(os.path.dirname(path), f".export-{os.getpid()}")
+    try:
+        with tempfile.TemporaryDirectory() as assets:
+            source = os.path.join(assets, _MODEL_FILE)
+            with open(source, "w", encoding="utf-8") as file:
+                file.write(model)
+            made = run.export_saved_model(
+                scratch,
+                inputs.serving_input_receiver_fn(manifest),
+                assets_extra={_MODEL_FILE: source},
+                checkpoint_path=checkpoint,
+            )
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.rmtree(path)
+        tf.io.gfile.rename(os.fsdecode(made), path)
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(scratch)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+        return b""
+
+
+def find_checkpoint(model_dir: str, checkpoint: str) -> str:
+    """Returns the path of a checkpoint that is whole: "best", "newest" or the path itself.
 
     Raises:
       InputError: if there is none.
+      RunError: if it is damaged.
     """
-    if checkpoint and not v1.train.checkpoint_exists(checkpoint):
-        raise InputError(f"--checkpoint: {checkpoint} not found, expected one of {model_dir}")
-    found = checkpoint or tf.train.latest_checkpoint(model_dir)
-    if not found:
-        raise InputError(f"{model_dir}: found no checkpoint, expected one; train first")
+    if checkpoint == NEWEST:
+        found = checkpoints.newest_whole(model_dir, warn)
+        if not found:
+            raise InputError(f"{model_dir}: found no checkpoint, expected one; train first")
+        return found
+    if checkpoint == BEST:
+        found = Evaluations(model_dir).best_checkpoint
+        if not found:
+            raise InputError(f"{model_dir}: no checkpoint has been evaluated, so none is the best")
+    else:
+        found = checkpoint
+        if not v1.train.checkpoint_exists(found):
+            raise InputError(f"--checkpoint: {found} not found, expected one of {model_dir}")
+    problem = checkpoints.damage(found)
+    if problem:
+        raise RunError(f"{problem}; take another one")
     return found
+
+
+def chosen_checkpoint(config: TrainConfig) -> str:
+    """The checkpoint that a run exports and evaluates on the test split, by its `--export`."""
+    best = config.export == BEST and Evaluations(config.model_dir).best
+    return find_checkpoint(config.model_dir, BEST if best else NEWEST)
+
+
+def warn(line: str) -> None:
+    """Says what is wrong but stops nobody."""
+    progress.say(f"warning: {line}", sys.stderr)
 
 
 def write_run(config: TrainConfig, manifest: Manifest) -> None:
@@ -122,7 +251,7 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
             "examples": {split: manifest.num_examples(split) for split in manifest.splits},
         },
     }
-    write_json(config.model_dir, RUN_FILE, record)
+    write_json(os.path.join(config.model_dir, RUN_FILE), record)
 
 
 def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
@@ -143,14 +272,17 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
 
 
 def check_continues(config: TrainConfig, manifest: Manifest) -> None:
-    """Raises InputError if the model_dir holds a run that these settings cannot continue."""
-    if not tf.train.latest_checkpoint(config.model_dir):
-        return
+    """Says which flags differ from those that the run in the model_dir has had so far.
+
+    Raises:
+      InputError: if these settings or data cannot continue it.
+    """
     before, record = read_run(config.model_dir)
     computed_in = compute_dtype(config.precision).name
     pairs = {
         "--model": (before.model, config.model),
         "--optimizer": (before.optimizer, config.optimizer),
+        "--best_metric": (before.best_metric, config.best_metric),
         "--precision": (record["compute_dtype"], computed_in),
         f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
     }
@@ -160,6 +292,13 @@ def check_continues(config: TrainConfig, manifest: Manifest) -> None:
                 f"{config.model_dir}: holds a run with {what} {old}, found {new}; "
                 "continue it as it began, or give another --model_dir"
             )
+    changed = [
+        f"--{name}={getattr(config, name)} (was {getattr(before, name)})"
+        for name in _LEARNING_FLAGS
+        if getattr(before, name) != getattr(config, name)
+    ]
+    if changed:
+        warn(f"{config.model_dir}: continuing with other flags: {', '.join(changed)}")
 
 
 def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> None:
@@ -173,16 +312,6 @@ def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> Non
         )
 
 
-def write_json(folder: str, name: str, value: dict[str, Any]) -> None:
-    """Writes `folder/name` whole or not at all."""
-    path = f"{folder}/{name}"
-    with file_errors(folder):
-        tf.io.gfile.makedirs(folder)
-        with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-            file.write(json.dumps(value, indent=2) + "\n")
-        tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
-
-
 def _absolute(path: str) -> str:
     return os.path.abspath(path) if is_local(path) else path
 
@@ -194,19 +323,21 @@ def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.Run
     return estimator.RunConfig(
         model_dir=config.model_dir,
         tf_random_seed=config.seed,
-        save_summary_steps=config.log_steps,
-        save_checkpoints_steps=config.save_checkpoints_steps,
         keep_checkpoint_max=config.keep_checkpoint_max,
-        # hooks.Progress reports the speed.
+        # Our own hooks save, summarize and report: Estimator's count from where a run was resumed.
+        save_checkpoints_steps=None,
+        save_checkpoints_secs=None,
+        save_summary_steps=0,
         log_step_count_steps=None,
-        session_config=_session_config(config, task),
+        session_config=session_config(config, task),
         # Estimator lets worker i wait 5 * (i + 1) seconds; the session waits for the chief anyway.
         experimental_max_worker_delay_secs=0,
         train_distribute=_strategy(strategy),
     )
 
 
-def _session_config(config: TrainConfig, task: cluster.Task) -> v1.ConfigProto:
+def session_config(config: TrainConfig, task: cluster.Task) -> v1.ConfigProto:
+    """Threads and device filters of a task's sessions."""
     # A session_config of one's own replaces RunConfig's device filters too. Without them a process
     # of a parameter-server cluster waits until all the others have started.
     filters = {

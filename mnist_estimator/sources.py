@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from mnist_estimator import InputError, datasets, idx, records, splits, workspace, writer
+from mnist_estimator import InputError, datasets, files, idx, records, splits, workspace, writer
 from mnist_estimator.compat import tf
 from mnist_estimator.csv_source import CsvSource
 from mnist_estimator.progress import ProgressLine
@@ -300,7 +300,7 @@ class _FetchedSource:
 
 def _local_folder(folder: str) -> str:
     """`folder`, or if it is on another filesystem a temporary one, removed at exit."""
-    if workspace.is_local(folder):
+    if files.is_local(folder):
         return folder
     temporary = tempfile.TemporaryDirectory()
     atexit.register(temporary.cleanup)

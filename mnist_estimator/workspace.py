@@ -7,7 +7,6 @@ and with several processes at once, of which one writes and the others get a `Bu
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import re
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterator
 
 from mnist_estimator import records
 from mnist_estimator.compat import tf
+from mnist_estimator.files import is_local, sync
 from mnist_estimator.records import Manifest, RecordsError
 
 _BEAT = "alive"
@@ -94,27 +94,6 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
         sync(data_dir)
 
 
-def sync(path: str) -> None:
-    """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
-    if not is_local(path):
-        return
-    with records.file_errors(path):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        except OSError as error:
-            # Filesystems that cannot sync a folder say so with EINVAL.
-            if error.errno != errno.EINVAL:
-                raise
-        finally:
-            os.close(handle)
-
-
-def is_local(path: str) -> bool:
-    """Whether a path is one of this machine's, and not of another filesystem such as gs://."""
-    return "://" not in path
-
-
 class _Beat:
     """Called often, rewrites a file now and then; by its age others see that this process lives."""
 
@@ -180,7 +159,7 @@ def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
 
 def _is_dead(folder: str, own: str, locked: bool) -> bool:
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
-    if theirs["host"] == ours["host"] and (locked or not _is_running(int(theirs["pid"]))):
+    if theirs["host"] == ours["host"] and (locked or not is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
     return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9
@@ -194,7 +173,8 @@ def _beat_time(folder: str) -> int:
         return 0
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import numpy as np
 
-from mnist_estimator import records, splits, workspace
+from mnist_estimator import files, records, splits, workspace
 from mnist_estimator.compat import tf
 from mnist_estimator.records import Manifest, RecordsError, Shard
 from mnist_estimator.splits import TEST, TRAIN, VALIDATION
@@ -272,7 +272,7 @@ class _Writing:
     def _read_back(self, writer: _SplitWriter) -> tuple[Shard, ...]:
         shards = []
         for path, (count, digest) in writer.written():
-            workspace.sync(path)
+            files.sync(path)
             found, content = 0, hashlib.sha256()
             for record in records.read_records(path):
                 content.update(record)
@@ -361,7 +361,7 @@ def _write_manifest(folder: str, manifest: Manifest) -> None:
     with records.file_errors(path), tf.io.gfile.GFile(path, "wb") as file:
         content = dataclasses.asdict(manifest) | {records.DIGEST: manifest.digest}
         file.write(json.dumps(content, indent=1).encode() + b"\n")
-    workspace.sync(path)
-    workspace.sync(folder)
+    files.sync(path)
+    files.sync(folder)
     if records.read_manifest(folder) != manifest:
         raise RecordsError(f"{path}: reads back other than it was written; is the disk sound?")

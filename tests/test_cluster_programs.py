@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from mnist_estimator import checkpoints, hooks
+from mnist_estimator.compat import tf
 
 FLAGS = [
     "--dataset=sample",
@@ -80,8 +86,73 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     assert metrics["accuracy"] > 0.7
     assert metrics["global_step"] >= 40
     # The evaluator ends by itself, with the last checkpoint evaluated.
-    *_, last = (work / "evaluator0.log").read_text().splitlines()
-    assert last.startswith(f"step {metrics['global_step']}: validation accuracy 0.")
+    *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
+    assert evaluated.startswith(f"step {metrics['global_step']}: validation accuracy 0.")
+    assert exported.startswith("exported to ps/export/best/")
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, "ended early"
+        threading.Event().wait(0.01)
+
+
+def last_line(log: Path) -> str:
+    return log.read_text().splitlines()[-1]
+
+
+def variables(model_dir: Path) -> dict[str, bytes]:
+    reader = tf.train.load_checkpoint(str(model_dir))
+    names = reader.get_variable_to_shape_map()
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
+
+
+def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
+    flags = ("--strategy=ps", "--model_dir=ps_preempted", "--max_steps=100000")
+    model_dir = work / "ps_preempted"
+    # Without its parameter server the chief cannot save any more: each of the two in a job.
+    for roles in (("evaluator", "worker", "ps"), ("chief",)):
+        with tasks(work, {"chief": 1, "worker": 1, "ps": 1}, True, *flags) as started:
+            wait_for(model_dir / "evaluations.json", started["evaluator", 0])
+            wait_for_line(work / "chief0.log", "step ", started["chief", 0])
+            for role in roles:
+                before = checkpoints.newest(str(model_dir))
+                started[role, 0].send_signal(signal.SIGTERM)
+                assert started[role, 0].wait(60) == 143, (work / f"{role}0.log").read_text()
+                assert last_line(work / f"{role}0.log").startswith("train: SIGTERM: step ")
+                if role in ("ps", "chief"):
+                    # The weights that go with it have been saved.
+                    assert checkpoints.newest(str(model_dir)) != before
+    assert not (model_dir / hooks.SAVE_REQUEST).exists()
+
+
+def wait_for_line(log: Path, start: str, process: subprocess.Popen) -> None:
+    while not any(line.startswith(start) for line in log.read_text().splitlines()):
+        assert process.poll() is None, log.read_text()
+        threading.Event().wait(0.01)
+
+
+def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
+    flags = ("--strategy=multi_worker", *CLIPPED)
+    for model_dir in ("undisturbed", "preempted"):
+        with tasks(work, {"worker": 2}, False, *flags, f"--model_dir={model_dir}") as started:
+            if model_dir == "preempted":
+                wait_for(work / "preempted/model.ckpt-0.sha256", started["worker", 0])
+                started["worker", 1].send_signal(signal.SIGUSR1)
+                codes = [started["worker", index].wait(60) for index in (0, 1)]
+            else:
+                for index in (0, 1):
+                    wait(started["worker", index], work / f"worker{index}.log")
+    assert codes == [143, 143], (work / "worker0.log").read_text()
+    step = checkpoints.step_of(checkpoints.newest(str(work / "preempted")))
+    assert 0 < step < 40
+    kept = f"step {step} is saved in preempted; the same command continues from there"
+    assert last_line(work / "worker0.log") == f"train: another worker was preempted: {kept}"
+    assert last_line(work / "worker1.log").startswith("train: SIGUSR1: step ")
+    with tasks(work, {"worker": 2}, False, *flags, "--model_dir=preempted") as started:
+        for index in (0, 1):
+            wait(started["worker", index], work / f"worker{index}.log")
+    assert variables(work / "preempted") == variables(work / "undisturbed")
 
 
 def test_synchronous_workers_train_as_one_process_would(work):

@@ -1,12 +1,14 @@
-"""Progress and evaluation lines, with a clock of the test's own."""
+"""What watches training, each hook with a train_op that only counts, and a clock of its own."""
 
 from __future__ import annotations
 
 import io
+import math
+import signal
 
 import pytest
 
-from mnist_estimator import RunError, hooks
+from mnist_estimator import InputError, RunError, checkpoints, hooks, model_fn, signals
 from mnist_estimator.compat import tf, v1
 
 
@@ -15,62 +17,40 @@ class Terminal(io.StringIO):
         return True
 
 
-def train(stream, *, steps, max_steps, start=0, model_dir="", clock=None, listeners=None):
-    """Runs a train_op that counts steps, each taking half a second by the clock of Progress.
-
-    With listeners a checkpoint is saved every 4 steps.
-    """
-    ticks = iter(range(10**6))
+def run(*watchers, steps, start=0, loss=0.25, build=lambda: None):
+    """Runs a train_op that counts steps under hooks, until `steps` are done or a hook stops it."""
     with tf.Graph().as_default():
         step = v1.train.get_or_create_global_step()
-        v1.add_to_collection(v1.GraphKeys.LOSSES, tf.constant(0.25))
+        build()
+        v1.add_to_collection(v1.GraphKeys.LOSSES, tf.constant(loss))
+        v1.add_to_collection(model_fn.LEARNING_RATE, tf.constant(0.5))
+        v1.add_to_collection(v1.GraphKeys.SAVERS, v1.train.Saver(sharded=True, max_to_keep=9))
         train_op = step.assign_add(1)
-        progress = hooks.Progress(
-            model_dir=model_dir,
-            max_steps=max_steps,
-            batch_size=10,
-            every_steps=4,
-            write_summaries=bool(model_dir),
-            stream=stream,
-            clock=clock or (lambda: next(ticks) * 0.5),
-        )
-        scaffold = v1.train.Scaffold(init_op=[step.initializer, step.assign(start)][start > 0])
-        hooks_in_order = [progress]
-        if listeners:
-            # As Estimator does it: the chief's saver before the hooks of the TrainSpec.
-            listeners = [progress.save_listener, *listeners]
-            saver = v1.train.CheckpointSaverHook(
-                model_dir, save_steps=4, scaffold=scaffold, listeners=listeners
-            )
-            hooks_in_order = [saver, progress]
-        creator = v1.train.ChiefSessionCreator(scaffold)
-        with v1.train.MonitoredSession(creator, hooks=hooks_in_order) as session:
+        init = tf.group(v1.global_variables_initializer(), step.initializer)
+        if start:
+            with tf.control_dependencies([init]):
+                init = step.assign(start)
+        creator = v1.train.ChiefSessionCreator(v1.train.Scaffold(init_op=init))
+        with v1.train.MonitoredSession(creator, hooks=watchers) as session:
             for _ in range(steps):
+                if session.should_stop():
+                    break
                 session.run(train_op)
 
 
-def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
-    log, listener_log = io.StringIO(), []
-
-    class Slow(v1.train.CheckpointSaverListener):
-        def after_save(self, session, global_step_value):
-            listener_log.append(global_step_value)
-            clock.now += 1000
-
-    class Clock:
-        now = 0.0
-
-        def __call__(self):
-            self.now += 0.5
-            return self.now
-
-    clock = Clock()
-    train(log, steps=8, max_steps=8, model_dir=str(tmp_path), clock=clock, listeners=[Slow()])
-    assert listener_log == [0, 4, 8]
-    assert log.getvalue().splitlines() == [
-        "step 4/8  loss 0.2500  20 examples/s  0m02s left",
-        "step 8/8  loss 0.2500  20 examples/s  0m00s left",
-    ]
+def train(stream, *, steps, max_steps, start=0, model_dir="", extra=()):
+    """Runs steps under Progress, each taking half a second by its clock."""
+    ticks = iter(range(10**6))
+    progress = hooks.Progress(
+        model_dir=model_dir,
+        max_steps=max_steps,
+        batch_size=10,
+        every_steps=4,
+        write_summaries=bool(model_dir),
+        stream=stream,
+        clock=lambda: next(ticks) * 0.5,
+    )
+    run(progress, *extra, steps=steps, start=start, build=lambda: v1.summary.scalar("x", 1.5))
 
 
 def test_a_log_gets_a_line_every_few_steps_and_at_the_end():
@@ -97,26 +77,187 @@ def test_a_terminal_gets_one_line_kept_up_to_date():
     assert "\r\x1b[Kstep 8/8  " in terminal.getvalue()
 
 
-def test_throughput_is_written_for_tensorboard(tmp_path):
-    train(io.StringIO(), steps=8, max_steps=8, model_dir=str(tmp_path))
-    (events,) = tmp_path.glob("events.*")
-    points = [
+def points(folder):
+    """The (step, tag, value) of all events of a folder, in the order they were written."""
+    return [
         (event.step, value.tag, value.simple_value)
-        for event in v1.train.summary_iterator(str(events))
+        for path in sorted(folder.glob("events.*"))
+        for event in v1.train.summary_iterator(str(path))
         for value in event.summary.value
     ]
-    assert points == [(4, "examples_per_second", 20.0), (8, "examples_per_second", 20.0)]
 
 
-RESULT = {"global_step": 7, "accuracy": 0.91, "loss": 0.5, "examples": 12}
+def test_summaries_come_at_the_same_steps_after_a_restart(tmp_path):
+    train(io.StringIO(), start=6, steps=6, max_steps=11, model_dir=str(tmp_path))
+    assert points(tmp_path) == [
+        (step, *point)
+        for step in (8, 11, 12)
+        for point in (("examples_per_second", 20.0), ("x", 1.5))
+    ]
 
 
-def test_each_evaluation_is_a_line():
+def test_a_restart_drops_what_came_after_its_checkpoint(tmp_path):
+    train(io.StringIO(), start=6, steps=2, max_steps=99, model_dir=str(tmp_path))
+    (events,) = tmp_path.glob("events.*")
+    starts = [
+        event.step
+        for event in v1.train.summary_iterator(str(events))
+        if event.session_log.status == v1.SessionLog.START
+    ]
+    assert starts == [7]
+
+
+def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
     log = io.StringIO()
-    hooks.EvaluationReport("validation", 12, log).export(None, "", "", RESULT, False)
-    assert log.getvalue() == "step 7: validation accuracy 0.9100, loss 0.5000\n"
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=4, after_save=lambda *_: False)
+    # All of it takes ticks of the same clock; only what is between a step's two is counted.
+    train(log, steps=8, max_steps=8, model_dir=str(tmp_path), extra=[saver])
+    assert [line.split("  ")[2] for line in log.getvalue().splitlines()] == ["20 examples/s"] * 2
 
 
-def test_an_evaluation_that_lost_an_example_is_refused():
-    with pytest.raises(RunError, match="counted 12 validation examples, expected 13"):
-        hooks.EvaluationReport("validation", 13, io.StringIO()).export(None, "", "", RESULT, True)
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path, loss):
+    guard = hooks.FiniteGuard(str(tmp_path))
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=1)
+    line = f"step 7: loss is {loss} at learning rate 0.5; nothing of it was saved, the newest .*-6;"
+    with pytest.raises(RunError, match=line):
+        run(guard, saver, steps=1, start=6, loss=loss)
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-6"
+
+
+def test_a_variable_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
+    def build():
+        v1.get_variable("fine", initializer=[1.0, 2.0])
+        v1.get_variable("bad", initializer=[1.0, math.inf])
+
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=1)
+    with pytest.raises(RunError, match="step 0: variable bad is not finite at learning rate 0.5"):
+        run(saver, steps=1, build=build)
+    assert not checkpoints.newest(str(tmp_path))
+
+
+def saves(folder, *, steps, start=0, every=10, stop_at=None):
+    """Steps at which `after_save` was called, and the steps of the checkpoints there are."""
+    seen = []
+
+    def after_save(step, path):
+        seen.append(step)
+        assert path == f"{folder}/model.ckpt-{step}"
+        assert not checkpoints.damage(path)
+        return step == stop_at
+
+    saver = hooks.CheckpointSaver(str(folder), every_steps=every, after_save=after_save)
+    run(saver, steps=steps, start=start)
+    return seen, sorted(checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("*.index"))
+
+
+def test_checkpoints_come_at_the_same_steps_after_a_restart(tmp_path):
+    assert saves(tmp_path / "whole", steps=35) == ([10, 20, 30, 35], [0, 10, 20, 30, 35])
+    assert saves(tmp_path / "resumed", start=17, steps=18) == ([20, 30, 35], [17, 20, 30, 35])
+
+
+def test_the_last_checkpoint_is_saved_once(tmp_path):
+    assert saves(tmp_path, steps=20) == ([10, 20], [0, 10, 20])
+
+
+def test_what_was_restored_is_not_saved_again(tmp_path):
+    saves(tmp_path, start=17, steps=0)
+    before = (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns
+    assert saves(tmp_path, start=17, steps=1) == ([18], [17, 18])
+    assert (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns == before
+
+
+def test_an_evaluation_may_stop_the_run(tmp_path):
+    assert saves(tmp_path, steps=99, stop_at=20) == ([10, 20], [0, 10, 20])
+
+
+def test_a_checkpoint_of_another_network_is_refused_before_it_is_restored(tmp_path):
+    saves(tmp_path, steps=1)
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=1)
+    with pytest.raises(InputError, match="holds another network: more not at all"):
+        run(saver, steps=1, build=lambda: v1.get_variable("more", initializer=1.0))
+
+
+def test_a_parameter_server_that_has_to_go_can_ask_for_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "_LOOK_SECS", 0)
+    tmp_path.joinpath(hooks.SAVE_REQUEST).write_text("")
+    assert saves(tmp_path, steps=3)[1] == [0, 1, 2, 3]
+
+
+class Signal(v1.train.SessionRunHook):
+    """Sends this process SIGTERM during a step."""
+
+    def __init__(self, step):
+        self._steps_left = step
+
+    def before_run(self, run_context):
+        self._steps_left -= 1
+        if not self._steps_left:
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def handled():
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in numbers}
+    with signals.handled():
+        yield
+    for number in numbers:
+        signal.signal(number, before[number])
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_signal_ends_training_after_the_step_and_saves_it(tmp_path):
+    evaluated = []
+    saver = hooks.CheckpointSaver(
+        str(tmp_path), every_steps=10, after_save=lambda step, _: evaluated.append(step)
+    )
+    with pytest.raises(signals.Interruption), signals.deferrable():
+        run(saver, hooks.Stopper(), Signal(13), steps=99)
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-13"
+    assert evaluated == [10]
+
+
+def test_a_run_that_came_to_its_end_elsewhere_stops(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "_LOOK_SECS", 0)
+    answers = iter([False, False, True])
+    run(
+        hooks.CheckpointSaver(str(tmp_path), every_steps=99),
+        hooks.Stopper(lambda: next(answers)),
+        steps=99,
+    )
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-3"
+
+
+def votes(*, others):
+    """As in synchronous training: what this worker and the others vote, [preempted, finished]."""
+
+    def build():
+        own = v1.placeholder_with_default(tf.zeros([2]), [2])
+        v1.add_to_collection(model_fn.STOP_VOTES, own)
+        v1.add_to_collection(model_fn.STOP_TOTAL, own + tf.constant(others))
+
+    return build
+
+
+@pytest.mark.parametrize(
+    ("others", "steps", "preempted"),
+    [([0.0, 0.0], 4, False), ([1.0, 0.0], 1, True), ([0.0, 1.0], 1, False)],
+)
+def test_a_worker_stops_when_another_one_votes_for_it(tmp_path, others, steps, preempted):
+    stopper = hooks.Stopper()
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=99)
+    run(saver, stopper, steps=4, build=votes(others=others))
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-{steps}"
+    assert stopper.preempted_by_other == preempted
+
+
+@pytest.mark.usefixtures("handled")
+def test_a_worker_votes_when_it_gets_a_signal(tmp_path):
+    stopper = hooks.Stopper()
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=99)
+    with pytest.raises(signals.Interruption), signals.deferrable():
+        run(saver, stopper, Signal(3), steps=99, build=votes(others=[0.0, 0.0]))
+    # It comes too late for the vote of the step that it falls into.
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-4"
+    assert not stopper.preempted_by_other

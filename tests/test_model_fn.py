@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TEST
 
-from mnist_estimator import inputs, model_fn, records, runs
+from mnist_estimator import hooks, inputs, model_fn, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import OPTIMIZERS, TrainConfig
 
@@ -45,16 +45,18 @@ def test_learning_rate(options, step, expected):
     assert rate(step, learning_rate=1.0, **options) == pytest.approx(expected, abs=1e-6)
 
 
-def train_input_fn(data_dir, manifest, model_dir):
-    return inputs.train_input_fn(
+def train_and_save(run, data_dir, manifest, *, steps):
+    input_fn = inputs.train_input_fn(
         data_dir,
         manifest,
         batch_size=8,
         seed=0,
         cache_bytes=2**30,
         shuffle_buffer=1,
-        model_dir=model_dir,
+        model_dir=run.model_dir,
     )
+    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    run.train(input_fn, hooks=[saver], max_steps=steps)
 
 
 def train_once(tmp_path, make_dataset, **options):
@@ -64,7 +66,7 @@ def train_once(tmp_path, make_dataset, **options):
     options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
     run = runs.make_estimator(config, manifest)
-    run.train(train_input_fn(data_dir, manifest, run.model_dir), max_steps=1)
+    train_and_save(run, data_dir, manifest, steps=1)
     reader = tf.train.load_checkpoint(run.model_dir)
     before = tf.train.load_checkpoint(f"{run.model_dir}/model.ckpt-0")
     return {
@@ -90,14 +92,14 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     manifest = records.read_manifest(data_dir)
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = runs.make_estimator(config, manifest)
-    run.train(train_input_fn(data_dir, manifest, run.model_dir), max_steps=2)
+    train_and_save(run, data_dir, manifest, steps=2)
     metrics = runs.evaluate(
         run,
         data_dir,
         manifest,
         "test",
         batch_size=batch_size,
-        checkpoint=runs.find_checkpoint(run.model_dir),
+        checkpoint=runs.find_checkpoint(run.model_dir, "newest"),
     )
     predicted = list(
         run.predict(

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import CLASSES, TEST, TRAIN, VALIDATION
+from tensorboard.backend.event_processing import event_accumulator
 
-from mnist_estimator import InputError, RunError, networks, runs, training
+from mnist_estimator import (
+    InputError,
+    RunError,
+    checkpoints,
+    inputs,
+    lock,
+    networks,
+    records,
+    runs,
+    training,
+)
 from mnist_estimator.cluster import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
@@ -155,15 +167,17 @@ def test_mirrored_on_one_device_trains_and_resumes_the_same(tmp_path, make_datas
 def test_train_and_eval_curves_share_their_names(tmp_path, make_dataset):
     train(tmp_path / "run", make_dataset(), save_checkpoints_steps=4)
     for tag in ("loss", "accuracy"):
-        assert [step for step, _ in scalars(tmp_path / "run", tag)] == [1, 5, 9]
+        assert [step for step, _ in scalars(tmp_path / "run", tag)] == [4, 8, 12]
         assert [step for step, _ in scalars(tmp_path / "run/eval", tag)] == [4, 8, 12]
-    assert scalars(tmp_path / "run", "learning_rate")[0] == (1, pytest.approx(0.001))
+    assert scalars(tmp_path / "run", "learning_rate")[0] == (4, pytest.approx(0.00085, abs=1e-5))
     assert [step for step, _ in scalars(tmp_path / "run", "examples_per_second")] == [4, 8, 12]
 
 
 def test_a_model_dir_without_a_checkpoint_says_so(tmp_path):
     with pytest.raises(InputError, match="empty: found no checkpoint, expected one; train first"):
-        runs.find_checkpoint(str(tmp_path / "empty"))
+        runs.find_checkpoint(str(tmp_path / "empty"), "newest")
+    with pytest.raises(InputError, match="no checkpoint has been evaluated, so none is the best"):
+        runs.find_checkpoint(str(tmp_path / "empty"), "best")
 
 
 @pytest.mark.parametrize(
@@ -191,18 +205,63 @@ def test_a_loss_that_is_no_number_is_one_line(tmp_path, make_dataset, monkeypatc
         return networks.cnn(images, **options) * math.nan
 
     monkeypatch.setitem(networks.NETWORKS, "cnn", diverging)
-    with pytest.raises(RunError, match="the loss is not a number any more"):
+    line = "step 1: loss is nan at learning rate .*; nothing of it was saved, the newest .*ckpt-0;"
+    with pytest.raises(RunError, match=line):
         train(tmp_path / "run", make_dataset())
+    assert checkpoints.newest(str(tmp_path / "run")) == f"{tmp_path}/run/model.ckpt-0"
 
 
-def test_a_damaged_shard_is_one_line(tmp_path, make_dataset):
+def damage_shard(data_dir: str, split: str) -> str:
+    """Flips a bit in the fourth record of a split's second shard; returns the shard's name."""
+    shard = sorted(Path(data_dir).glob(f"{split}-*"))[1]
+    data = bytearray(shard.read_bytes())
+    frames = [0]
+    while len(frames) < 4:
+        frames.append(frames[-1] + 16 + int.from_bytes(data[frames[-1] :][:8], "little"))
+    data[frames[3] + 40] ^= 1
+    shard.write_bytes(data)
+    return shard.name
+
+
+@memory_and_stream
+def test_a_damaged_record_is_named(tmp_path, make_dataset, cache_mb):
     data_dir = make_dataset()
-    shard = sorted(Path(data_dir).glob("train-*"))[1]
-    damaged = bytearray(shard.read_bytes())
-    damaged[40] ^= 1
-    shard.write_bytes(damaged)
-    with pytest.raises(RunError, match="corrupted record at"):
+    name = damage_shard(data_dir, "train")
+    with pytest.raises(RunError, match=f"{data_dir}: {name}: record 3 is corrupt .*; stopped"):
+        train(tmp_path / "run", data_dir, cache_mb=cache_mb)
+    assert records.verify(data_dir)[-1].startswith(f"{name}: record 3 is corrupt")
+
+
+def test_a_damaged_record_of_an_evaluation_is_named(tmp_path, make_dataset):
+    data_dir = make_dataset()
+    name = damage_shard(data_dir, "validation")
+    with pytest.raises(RunError, match=f"{name}: record 3 is corrupt"):
         train(tmp_path / "run", data_dir)
+    assert checkpoints.newest(str(tmp_path / "run")) == f"{tmp_path}/run/model.ckpt-{STEPS}"
+
+
+def cut_while_training(monkeypatch, data_dir: str) -> str:
+    """Has a shard lose its last records after the check at the start; returns its name."""
+    shard = sorted(Path(data_dir).glob("train-*"))[1]
+    make = runs.make_estimator
+
+    def cut(*args):
+        data = shard.read_bytes()
+        shard.write_bytes(data[: 16 + int.from_bytes(data[:8], "little")])
+        return make(*args)
+
+    monkeypatch.setattr(runs, "make_estimator", cut)
+    return shard.name
+
+
+@memory_and_stream
+def test_a_shard_cut_off_between_records_does_not_shift_the_order(
+    tmp_path, make_dataset, monkeypatch, cache_mb
+):
+    data_dir = make_dataset()
+    name = cut_while_training(monkeypatch, data_dir)
+    with pytest.raises(RunError, match=f"{name}: 1 records, expected 23; stopped"):
+        train(tmp_path / "run", data_dir, cache_mb=cache_mb)
 
 
 def test_a_shard_that_lost_records_is_found_before_training(tmp_path, make_dataset):
@@ -221,6 +280,7 @@ def test_a_shard_that_lost_records_is_found_before_training(tmp_path, make_datas
     [
         ({"optimizer": "sgd"}, "--optimizer adam, found sgd"),
         ({"precision": "float32"}, "--precision bfloat16, found float32"),
+        ({"best_metric": "loss"}, "--best_metric accuracy, found loss"),
         ({"data": {"train": 50}}, "records in .* found"),
     ],
 )
@@ -232,3 +292,186 @@ def test_a_run_is_continued_as_it_began_or_not_at_all(tmp_path, make_dataset, op
     with pytest.raises(InputError, match=f"holds a run with {what}"):
         train(tmp_path / "run", data_dir, **options)
     assert (tmp_path / "run/run.json").read_text() == record
+
+
+def test_a_flag_that_changes_the_weights_is_said_to_have_changed(tmp_path, make_dataset, capsys):
+    data_dir = make_dataset()
+    train(tmp_path / "run", data_dir, max_steps=2)
+    train(tmp_path / "run", data_dir, learning_rate=0.1, seed=7, log_steps=9)
+    line = "continuing with other flags: --seed=7 (was 0), --learning_rate=0.1 (was 0.001)"
+    assert line in capsys.readouterr().err
+
+
+def evaluations(folder: Path) -> dict:
+    return json.loads((folder / "evaluations.json").read_text())
+
+
+def test_the_best_checkpoint_is_kept_evaluated_and_exported(tmp_path, make_dataset, monkeypatch):
+    accuracy = {4: 0.5, 8: 0.75, 12: 0.25}
+    pretend(monkeypatch, accuracy)
+    run = tmp_path / "run"
+    metrics = train(run, make_dataset(), save_checkpoints_steps=4, keep_checkpoint_max=1)
+    assert evaluations(run)["best"]["global_step"] == 8
+    assert metrics["checkpoint"] == f"{run}/best/model.ckpt-8"
+    assert [path.name for path in (run / "export/best").iterdir()] == ["8"]
+    assert [path.stem for path in run.glob("model.*.index")] == ["model.ckpt-12"]
+
+
+def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
+    """Has the evaluations while training find these accuracies; returns the steps they see."""
+    evaluate, seen = runs.evaluate, []
+
+    def pretending(run, data_dir, manifest, split, **options):
+        result = evaluate(run, data_dir, manifest, split, **options)
+        if split == "validation":
+            seen.append(result["global_step"])
+            result["accuracy"] = accuracy.get(result["global_step"], 0.0)
+        return result
+
+    monkeypatch.setattr(runs, "evaluate", pretending)
+    return seen
+
+
+def test_a_restarted_run_does_not_take_a_worse_model_for_the_best(
+    tmp_path, make_dataset, monkeypatch
+):
+    pretend(monkeypatch, {4: 0.75, 8: 0.25, 12: 0.5})
+    run, data_dir = tmp_path / "run", make_dataset()
+    for max_steps in (8, 12):
+        train(run, data_dir, save_checkpoints_steps=4, max_steps=max_steps)
+    assert evaluations(run)["best"]["global_step"] == 4
+    assert [path.name for path in (run / "export/best").iterdir()] == ["4"]
+
+
+@pytest.mark.parametrize("stopped_at", [None, 3, 8, 10])
+def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stopped_at):
+    seen = pretend(monkeypatch, {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 0.25})
+    run, data_dir = tmp_path / "run", make_dataset()
+    options = {"save_checkpoints_steps": 2, "early_stop_patience": 3}
+    if stopped_at:
+        train(run, data_dir, **options, max_steps=stopped_at)
+    metrics = train(run, data_dir, **options, max_steps=STEPS)
+    assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-10"
+    assert metrics["global_step"] == 4
+    assert [step for step in seen if step % 2 == 0] == [2, 4, 6, 8, 10]
+    before = variables(run)
+    assert train(run, data_dir, **options, max_steps=STEPS) == metrics
+    assert variables(run) == before
+
+
+def test_an_evaluation_that_was_killed_is_made_up_for(tmp_path, make_dataset, monkeypatch):
+    run, data_dir = tmp_path / "run", make_dataset()
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "evaluate", lambda *args, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(run, data_dir, save_checkpoints_steps=4)
+    assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-4"
+    train(run, data_dir, save_checkpoints_steps=4)
+    train(tmp_path / "whole", data_dir, save_checkpoints_steps=4)
+    assert evaluations(run) == evaluations(tmp_path / "whole")
+    assert [step for step, _ in scalars(run / "eval", "accuracy")] == [4, 8, 12]
+
+
+@pytest.mark.smoke
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, make_dataset, capsys):
+    data_dir = make_dataset()
+    for name in ("whole", "run"):
+        train(tmp_path / name, data_dir, save_checkpoints_steps=4)
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    (data,) = run.glob("model.ckpt-12.data*")
+    data.write_bytes(data.read_bytes()[:-7])
+    capsys.readouterr()
+    train(run, data_dir, save_checkpoints_steps=4)
+    error = capsys.readouterr().err
+    assert f"warning: {data} is damaged" in error
+    assert f"; going on from {run}/model.ckpt-8\n" in error
+    assert variables(run) == variables(whole)
+    assert evaluations(run) == evaluations(whole)
+
+
+@pytest.mark.parametrize("export", ["best", "final", "none"])
+def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, export):
+    data_dir = make_dataset()
+    run = tmp_path / "run"
+    metrics = train(run, data_dir, export=export, save_checkpoints_steps=4)
+    exports = list(run.glob("export/*/*"))
+    assert [path.name for path in exports] == [str(metrics["global_step"])] * (export != "none")
+    if not exports:
+        return
+    serve = tf.saved_model.load(str(exports[0])).signatures["serving_default"]
+    examples = inputs.eval_batches(
+        data_dir, records.read_manifest(data_dir), "test", batch_size=TEST
+    )
+    ((features, labels),) = examples
+    classes = serve(images=features[inputs.IMAGES])["classes"].numpy()
+    assert np.mean(classes == labels.numpy()) == pytest.approx(metrics["accuracy"])
+
+
+def test_an_export_is_made_once_and_again_when_it_is_gone(tmp_path, make_dataset, monkeypatch):
+    run, data_dir = tmp_path / "run", make_dataset()
+    made, export = [], runs._export
+    monkeypatch.setattr(runs, "_export", lambda *args: made.append(1) or export(*args))
+    for _ in range(2):
+        train(run, data_dir)
+    assert made == [1]
+    (path,) = run.glob("export/best/*/saved_model.pb")
+    shutil.rmtree(path.parent)
+    train(run, data_dir)
+    assert path.exists()
+    assert [p.name for p in (run / "export/best").iterdir()] == [path.parent.name]
+
+
+def test_without_an_evaluation_the_final_model_is_exported(tmp_path, make_dataset):
+    metrics = train(tmp_path / "run", make_dataset(), eval_split="none")
+    assert metrics["checkpoint"] == f"{tmp_path}/run/model.ckpt-{STEPS}"
+    assert (tmp_path / f"run/export/best/{STEPS}/saved_model.pb").exists()
+
+
+def test_a_test_evaluation_made_twice_is_one_point(tmp_path, make_dataset):
+    data_dir = make_dataset()
+    for _ in range(2):
+        train(tmp_path / "run", data_dir)
+    events = event_accumulator.EventAccumulator(str(tmp_path / "run/eval_test"))
+    assert len(events.Reload().Scalars("accuracy")) == 1
+
+
+def test_a_model_dir_that_vanished_is_one_line(tmp_path, make_dataset, monkeypatch):
+    run = tmp_path / "run"
+    evaluate = runs.evaluate
+
+    def vanish(*args, **options):
+        shutil.rmtree(run)
+        return evaluate(*args, **options)
+
+    monkeypatch.setattr(runs, "evaluate", vanish)
+    with pytest.raises(RunError, match="run: is gone, stopped training"):
+        train(run, make_dataset(), save_checkpoints_steps=4)
+
+
+def test_a_model_dir_in_use_is_refused_and_untouched(tmp_path, make_dataset):
+    run, data_dir = tmp_path / "run", make_dataset()
+    with lock.held(str(run)), pytest.raises(InputError, match="in use by the trainer on host"):
+        train(run, data_dir)
+    assert [path.name for path in run.iterdir()] == [lock.LOCK_FILE]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, True),
+        ({"deterministic": False}, False),
+        ({"strategy": "ps"}, False),
+        ({"strategy": "multi_worker"}, True),
+    ],
+)
+def test_deterministic_operations_are_the_default_but_for_parameter_servers(options, expected):
+    assert TrainConfig(**options).is_deterministic is expected
+
+
+def test_the_flag_reaches_tensorflow(tmp_path, make_dataset, monkeypatch):
+    enabled = []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: enabled.append(1))
+    data_dir = make_dataset()
+    for deterministic in (False, True):
+        train(tmp_path / "run", data_dir, max_steps=1, deterministic=deterministic)
+    assert enabled == [1]

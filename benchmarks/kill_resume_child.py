@@ -1,0 +1,140 @@
+"""The training program that kill_resume.py kills: the real one, with a log of what it consumes.
+
+  python benchmarks/kill_resume_child.py --log=FILE [train flags]
+  python benchmarks/kill_resume_child.py --log=FILE --ordinary [train flags]
+
+The log has a line a step, its number and the ids of its examples, and one for each phase that
+begins: starting, saving, training, evaluating, exporting. With --ordinary the same network is
+trained by Estimator's own train_and_evaluate on an ordinary input_fn (shuffle, repeat, batch).
+"""
+
+from __future__ import annotations
+
+import os
+
+from absl import flags
+
+from mnist_estimator import cluster, config
+
+_LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
+_ORDINARY = flags.DEFINE_bool("ordinary", False, "Train as is usual, not with this package's.")
+_EXAMPLES = "examples"
+
+
+def main(argv: list[str]) -> None:
+    """Trains."""
+    del argv
+    log = Log(_LOG.value)
+    log("starting")
+    settings = config.train_config()
+    watch(log)
+    if _ORDINARY.value:
+        train_ordinarily(settings)
+    else:
+        from mnist_estimator import training
+
+        training.train(settings, cluster.Task())
+
+
+class Log:
+    """Lines that are in the file as soon as they are written, whatever happens next."""
+
+    def __init__(self, path: str) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def __call__(self, line: str) -> None:
+        os.write(self._file, f"{line}\n".encode())
+
+
+def watch(log: Log) -> None:
+    """Has the model_fn, the saver and the first hook of training tell the log."""
+    from mnist_estimator import hooks, inputs, model_fn, runs
+    from mnist_estimator.compat import estimator, v1
+
+    phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
+    build, save, guard = model_fn.model_fn, v1.train.Saver.save, hooks.FiniteGuard
+
+    # Estimator goes by the names of a model_fn's arguments.
+    def logged_model_fn(
+        features: dict, labels: object, mode: str, params: dict
+    ) -> estimator.EstimatorSpec:
+        log(phases[mode])
+        if mode == estimator.ModeKeys.TRAIN:
+            v1.add_to_collection(_EXAMPLES, features[inputs.INDEX])
+        return build(features, labels, mode, params)
+
+    def logged_save(*args: object, **options: object) -> str:
+        log("saving")
+        path = save(*args, **options)
+        log("training")
+        return path
+
+    class LogExamples(guard):
+        """Before any other hook: what a step consumed is known before its checkpoint is there."""
+
+        def before_run(self, run_context: object) -> v1.train.SessionRunArgs:
+            (examples,) = v1.get_collection(_EXAMPLES)
+            return v1.train.SessionRunArgs([super().before_run(run_context).fetches, examples])
+
+        def after_run(self, run_context: object, run_values: object) -> None:
+            results, examples = run_values.results
+            log(f"{run_context.session.run(self._global_step)} {' '.join(map(str, examples))}")
+            super().after_run(run_context, run_values._replace(results=results))
+
+    runs.model_fn = logged_model_fn
+    v1.train.Saver.save = logged_save
+    hooks.FiniteGuard = LogExamples
+
+
+def train_ordinarily(settings: config.TrainConfig) -> None:
+    """Trains as the guides to Estimator show it."""
+    from mnist_estimator import hooks, inputs, records, runs
+    from mnist_estimator.compat import estimator, tf
+
+    manifest = records.read_manifest(settings.data_dir)
+    features = {
+        records.IMAGE_KEY: tf.io.FixedLenFeature([], tf.string),
+        records.LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def parse(index: tf.Tensor, serialized: tf.Tensor) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        parsed = tf.io.parse_example(serialized, features)
+        pixels = tf.io.decode_raw(parsed[records.IMAGE_KEY], tf.uint8)
+        images = tf.reshape(pixels, [-1, *manifest.image_shape])
+        return {inputs.IMAGES: images, inputs.INDEX: index}, parsed[records.LABEL_KEY]
+
+    def input_fn() -> tf.data.Dataset:
+        files = records.shard_paths(settings.data_dir, manifest, "train")
+        numbered = tf.data.TFRecordDataset(files).enumerate()
+        return (
+            numbered.shuffle(settings.shuffle_buffer).repeat().batch(settings.batch_size).map(parse)
+        )
+
+    run = estimator.Estimator(
+        runs.model_fn,
+        params=runs.make_params(settings, manifest),
+        config=estimator.RunConfig(
+            settings.model_dir, save_checkpoints_steps=settings.save_checkpoints_steps
+        ),
+    )
+    estimator.train_and_evaluate(
+        run,
+        estimator.TrainSpec(
+            input_fn,
+            max_steps=settings.max_steps,
+            hooks=[hooks.FiniteGuard(settings.model_dir)],
+        ),
+        estimator.EvalSpec(
+            lambda: inputs.eval_batches(
+                settings.data_dir, manifest, "validation", batch_size=settings.eval_batch_size
+            ),
+            steps=None,
+            start_delay_secs=0,
+            throttle_secs=0,
+        ),
+    )
+
+
+if __name__ == "__main__":
+    config.define_train_flags()
+    config.run(main)

@@ -1,0 +1,142 @@
+"""One trainer a model_dir: the second one is told who the first is.
+
+On a local filesystem the lock is the kernel's, which frees it when its owner dies, however it dies.
+Where files cannot be locked (object stores, some network filesystems) the owner rewrites the lock
+file again and again; a lock that stays the same for a minute is dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from mnist_estimator import InputError, progress
+from mnist_estimator.compat import tf
+from mnist_estimator.files import is_local
+from mnist_estimator.records import file_errors
+from mnist_estimator.workspace import is_running
+
+LOCK_FILE = ".trainer"
+_BEAT_SECS = 10.0
+_DEAD_SECS = 60.0
+
+
+class LockedError(InputError):
+    """Another process trains in the model_dir."""
+
+
+@contextlib.contextmanager
+def held(model_dir: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+    """Keeps other trainers out of a model_dir while the block runs; makes the folder.
+
+    Raises:
+      LockedError: if another trainer is at work; names its host, process and start.
+      InputError: if the folder cannot be written to.
+    """
+    path = os.path.join(model_dir, LOCK_FILE)
+    with contextlib.ExitStack() as stack:
+        with file_errors(model_dir):
+            tf.io.gfile.makedirs(model_dir)
+            locked = is_local(path) and _lock(path, stack)
+        if not locked:
+            _take_over(path, sleep)
+        owner = _owner()
+        with file_errors(path):
+            _write(path, owner)
+        if not locked:
+            stack.enter_context(_beating(path, owner))
+        yield
+
+
+def _lock(path: str, stack: contextlib.ExitStack) -> bool:
+    """Locks a local file until this process ends; False if the filesystem has no locks."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    stack.callback(os.close, handle)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise _locked(path, _read(path)) from None
+    except OSError:
+        return False
+    return True
+
+
+def _take_over(path: str, sleep: Callable[[float], None]) -> None:
+    """Returns once the lock file is nobody's, raises LockedError if it is somebody's."""
+    owner = _read(path)
+    if not owner or _is_dead(owner):
+        return
+    progress.say(f"waiting up to {_DEAD_SECS:.0f} s for the lock of {_name(owner)}", sys.stderr)
+    for _ in range(round(_DEAD_SECS)):
+        sleep(1)
+        now = _read(path)
+        if now.get("beat") != owner.get("beat"):
+            if not now:
+                return
+            raise _locked(path, now)
+
+
+@contextlib.contextmanager
+def _beating(path: str, owner: dict[str, str]) -> Iterator[None]:
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(_BEAT_SECS):
+            with contextlib.suppress(InputError), file_errors(path):
+                _write(path, owner)
+
+    thread = threading.Thread(target=beat, daemon=True, name="lock")
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.remove(path)
+
+
+def _owner() -> dict[str, str]:
+    started = datetime.datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
+    return {"host": socket.gethostname(), "pid": str(os.getpid()), "started": started}
+
+
+def _write(path: str, owner: dict[str, str]) -> None:
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write(json.dumps(owner | {"beat": secrets.token_hex(8)}) + "\n")
+
+
+def _read(path: str) -> dict[str, str]:
+    """What a lock file says; nothing if there is none, or it is not one (yet)."""
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            found = json.loads(file.read())
+    except (tf.errors.OpError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_dead(owner: dict[str, str]) -> bool:
+    here = owner.get("host") == socket.gethostname()
+    return here and str(owner.get("pid")).isdecimal() and not is_running(int(owner["pid"]))
+
+
+def _name(owner: dict[str, str]) -> str:
+    host, pid, started = (owner.get(key, "unknown") for key in ("host", "pid", "started"))
+    return f"the trainer on host {host}, process {pid}, started {started}"
+
+
+def _locked(path: str, owner: dict[str, str]) -> LockedError:
+    return LockedError(
+        f"{os.path.dirname(path)}: in use by {_name(owner)}; wait for its end, or give another "
+        "--model_dir"
+    )
