@@ -151,7 +151,8 @@ class TrainConfig:
         "best",
         "Model that is exported as a SavedModel to model_dir/export, and evaluated on the test "
         "split: the best on the eval_split (the final one if nothing was evaluated), the final "
-        "one, or none (the final one is evaluated).",
+        "one, or none (the final one is evaluated). In a cluster the chief takes the final one, "
+        "and the evaluator exports the best.",
         choices=("best", "final", "none"),
     )
     eval_batch_size: int = _setting(1000, "Examples a batch in evaluation.", least=1)

@@ -7,6 +7,7 @@ command continues.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -145,6 +146,9 @@ def _lead(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> dict[s
             after_save=evaluate if by_itself else None,
         )
         _train(run, config, manifest, task, evaluations, [saver])
+    if task.jobs and config.export == runs.BEST:
+        # What is best, the evaluator knows only after it has seen the last checkpoint, and exports.
+        config = dataclasses.replace(config, export=runs.FINAL)
     return _finish(run, config, manifest)
 
 
