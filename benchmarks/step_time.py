@@ -3,9 +3,11 @@
   python benchmarks/step_time.py --data_dir=data/mnist --compare=precision
   python benchmarks/step_time.py --data_dir=data/mnist --compare=pooling
   python benchmarks/step_time.py --data_dir=data/mnist --compare=input
+  python benchmarks/step_time.py --data_dir=data/mnist --compare=determinism
 
 precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, as in the textbook,
-against after it. input: streamed from disk against gathered in memory. Both sides live in one
+against after it. input: streamed from disk against gathered in memory. determinism: only
+deterministic operations against any. Both sides live in one
 process and take turns (A B A B ...), so that a machine that speeds up or slows down does so for
 both.
 """
@@ -23,15 +25,18 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
-_COMPARE = flags.DEFINE_enum("compare", "precision", ["precision", "pooling", "input"], "What.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 15, "Turns of each side.", lower_bound=3)
 
 _SIDES = {
+    "determinism": ({"deterministic": True}, {"deterministic": False}),
     "precision": ({"precision": "float32"}, {"precision": "bfloat16"}),
     "pooling": ({"model": "pool_last"}, {"model": "cnn"}),
     "input": ({"cache_mb": 0}, {"cache_mb": 1024}),
 }
+
+
+_COMPARE = flags.DEFINE_enum("compare", "precision", sorted(_SIDES), "What.")
 
 
 def main(_: list[str]) -> None:
@@ -56,6 +61,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
     params = runs.make_params(config, manifest) | {"model": model}
+    allow_any_operation(not config.is_deterministic)
     with tf.Graph().as_default():
         v1.train.create_global_step()
         batches = inputs.train_batches(
@@ -72,10 +78,19 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
         session = v1.Session()
         session.run([v1.global_variables_initializer(), iterator.initializer])
         while True:
+            allow_any_operation(not config.is_deterministic)
             started = time.perf_counter()
             for _ in range(_STEPS.value):
                 session.run(spec.train_op)
             yield (time.perf_counter() - started) / _STEPS.value
+
+
+def allow_any_operation(any_operation: bool) -> None:
+    """Switches what `--deterministic` switches, for the whole process."""
+    # The public function has no way back.
+    from tensorflow.python.framework import config as framework
+
+    (framework.disable_op_determinism if any_operation else framework.enable_op_determinism)()
 
 
 def _pool_last(images: tf.Tensor, name: str, *, filters: int, seed: int) -> tf.Tensor:

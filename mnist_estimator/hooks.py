@@ -225,6 +225,9 @@ class CheckpointSaver(v1.train.SessionRunHook):
         return tf.io.gfile.exists(os.path.join(self._model_dir, SAVE_REQUEST))
 
     def _save(self, session: v1.Session, step: int) -> str:
+        if not tf.io.gfile.isdir(self._model_dir):
+            # TensorFlow would make it again, and leave a checkpoint there without its run.
+            raise RunError(f"{self._model_dir}: is gone, stopped training at step {step}")
         self._check_finite(session, step)
         # The points up to here must not be lost, as they will not be computed again.
         self._writer.flush()

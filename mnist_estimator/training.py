@@ -263,7 +263,8 @@ def _evaluate_as_they_come(config: TrainConfig, manifest: Manifest, task: cluste
         step = checkpoints.step_of(newest)
         if not evaluations.has(step):
             _evaluate(run, config, manifest, evaluations, newest)
-    _export(run, config, manifest)
+    if config.export == runs.BEST:
+        _export(run, config, manifest)
 
 
 def _serve(config: TrainConfig, task: cluster.Task) -> None:

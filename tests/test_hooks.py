@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import shutil
 import signal
 
 import pytest
@@ -146,6 +147,7 @@ def saves(folder, *, steps, start=0, every=10, stop_at=None):
         assert not checkpoints.damage(path)
         return step == stop_at
 
+    folder.mkdir(exist_ok=True)
     saver = hooks.CheckpointSaver(str(folder), every_steps=every, after_save=after_save)
     run(saver, steps=steps, start=start)
     return seen, sorted(checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("*.index"))
@@ -165,6 +167,18 @@ def test_what_was_restored_is_not_saved_again(tmp_path):
     before = (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns
     assert saves(tmp_path, start=17, steps=1) == ([18], [17, 18])
     assert (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns == before
+
+
+def test_a_folder_that_vanished_is_not_made_again(tmp_path):
+    class Remove(v1.train.SessionRunHook):
+        def after_run(self, run_context, run_values):
+            shutil.rmtree(tmp_path / "run")
+
+    (tmp_path / "run").mkdir()
+    saver = hooks.CheckpointSaver(str(tmp_path / "run"), every_steps=1)
+    with pytest.raises(RunError, match="run: is gone, stopped training at step 1"):
+        run(Remove(), saver, steps=9)
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_evaluation_may_stop_the_run(tmp_path):

@@ -59,7 +59,8 @@ def test_training_shows_progress_and_result_and_nothing_else(work):
     assert first == "training cnn on 3,600 examples of sample to step 60, in tboard/mod1"
     assert [line for line in lines if not re.fullmatch(f"{progress}|{evaluation}", line)] == []
     assert len(lines) == 3 + 2
-    result, where = (work / "stdout").read_text().splitlines()
+    result, exported, where = (work / "stdout").read_text().splitlines()
+    assert exported == "exported to tboard/mod1/export/best/60"
     assert re.fullmatch(
         r"step 60: test accuracy 0\.\d{4}, loss \d\.\d{4} on 1,000 examples of sample", result
     )
