@@ -135,7 +135,7 @@ def keep_copy(path: str, folder: str) -> None:
     """Makes `folder` hold a copy of this checkpoint, and then no other; at every moment one."""
     with file_errors(folder):
         tf.io.gfile.makedirs(folder)
-        for file in sorted(_files(path), key=lambda name: name.endswith((".index", _SEAL))):
+        for file in _files(path):
             copy = os.path.join(folder, os.path.basename(file))
             tf.io.gfile.copy(file, copy + ".tmp", overwrite=True)
             sync(copy + ".tmp")

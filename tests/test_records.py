@@ -257,6 +257,20 @@ def test_trailing_bytes_are_found(data_dir: Path):
     assert any("record 2 is corrupt" in line for line in records.verify(str(data_dir)))
 
 
+@pytest.mark.parametrize("length", [2**33, 2**63, 2**64 - 1])
+def test_a_record_longer_than_its_file_is_found_before_it_is_read(data_dir: Path, length: int):
+    path = data_dir / "train-00001-of-00003.tfrecord"
+    data = bytearray(path.read_bytes())
+    second = 16 + int.from_bytes(data[:8], "little")
+    data[second : second + 8] = length.to_bytes(8, "little")
+    path.write_bytes(data)
+    end = second + 16 + length
+    line = f"{path.name}: record 1 is corrupt (it would end at byte {end} of {len(data)})"
+    manifest = records.read_manifest(str(data_dir))
+    assert records.find_damage(str(data_dir), manifest) == line
+    assert records.verify(str(data_dir))[-1] == line
+
+
 def test_missing_shard(data_dir: Path):
     (data_dir / "train-00001-of-00003.tfrecord").unlink()
     assert records.verify(str(data_dir)) == ["train-00001-of-00003.tfrecord: missing"]
