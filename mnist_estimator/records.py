@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -197,25 +198,24 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             yield f"{shard.file}: {size} bytes, expected {shard.bytes}"
         if sha256 != shard.sha256:
             yield f"{shard.file}: sha256 {sha256}, expected {shard.sha256}"
-            problem = _frame_problem(path, size)
-            if problem:
-                yield f"{shard.file}: {problem}"
-                return
+        safe = None if sha256 == shard.sha256 else _readable_records(path, size)
         count = 0
-        for record in read_records(path):
+        for record in itertools.islice(read_records(path), safe):
             problem = _example_problem(record, manifest)
             if problem:
                 yield f"{shard.file}: record {count} {problem}"
                 return
             count += 1
-        if count != shard.examples:
+        if count == safe:
+            yield f"{shard.file}: record {count} is corrupt (it is longer than the file)"
+        elif count != shard.examples:
             yield f"{shard.file}: {count} records, expected {shard.examples}"
     except RecordsError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
 
 
-def _frame_problem(path: str, size: int) -> str:
-    """Which record of a shard says that it is longer than the file; "" if none does.
+def _readable_records(path: str, size: int) -> int | None:
+    """How many records come before one that would be longer than the file; None if none would.
 
     TensorFlow's reader believes a length whose checksum is right, and dies of one that no memory
     can hold.
@@ -227,9 +227,9 @@ def _frame_problem(path: str, size: int) -> str:
             length = int.from_bytes(file.read(8), "little")
             place += _HEADER_BYTES + length + _FOOTER_BYTES
             if place > size:
-                return f"record {number} is corrupt (it would end at byte {place} of {size})"
+                return number
             number += 1
-    return ""
+    return None
 
 
 def _example_problem(record: bytes, manifest: Manifest) -> str:

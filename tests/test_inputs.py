@@ -193,3 +193,19 @@ def test_an_empty_split_is_refused(make_dataset):
     data_dir = make_dataset(test=0)
     with pytest.raises(InputError, match="no examples in the test split"):
         inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+
+
+@both
+@pytest.mark.parametrize("records_left", [0, 1, TRAIN - 1])
+@pytest.mark.parametrize("trailing", [0, 5], ids=["whole", "and a piece"])
+def test_records_that_are_missing_are_an_error(make_dataset, cache_bytes, records_left, trailing):
+    data_dir = make_dataset(shards=1)
+    path = f"{data_dir}/train-00000-of-00001.tfrecord"
+    with open(path, "rb") as file:
+        data = file.read()
+    # TensorFlow takes less than a record's header for the end of the file.
+    end = records_left * (16 + int.from_bytes(data[:8], "little")) + trailing
+    with open(path, "wb") as file:
+        file.write(data[:end])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="a shard lacks records"):
+        batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)

@@ -264,8 +264,7 @@ def test_a_record_longer_than_its_file_is_found_before_it_is_read(data_dir: Path
     second = 16 + int.from_bytes(data[:8], "little")
     data[second : second + 8] = length.to_bytes(8, "little")
     path.write_bytes(data)
-    end = second + 16 + length
-    line = f"{path.name}: record 1 is corrupt (it would end at byte {end} of {len(data)})"
+    line = f"{path.name}: record 1 is corrupt (it is longer than the file)"
     manifest = records.read_manifest(str(data_dir))
     assert records.find_damage(str(data_dir), manifest) == line
     assert records.verify(str(data_dir))[-1] == line
