@@ -77,7 +77,8 @@ class Plan:
             "--shuffle_buffer=500",
             "--save_checkpoints_steps=20",
             "--log_steps=10",
-            "--batch_size=50",
+            # Not so that a checkpoint falls on the end of an epoch, which hides what is repeated.
+            "--batch_size=64",
             "--intra_op_threads=1",
             f"--ordinary={self.ordinary}",
         ]
