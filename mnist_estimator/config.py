@@ -282,14 +282,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
 
 
-_DEFINE = {
-    "str": flags.DEFINE_string,
-    "int": flags.DEFINE_integer,
-    "float": flags.DEFINE_float,
-    "bool | None": flags.DEFINE_bool,
-}
-
-
 def _define(names: Iterable[str]) -> None:
     fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
     for name in names:
@@ -298,7 +290,13 @@ def _define(names: Iterable[str]) -> None:
         if field.metadata["choices"]:
             flags.DEFINE_enum(name, field.default, field.metadata["choices"], help_text)
         else:
-            _DEFINE[field.type](name, field.default, help_text)
+            define = {
+                "str": flags.DEFINE_string,
+                "int": flags.DEFINE_integer,
+                "float": flags.DEFINE_float,
+                "bool | None": flags.DEFINE_bool,
+            }
+            define[field.type](name, field.default, help_text)
         # --help shows the flags of the command that runs, wherever they are defined.
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
