@@ -39,6 +39,7 @@ _MODEL_FILE = "model.json"  # In an export's assets.extra: which model it is.
 NEWEST = "newest"
 # What the weights follow from, beside the data and what `check_continues` insists on.
 _LEARNING_FLAGS = (
+    "deterministic",
     "batch_size",
     "seed",
     "dropout_rate",
