@@ -13,8 +13,7 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError, checkpoints
-from mnist_estimator.compat import tf
-from mnist_estimator.files import write_json
+from mnist_estimator.files import read_bytes, write_json
 from mnist_estimator.records import file_errors, json_digest
 
 EVALUATIONS_FILE = "evaluations.json"
@@ -43,11 +42,9 @@ class Evaluations:
     def reload(self) -> None:
         """Reads the record once more: of a cluster, the evaluator writes it."""
         with file_errors(self._path):
-            try:
-                with tf.io.gfile.GFile(self._path, "rb") as file:
-                    text = file.read()
-            except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
-                return
+            text = read_bytes(self._path)
+        if text is None:
+            return
         record = self._parsed(text)
         self._metric = record["metric"]
         self.history, self.best = record["evaluations"], record["best"]

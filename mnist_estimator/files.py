@@ -30,6 +30,15 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
+def read_bytes(path: str) -> bytes | None:
+    """The content of a file; None if there is none."""
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return file.read()
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+        return None
+
+
 def sync(path: str) -> None:
     """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
     if not is_local(path):

@@ -21,7 +21,7 @@ EXAMPLES_PER_SECOND = "examples_per_second"
 # In a model_dir: a parameter server that has to go asks the chief to save what it holds.
 SAVE_REQUEST = ".save_request"
 _LOOK_SECS = 1.0
-_PREEMPTED, _FINISHED = 0, 1  # Places in the vote of synchronous workers.
+_PREEMPTED = 0  # Place in the vote of synchronous workers; at 1, that the run is finished.
 
 
 class FiniteGuard(v1.train.SessionRunHook):
@@ -173,7 +173,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self._model_dir = model_dir
         self._every_steps = every_steps
         self._after_save = after_save
-        self._looked = 0.0
+        self._look_due = _Seldom()
         self.saved_step = 0
 
     def begin(self) -> None:
@@ -218,11 +218,8 @@ class CheckpointSaver(v1.train.SessionRunHook):
             self._after_save(step, path)
 
     def _asked_to(self) -> bool:
-        now = time.monotonic()
-        if now < self._looked + _LOOK_SECS:
-            return False
-        self._looked = now
-        return tf.io.gfile.exists(os.path.join(self._model_dir, SAVE_REQUEST))
+        request = os.path.join(self._model_dir, SAVE_REQUEST)
+        return self._look_due() and tf.io.gfile.exists(request)
 
     def _save(self, session: v1.Session, step: int) -> str:
         if not tf.io.gfile.isdir(self._model_dir):
@@ -257,7 +254,7 @@ class Stopper(v1.train.SessionRunHook):
     def __init__(self, is_finished: Callable[[], bool] = lambda: False) -> None:
         """`is_finished` says whether the run ended early; it is asked once a second at most."""
         self._is_finished = is_finished
-        self._looked = time.monotonic()
+        self._look_due = _Seldom()
         self.preempted_by_other = False
 
     def begin(self) -> None:
@@ -287,11 +284,21 @@ class Stopper(v1.train.SessionRunHook):
             run_context.request_stop()
 
     def _finished(self) -> bool:
+        return self._look_due() and self._is_finished()
+
+
+class _Seldom:
+    """Says, as often as it is asked, whether it is time again to look at a file: once a second."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def __call__(self) -> bool:
         now = time.monotonic()
-        if now < self._looked + _LOOK_SECS:
+        if now < self._last + _LOOK_SECS:
             return False
-        self._looked = now
-        return self._is_finished()
+        self._last = now
+        return True
 
 
 def _first(collection: str) -> tf.Tensor | None:

@@ -27,7 +27,7 @@ from mnist_estimator import (
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.files import is_local, write_json
+from mnist_estimator.files import is_local, read_bytes, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype, model_fn
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
 
@@ -155,7 +155,7 @@ def export(run: estimator.Estimator, manifest: Manifest, checkpoint: str, folder
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
     text = json.dumps(model, indent=2) + "\n"
     try:
-        if _read(os.path.join(path, "assets.extra", _MODEL_FILE)) != text.encode():
+        if read_bytes(os.path.join(path, "assets.extra", _MODEL_FILE)) != text.encode():
             _export(run, manifest, checkpoint, path, text)
     except (*FILE_ERRORS, OSError) as error:
         raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
@@ -183,14 +183,6 @@ def _export(
     finally:
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.rmtree(scratch)
-
-
-def _read(path: str) -> bytes:
-    try:
-        with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
-    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
-        return b""
 
 
 def find_checkpoint(model_dir: str, checkpoint: str) -> str:

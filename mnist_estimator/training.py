@@ -264,7 +264,7 @@ def _evaluate_as_they_come(config: TrainConfig, manifest: Manifest, task: cluste
         if not evaluations.has(step):
             _evaluate(run, config, manifest, evaluations, newest)
     if config.export == runs.BEST:
-        _export(run, config, manifest)
+        _export(run, config, manifest, runs.chosen_checkpoint(config))
 
 
 def _serve(config: TrainConfig, task: cluster.Task) -> None:
@@ -304,18 +304,20 @@ def _finish(
     """Evaluates the chosen model on the test split, and exports it."""
     metrics = None
     with signals.at_once():
+        checkpoint = runs.chosen_checkpoint(config)  # Which reads all of it.
         if manifest.num_examples("test"):
-            metrics = _test(run, config, manifest)
+            metrics = _test(run, config, manifest, checkpoint)
         else:
             print(f"trained to step {config.max_steps}; the data has no test split to evaluate")
     with signals.at_once():
-        _export(run, config, manifest)
+        _export(run, config, manifest, checkpoint)
     print(f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}")
     return metrics
 
 
-def _test(run: estimator.Estimator, config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
-    checkpoint = runs.chosen_checkpoint(config)
+def _test(
+    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
+) -> dict[str, Any]:
     # It may have been evaluated in an earlier process: a point of the curve is to be there once.
     hooks.drop_events_from(run.eval_dir("test"), 0)
     metrics = runs.evaluate(
@@ -332,9 +334,11 @@ def _test(run: estimator.Estimator, config: TrainConfig, manifest: Manifest) -> 
     return metrics
 
 
-def _export(run: estimator.Estimator, config: TrainConfig, manifest: Manifest) -> None:
+def _export(
+    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
+) -> None:
     if config.export == runs.NONE:
         return
     folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
-    path = runs.export(run, manifest, runs.chosen_checkpoint(config), folder)
+    path = runs.export(run, manifest, checkpoint, folder)
     print(f"exported to {path}")

@@ -49,6 +49,15 @@ def array_source(examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed
     return ArraySource(images, labels.astype(np.int64))
 
 
+def variables(model_dir: Path) -> dict[str, bytes]:
+    """Every variable of the newest checkpoint: weights, optimizer slots, global step."""
+    from mnist_estimator.compat import tf
+
+    reader = tf.train.load_checkpoint(str(model_dir))
+    names = reader.get_variable_to_shape_map()
+    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
+
+
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., str]:
     """Returns a function that writes a dataset and gives its data_dir."""

@@ -12,11 +12,10 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
+from conftest import variables
 
 from mnist_estimator import checkpoints, hooks
-from mnist_estimator.compat import tf
 
 FLAGS = [
     "--dataset=sample",
@@ -99,12 +98,6 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 
 def last_line(log: Path) -> str:
     return log.read_text().splitlines()[-1]
-
-
-def variables(model_dir: Path) -> dict[str, bytes]:
-    reader = tf.train.load_checkpoint(str(model_dir))
-    names = reader.get_variable_to_shape_map()
-    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 
 def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, TRAIN, VALIDATION
+from conftest import CLASSES, TEST, TRAIN, VALIDATION, variables
 from tensorboard.backend.event_processing import event_accumulator
 
 from mnist_estimator import (
@@ -36,13 +36,6 @@ def train(model_dir: Path, data_dir: str, **options):
     options = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4} | options
     config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
     return training.train(config, Task())
-
-
-def variables(model_dir: Path) -> dict[str, bytes]:
-    """Every variable of the newest checkpoint: weights, optimizer slots, global step."""
-    reader = tf.train.load_checkpoint(str(model_dir))
-    names = reader.get_variable_to_shape_map()
-    return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
