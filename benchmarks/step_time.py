@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from absl import app, flags
 
@@ -93,22 +94,29 @@ def allow_any_operation(any_operation: bool) -> None:
     (framework.disable_op_determinism if any_operation else framework.enable_op_determinism)()
 
 
-def _pool_last(images: tf.Tensor, name: str, *, filters: int, seed: int) -> tf.Tensor:
+def _pool_last(
+    images: tf.Tensor,
+    name: str,
+    *,
+    filters: int,
+    normalize: bool,
+    training: bool,
+    params: Mapping[str, Any],
+) -> tf.Tensor:
     with v1.variable_scope(name):
-        kernel = networks._glorot("kernel", [5, 5, images.shape[-1], filters], seed)
-        bias = networks._zeros("bias", [filters])
+        kernel = networks._weights("kernel", [5, 5, images.shape[-1], filters], params)
         values = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
-        values = tf.nn.relu(tf.nn.bias_add(values, tf.cast(bias, images.dtype)))
+        values = tf.nn.relu(networks._plus_bias(values, params))
         return tf.nn.max_pool2d(values, ksize=2, strides=2, padding="SAME")
 
 
-def pool_last(images: tf.Tensor, **options: object) -> tf.Tensor:
+def pool_last(images: tf.Tensor, **options: Any) -> tf.Tensor:
     """The cnn with bias and ReLU on the whole picture, before the pooling."""
-    pool_first, networks._conv_pool_relu = networks._conv_pool_relu, _pool_last
+    pool_first, networks.conv_pool_relu = networks.conv_pool_relu, _pool_last
     try:
         return networks.cnn(images, **options)
     finally:
-        networks._conv_pool_relu = pool_first
+        networks.conv_pool_relu = pool_first
 
 
 networks.NETWORKS["pool_last"] = pool_last

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -21,7 +22,9 @@ from mnist_estimator.progress import complain
 EXIT_FAILED = 1
 EXIT_INPUT = 2
 
-MODELS = ("cnn",)
+MODELS = ("cnn", "softmax", "dnn")
+BATCH_NORMS = ("none", "dense", "all")
+INITIALIZERS = ("glorot_uniform", "truncated_normal")
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
 SCHEDULES = ("constant", "exponential", "cosine")
 PRECISIONS = ("float32", "bfloat16", "auto")
@@ -87,8 +90,29 @@ class TrainConfig:
     )
 
     # The network.
-    model: str = _setting("cnn", "Network to train.", choices=MODELS)
-    dropout_rate: float = _setting(0.4, "Fraction of the dense layer's units dropped in training.")
+    model: str = _setting(
+        "cnn",
+        "Network to train: cnn (two convolutions and a dense layer), softmax (softmax regression), "
+        "dnn (dense layers), or a function of yours, as my_module:my_network.",
+    )
+    hidden_units: str = _setting("256,128", "Units of each of the dnn's hidden layers.")
+    dropout_rate: float = _setting(
+        0.4, "Fraction of the units of the dense hidden layers dropped in training."
+    )
+    batch_norm: str = _setting(
+        "none",
+        "Normalize by the mean and variance of the batch: the dense hidden layers, or all layers "
+        "but the last.",
+        choices=BATCH_NORMS,
+    )
+    pixel_max: float = _setting(
+        1.0, "What the network gets for the brightest pixel, 255; 0 stays 0."
+    )
+    initializer: str = _setting(
+        "glorot_uniform", "How the weights start; softmax starts at zero.", choices=INITIALIZERS
+    )
+    initial_stddev: float = _setting(0.1, "Standard deviation of --initializer=truncated_normal.")
+    initial_bias: float = _setting(0.0, "What the biases start at.", least=-(2**31))
     precision: str = _setting(
         "auto",
         "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
@@ -104,6 +128,12 @@ class TrainConfig:
         least=1,
     )
     optimizer: str = _setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
+    loss_reduction: str = _setting(
+        "mean",
+        "Loss that is minimized: the mean over the examples of a batch, or their sum. Evaluations "
+        "always give the mean.",
+        choices=("mean", "sum"),
+    )
     learning_rate: float = _setting(0.001, "Peak learning rate.")
     schedule: str = _setting(
         "cosine",
@@ -159,6 +189,9 @@ class TrainConfig:
     log_steps: int = _setting(
         100, "Steps between progress lines and between TensorBoard's training points.", least=1
     )
+    profile_steps: str = _setting(
+        "", "First and last step of a profile for TensorBoard's profile page, as 100,110."
+    )
 
     # The machine, or machines.
     intra_op_threads: int = _setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
@@ -186,6 +219,16 @@ class TrainConfig:
         if self.dataset:
             datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
+        _check_model(self.model)
+        _parse_numbers("hidden_units", self.hidden_units)
+        if self.profiled and (len(self.profiled) != 2 or self.profiled[0] > self.profiled[1]):
+            raise InputError(
+                f"--profile_steps: found {self.profile_steps}, expected the first step and the "
+                "last, as in 100,110"
+            )
+        for name in ("pixel_max", "initial_stddev"):
+            if not getattr(self, name):
+                raise InputError(f"--{name}: found 0, expected more")
         if self.dropout_rate >= 1:
             raise InputError(f"--dropout_rate: found {self.dropout_rate}, expected less than 1")
         if self.deterministic and self.strategy == "ps":
@@ -206,6 +249,16 @@ class TrainConfig:
         return self.strategy != "ps" if self.deterministic is None else self.deterministic
 
     @property
+    def layers(self) -> tuple[int, ...]:
+        """Units of each hidden layer of `--model=dnn`."""
+        return _parse_numbers("hidden_units", self.hidden_units)
+
+    @property
+    def profiled(self) -> tuple[int, ...]:
+        """First and last step of the profile; nothing if none is wanted."""
+        return _parse_numbers("profile_steps", self.profile_steps) if self.profile_steps else ()
+
+    @property
     def schedule_steps(self) -> int:
         """Steps over which the learning-rate schedule runs."""
         return self.decay_steps or self.max_steps
@@ -219,6 +272,23 @@ def define_train_flags() -> None:
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
     _define(DATA_FLAGS)
+
+
+def define_run_flags(*, data: bool = True) -> None:
+    """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
+    flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
+    flags.DEFINE_string(
+        "checkpoint",
+        "",
+        "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
+        "its --export.",
+    )
+    names = ["model_dir", "checkpoint"]
+    if data:
+        names.append("data_dir")
+        flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
+    for name in names:
+        _show_in_help(name)
 
 
 def train_config() -> TrainConfig:
@@ -235,8 +305,10 @@ def default_data_dir(dataset: str) -> str:
     return f"data/{dataset or 'mnist'}"
 
 
-def run(main: Callable[[list[str]], int | None]) -> None:
+def run(main: Callable[[list[str]], int | None], *, takes_arguments: bool = False) -> None:
     """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
+
+    What is not a flag is an error, unless the command takes arguments.
 
     Exits with 0 when `main` returns nothing, else with what it returns; with 2 and one line on
     stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 143 and
@@ -244,14 +316,16 @@ def run(main: Callable[[list[str]], int | None]) -> None:
     """
     # What Estimator logs is for its developers; progress and results are reported by the hooks.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    app.run(_exit_code_of(main), flags_parser=_parse)
+    app.run(_exit_code_of(main, takes_arguments), flags_parser=_parse)
 
 
-def _exit_code_of(main: Callable[[list[str]], int | None]) -> Callable[[list[str]], int]:
+def _exit_code_of(
+    main: Callable[[list[str]], int | None], takes_arguments: bool
+) -> Callable[[list[str]], int]:
     def guarded(argv: list[str]) -> int:
         try:
             with signals.handled():
-                if len(argv) > 1:
+                if len(argv) > 1 and not takes_arguments:
                     raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
                 return main(argv) or 0
         except (InputError, OSError) as error:
@@ -297,8 +371,27 @@ def _define(names: Iterable[str]) -> None:
                 "bool | None": flags.DEFINE_bool,
             }
             define[field.type](name, field.default, help_text)
-        # --help shows the flags of the command that runs, wherever they are defined.
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+        _show_in_help(name)
+
+
+def _show_in_help(name: str) -> None:
+    # --help shows the flags of the command that runs, wherever they are defined.
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def _check_model(name: str) -> None:
+    # Whether there is such a function, is seen when TensorFlow is there, which it may import.
+    if name not in MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
+        raise InputError(
+            f"--model: found {name!r}, expected one of {', '.join(MODELS)}, or a function as "
+            "my_module:my_network"
+        )
+
+
+def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
+        raise InputError(f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5")
+    return tuple(map(int, text.split(",")))
 
 
 def _check_value(field: dataclasses.Field[Any], value: Any) -> None:

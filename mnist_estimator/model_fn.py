@@ -7,9 +7,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_estimator import inputs
+from mnist_estimator import inputs, networks
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.networks import NETWORKS
 
 # Prediction keys.
 CLASSES = "classes"  # int64 [B]
@@ -24,10 +23,10 @@ CLASS_ACCURACY = "class_accuracy"  # followed by /0, /1, ...
 LEARNING_RATE = "learning_rate"
 
 # Collections of tensors for hooks, beside LEARNING_RATE.
+SCORED = "scored"  # Of an evaluation's batch: what `scores.Scores.add` takes, in its order.
 STOP_VOTES = "stop_votes"  # float32 [2], fed by a worker of synchronous training
 STOP_TOTAL = "stop_total"  # float32 [2]: their sums over all workers
 
-_SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 _GRID = 5  # rows and columns of the picture of input images
 
 
@@ -47,14 +46,13 @@ def model_fn(
         training, under their own names.
     """
     with tf.name_scope("scale"):
-        images = tf.cast(features[inputs.IMAGES], tf.float32) / 255
-        scaled = tf.cast(images, compute_dtype(params["precision"]))
-    logits = NETWORKS[params["model"]](
+        pixels = tf.cast(features[inputs.IMAGES], tf.float32)
+        scaled = tf.cast(pixels / (255 / params["pixel_max"]), compute_dtype(params["precision"]))
+    logits = networks.find(params["model"])(
         scaled,
         num_classes=params["num_classes"],
         training=mode == estimator.ModeKeys.TRAIN,
-        dropout_rate=params["dropout_rate"],
-        seed=params["seed"],
+        params=params,
     )
     with tf.name_scope("predictions"):
         logits = tf.cast(logits, tf.float32)
@@ -64,21 +62,26 @@ def model_fn(
             LOGITS: logits,
         }
     if mode == estimator.ModeKeys.PREDICT:
-        outputs = estimator.export.PredictOutput(predictions)
-        return estimator.EstimatorSpec(
-            mode, predictions=predictions, export_outputs={_SERVING_DEFAULT: outputs}
-        )
+        return estimator.EstimatorSpec(mode, predictions=predictions)
     with tf.name_scope("losses"):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
         # Estimator averages evaluation's loss over batches. Dividing by the mean size of a batch,
         # and not by this one's, makes that the average over examples although the last one is
         # smaller.
-        size = features[inputs.BATCH_MEAN] if mode == estimator.ModeKeys.EVAL else _size(losses)
-        loss = tf.reduce_sum(losses) / size
+        total = tf.reduce_sum(losses)
+        if mode == estimator.ModeKeys.EVAL:
+            loss = total / features[inputs.BATCH_MEAN]
+        elif params["loss_reduction"] == "sum":
+            # Over all replicas, whose losses Estimator averages.
+            loss = total * tf.distribute.get_replica_context().num_replicas_in_sync
+        else:
+            loss = total / tf.cast(tf.size(losses), tf.float32)
     if mode == estimator.ModeKeys.EVAL:
         metrics = _metrics(labels, predictions[CLASSES], params["num_classes"])
+        for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
+            v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    _summarize(images, labels, predictions[CLASSES])
+    _summarize(pixels / 255, labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 
 
@@ -117,10 +120,6 @@ def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     return params["learning_rate"] * factor
 
 
-def _size(losses: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.size(losses), tf.float32)
-
-
 def _summarize(images: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor) -> None:
     # Outside of any name scope, which would become part of the tags.
     with tf.name_scope("summaries"):
@@ -141,7 +140,9 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
         gradients = _clipped(gradients, params["clip_norm"])
-    return optimizer.apply_gradients(gradients, global_step=step)
+    # The moving averages of batch normalization: of this step, so not after the step has counted.
+    with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
+        return optimizer.apply_gradients(gradients, global_step=step)
 
 
 def _count_stop_votes() -> None:

@@ -1,56 +1,233 @@
-"""The networks: images [B,H,W,C] in [0,1] -> logits [B,K].
+"""The networks: images [B,H,W,C] -> logits [B,K].
 
-Weights are float32; a network computes in the type of the images it is given. Everything random is
-drawn from (seed, name) or (seed, step), so a run is the same wherever and however often it starts.
+A network is one function:
+
+  def network(images, *, num_classes, training, params) -> logits
+
+`images` is [B,H,W,C], float32 or bfloat16, its pixels from 0 to `params["pixel_max"]`; the logits
+are [B,num_classes], of the same type. `training` says whether to drop units and to normalize by the
+batch. `params` has every field of `config.TrainConfig` under its name. Weights are float32; a
+network computes in the type of the images it is given. Everything random is drawn from (seed, name)
+or (seed, step), so a run is the same wherever and however often it starts.
+
+`NETWORKS` has those of the package; `find` also takes one of any other module.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
+import os
+import sys
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
+from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+
+Network = Callable[..., tf.Tensor]
+
+_MOVING_DECAY = 0.99  # Of a batch normalization's moving averages, once they have settled.
+_EPSILON = 1e-3  # Added to a variance, as in Keras.
 
 
 def cnn(
-    images: tf.Tensor, *, num_classes: int, training: bool, dropout_rate: float, seed: int
+    images: tf.Tensor, *, num_classes: int, training: bool, params: Mapping[str, Any]
 ) -> tf.Tensor:
     """Two convolutions, each pooled, and a dense layer with dropout.
 
     The network of TensorFlow's Estimator guide, "A Guide to TF Layers: Building a Convolutional
     Neural Network". All shapes follow from the images; for 28x28x1 they are those beside the code.
-
-    Args:
-      images: [B,H,W,C], float32 or bfloat16.
-      num_classes: K.
-      training: whether to drop units.
-      dropout_rate: fraction of the dense layer's units dropped.
-      seed: decides the starting weights and the dropped units.
-
-    Returns:
-      Logits [B,K], of the images' type.
+    `batch_norm` normalizes the dense layer, or all three.
     """
-    hidden = _conv_pool_relu(images, "conv1", filters=32, seed=seed)  # [B,14,14,32]
-    hidden = _conv_pool_relu(hidden, "conv2", filters=64, seed=seed)  # [B,7,7,64]
-    hidden = tf.reshape(hidden, [-1, math.prod(hidden.shape[1:])])  # [B,3136]
-    hidden = tf.nn.relu(_dense(hidden, "dense", units=1024, seed=seed))  # [B,1024]
-    if training and dropout_rate:
-        hidden = dropout(hidden, rate=dropout_rate, seed=seed)
-    return _dense(hidden, "logits", units=num_classes, seed=seed)  # [B,K]
+    everywhere = params["batch_norm"] == "all"
+    hidden = images
+    for name, filters in (("conv1", 32), ("conv2", 64)):  # [B,14,14,32], [B,7,7,64]
+        hidden = conv_pool_relu(
+            hidden, name, filters=filters, normalize=everywhere, training=training, params=params
+        )
+    hidden = flatten(hidden)  # [B,3136]
+    hidden = dense_relu(
+        hidden,
+        "dense",
+        units=1024,
+        normalize=params["batch_norm"] != "none",
+        training=training,
+        params=params,
+    )  # [B,1024]
+    if training:
+        hidden = dropout(hidden, rate=params["dropout_rate"], seed=params["seed"])
+    return dense(hidden, "logits", units=num_classes, params=params)  # [B,K]
 
 
-NETWORKS: dict[str, Callable[..., tf.Tensor]] = {"cnn": cnn}
+def softmax(
+    images: tf.Tensor, *, num_classes: int, training: bool, params: Mapping[str, Any]
+) -> tf.Tensor:
+    """Softmax regression: one linear layer, which starts at zero."""
+    pixels = flatten(images)
+    with v1.variable_scope("logits"):
+        kernel = _constant("kernel", [pixels.shape[-1], num_classes], 0.0)
+        bias = _constant("bias", [num_classes], 0.0)
+        product = tf.matmul(pixels, tf.cast(kernel, pixels.dtype))
+        return tf.nn.bias_add(product, tf.cast(bias, pixels.dtype))
 
 
-def dropout(values: tf.Tensor, *, rate: float, seed: int) -> tf.Tensor:
+def dnn(
+    images: tf.Tensor, *, num_classes: int, training: bool, params: Mapping[str, Any]
+) -> tf.Tensor:
+    """Dense layers of `hidden_units`, each with ReLU and dropout."""
+    hidden = flatten(images)
+    for number, units in enumerate(params["hidden_units"], 1):
+        name = f"dense{number}"
+        hidden = dense_relu(
+            hidden,
+            name,
+            units=units,
+            normalize=params["batch_norm"] != "none",
+            training=training,
+            params=params,
+        )
+        if training:
+            hidden = dropout(hidden, rate=params["dropout_rate"], seed=params["seed"], name=name)
+    return dense(hidden, "logits", units=num_classes, params=params)
+
+
+NETWORKS: dict[str, Network] = {"cnn": cnn, "softmax": softmax, "dnn": dnn}
+
+
+def find(name: str) -> Network:
+    """Returns a network by its name in `NETWORKS`, or as `module:function`.
+
+    The module is imported as Python would from the folder that the program was started in.
+
+    Raises:
+      InputError: if there is no such module or function.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]
+    module_name, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:  # Programs that are not started by `python -m` lack it.
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # Something that the user's module needs is missing.
+        raise InputError(
+            f"--model: found no module {module_name!r}, expected {module_name}.py in this folder, "
+            "on PYTHONPATH or installed"
+        ) from None
+    network = getattr(module, function, None)
+    if not callable(network):
+        raise InputError(f"--model: found no function {function!r} in {module.__file__}")
+    return network
+
+
+def flatten(images: tf.Tensor) -> tf.Tensor:
+    """[B,...] -> [B,D]."""
+    return tf.reshape(images, [-1, math.prod(images.shape[1:])])
+
+
+def conv_pool_relu(
+    images: tf.Tensor,
+    name: str,
+    *,
+    filters: int,
+    normalize: bool,
+    training: bool,
+    params: Mapping[str, Any],
+) -> tf.Tensor:
+    """A 5x5 convolution, 2x2 max pooling and ReLU: [B,H,W,C] -> [B,ceil(H/2),ceil(W/2),filters]."""
+    with v1.variable_scope(name):
+        kernel = _weights("kernel", [5, 5, images.shape[-1], filters], params)
+        values = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
+        if normalize:  # Before the pooling: a negative gamma turns the order of values around.
+            values = batch_norm(values, training=training)
+        # Adding a bias and ReLU keep the order of values, so pooling first gives the same result
+        # from a quarter of the elements.
+        values = tf.nn.max_pool2d(values, ksize=2, strides=2, padding="SAME")
+        return tf.nn.relu(values if normalize else _plus_bias(values, params))
+
+
+def dense_relu(
+    values: tf.Tensor,
+    name: str,
+    *,
+    units: int,
+    normalize: bool,
+    training: bool,
+    params: Mapping[str, Any],
+) -> tf.Tensor:
+    """A dense layer with ReLU: [B,D] -> [B,units]."""
+    with v1.variable_scope(name):
+        values = _product(values, units, params)
+        if normalize:
+            values = batch_norm(values, training=training)
+        return tf.nn.relu(values if normalize else _plus_bias(values, params))
+
+
+def dense(values: tf.Tensor, name: str, *, units: int, params: Mapping[str, Any]) -> tf.Tensor:
+    """A linear layer: [B,D] -> [B,units]."""
+    with v1.variable_scope(name):
+        return _plus_bias(_product(values, units, params), params)
+
+
+def dropout(values: tf.Tensor, *, rate: float, seed: int, name: str = "") -> tf.Tensor:
     """Drops a fraction `rate` of `values` [b,D], scales the rest up; keyed by (seed, global step).
 
     Replicas that train synchronously draw the mask of the whole batch and use their own rows of it:
-    what is dropped does not depend on how many they are.
+    what is dropped does not depend on how many they are. Layers of other names drop other units.
     """
+    if not rate:
+        return values
     with tf.name_scope("dropout"):
-        return values * _kept(values, rate, seed) / tf.cast(1 - rate, values.dtype)
+        kept = _kept(values, rate, seed + zlib.crc32(name.encode()))
+        return values * kept / tf.cast(1 - rate, values.dtype)
+
+
+def batch_norm(values: tf.Tensor, *, training: bool) -> tf.Tensor:
+    """Normalizes each channel of `values` [B,...,C] (Ioffe and Szegedy, ICML 2015).
+
+    In training by the mean and the variance of the whole batch, over all synchronous replicas;
+    else by their moving averages. These are variables of the checkpoint, updated by what is in the
+    collection UPDATE_OPS. The decay grows with the global step, as that of TensorFlow's
+    ExponentialMovingAverage does, so that averages of a short run owe nothing to their start.
+    """
+    channels = values.shape[-1]
+    with v1.variable_scope("batch_norm"):
+        gamma, beta = _constant("gamma", [channels], 1.0), _constant("beta", [channels], 0.0)
+        moving = (
+            _constant("moving_mean", [channels], 0.0, trainable=False),
+            _constant("moving_variance", [channels], 1.0, trainable=False),
+        )
+        floats = tf.cast(values, tf.float32)
+        if training:
+            mean, variance = _moments(floats)
+            step = tf.cast(v1.train.get_or_create_global_step(), tf.float32)
+            decay = tf.minimum(_MOVING_DECAY, (1 + step) / (10 + step))
+            for average, value in zip(moving, (mean, variance), strict=True):
+                update = average.assign(decay * average + (1 - decay) * value)
+                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
+        else:
+            mean, variance = moving
+        normalized = tf.nn.batch_normalization(floats, mean, variance, beta, gamma, _EPSILON)
+        return tf.cast(normalized, values.dtype)
+
+
+def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance [C] of `values` [b,...,C], over the rows of all replicas."""
+    axes = list(range(len(values.shape) - 1))
+    replica = tf.distribute.get_replica_context()
+
+    def mean_of_all(values: tf.Tensor) -> tf.Tensor:
+        mean = tf.reduce_mean(values, axes)
+        if replica.num_replicas_in_sync == 1:
+            return mean
+        return replica.all_reduce(tf.distribute.ReduceOp.MEAN, mean)
+
+    mean = mean_of_all(values)
+    return mean, mean_of_all(tf.math.squared_difference(values, mean))
 
 
 def _kept(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
@@ -67,40 +244,46 @@ def _kept(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
     return tf.cast(drawn[first : first + rows] >= rate, values.dtype)
 
 
-def _conv_pool_relu(images: tf.Tensor, name: str, *, filters: int, seed: int) -> tf.Tensor:
-    with v1.variable_scope(name):
-        kernel = _glorot("kernel", [5, 5, images.shape[-1], filters], seed)
-        bias = _zeros("bias", [filters])
-        convolved = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
-        # Adding a bias and ReLU keep the order of values, so pooling first gives the same result
-        # from a quarter of the elements.
-        pooled = tf.nn.max_pool2d(convolved, ksize=2, strides=2, padding="SAME")
-        return tf.nn.relu(tf.nn.bias_add(pooled, tf.cast(bias, images.dtype)))
+def _product(values: tf.Tensor, units: int, params: Mapping[str, Any]) -> tf.Tensor:
+    kernel = _weights("kernel", [values.shape[-1], units], params)
+    return tf.matmul(values, tf.cast(kernel, values.dtype))
 
 
-def _dense(values: tf.Tensor, name: str, *, units: int, seed: int) -> tf.Tensor:
-    with v1.variable_scope(name):
-        kernel = _glorot("kernel", [values.shape[-1], units], seed)
-        bias = _zeros("bias", [units])
-        product = tf.matmul(values, tf.cast(kernel, values.dtype))
-        return tf.nn.bias_add(product, tf.cast(bias, values.dtype))
+def _plus_bias(values: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
+    bias = _constant("bias", [values.shape[-1]], params["initial_bias"])
+    return tf.nn.bias_add(values, tf.cast(bias, values.dtype))
 
 
-def _glorot(name: str, shape: list[int], seed: int) -> tf.Variable:
-    """A variable from Glorot's uniform distribution (Glorot and Bengio, AISTATS 2010)."""
+def _weights(name: str, shape: list[int], params: Mapping[str, Any]) -> tf.Variable:
+    """A variable drawn by (seed, its full name) as `initializer` says.
+
+    glorot_uniform: Glorot and Bengio, AISTATS 2010.
+    """
     receptive_field = math.prod(shape[:-2])
     limit = math.sqrt(6 / (receptive_field * (shape[-2] + shape[-1])))
     full_name = f"{v1.get_variable_scope().name}/{name}"
+    # TensorFlow's own initializers draw by the operation's number in the graph, which changes with
+    # anything built before it.
+    key = [params["seed"], zlib.crc32(full_name.encode())]
 
     def initial(shape: list[int], dtype: tf.DType, partition_info: object = None) -> tf.Tensor:
-        # TensorFlow's own initializers draw by the operation's number in the graph, which changes
-        # with anything built before it.
-        return tf.random.stateless_uniform(
-            shape, [seed, zlib.crc32(full_name.encode())], -limit, limit, dtype, alg="philox"
-        )
+        if params["initializer"] == "truncated_normal":
+            stddev = params["initial_stddev"]
+            return tf.random.stateless_truncated_normal(shape, key, 0.0, stddev, dtype, "philox")
+        return tf.random.stateless_uniform(shape, key, -limit, limit, dtype, "philox")
 
     return v1.get_variable(name, shape, tf.float32, initial, use_resource=True)
 
 
-def _zeros(name: str, shape: list[int]) -> tf.Variable:
-    return v1.get_variable(name, shape, tf.float32, v1.zeros_initializer(), use_resource=True)
+def _constant(name: str, shape: list[int], value: float, *, trainable: bool = True) -> tf.Variable:
+    # A mean of all replicas' values only where training by gradients does not see to it.
+    aggregation = tf.VariableAggregation.NONE if trainable else tf.VariableAggregation.MEAN
+    return v1.get_variable(
+        name,
+        shape,
+        tf.float32,
+        v1.constant_initializer(value),
+        trainable=trainable,
+        use_resource=True,
+        aggregation=aggregation,
+    )

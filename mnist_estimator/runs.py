@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -20,29 +19,36 @@ from mnist_estimator import (
     __version__,
     checkpoints,
     cluster,
+    hooks,
     inputs,
+    networks,
     progress,
     records,
 )
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.files import is_local, read_bytes, write_json
+from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype, model_fn
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
+from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.scores import MAX_CLASSES, Scores
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
-_MODEL_FILE = "model.json"  # In an export's assets.extra: which model it is.
 NEWEST = "newest"
+_NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
 # What the weights follow from, beside the data and what `check_continues` insists on.
 _LEARNING_FLAGS = (
     "deterministic",
     "batch_size",
     "seed",
     "dropout_rate",
+    "initializer",
+    "initial_stddev",
+    "initial_bias",
+    "loss_reduction",
     "learning_rate",
     "schedule",
     "warmup_steps",
@@ -55,6 +61,95 @@ _LEARNING_FLAGS = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainedOn:
+    """What a network has to know of its data; a `Manifest` has these fields, too."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenRun:
+    """A trained run as a command works on it, and one of its checkpoints."""
+
+    config: TrainConfig
+    record: dict[str, Any]
+    checkpoint: str
+
+    @property
+    def trained_on(self) -> TrainedOn:
+        """The data's shape and classes, which are known also where the data are not."""
+        data = self.record["dataset"]
+        numbers = map(str, range(data["num_classes"]))
+        return TrainedOn(
+            image_shape=tuple(data["image_shape"]),
+            num_classes=data["num_classes"],
+            class_names=tuple(data.get("class_names", numbers)),
+            digest=data["manifest_sha256"],
+        )
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """What `model_fn.model_fn` takes as params."""
+        return make_params(self.config, self.trained_on)
+
+    def data(self, data_dir: str = "") -> tuple[str, Manifest]:
+        """The run's own records, or others that fit its network: their folder and manifest.
+
+        Raises:
+          InputError: if there are none, or they do not fit.
+        """
+        data_dir = data_dir or self.record["dataset"]["data_dir"]
+        manifest = records.read_manifest(data_dir)
+        check_fits(self.record, data_dir, manifest)
+        return data_dir, manifest
+
+
+def open_run(model_dir: str, checkpoint: str = "") -> OpenRun:
+    """Opens the run in a model_dir.
+
+    Args:
+      checkpoint: as for `find_checkpoint`; "" for the one that training chose.
+
+    Raises:
+      InputError: if there is no run or no such checkpoint.
+      RunError: if the checkpoint is damaged.
+    """
+    config, record = read_run(model_dir)
+    config = dataclasses.replace(config, model_dir=model_dir, strategy="none")
+    networks.find(config.model)  # A network of the user's own may not be at hand here.
+    found = find_checkpoint(model_dir, checkpoint) if checkpoint else chosen_checkpoint(config)
+    return OpenRun(config, record, found)
+
+
+def evaluate_alone(
+    run: OpenRun,
+    data_dir: str,
+    manifest: Manifest,
+    split: str,
+    *,
+    batch_size: int = 1000,
+    scores: Scores | None = None,
+) -> dict[str, Any]:
+    """Evaluates an open run as `evaluate` does, and leaves nothing in its model_dir."""
+    # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
+    # checkpoint for a restart and drops the points after it. The run's curves are to stay.
+    with tempfile.TemporaryDirectory() as scratch:
+        config = dataclasses.replace(run.config, model_dir=scratch)
+        return evaluate(
+            make_estimator(config, manifest),
+            data_dir,
+            manifest,
+            split,
+            batch_size=batch_size,
+            checkpoint=run.checkpoint,
+            scores=scores,
+        )
+
+
 def make_estimator(
     config: TrainConfig, manifest: Manifest, task: cluster.Task | None = None
 ) -> estimator.Estimator:
@@ -64,10 +159,11 @@ def make_estimator(
     )
 
 
-def make_params(config: TrainConfig, manifest: Manifest) -> dict[str, Any]:
+def make_params(config: TrainConfig, manifest: Manifest | TrainedOn) -> dict[str, Any]:
     """What `model_fn.model_fn` takes as params."""
     return dataclasses.asdict(config) | {
         "num_classes": manifest.num_classes,
+        "hidden_units": config.layers,
         "schedule_steps": config.schedule_steps,
     }
 
@@ -81,15 +177,17 @@ def evaluate(
     batch_size: int,
     checkpoint: str,
     name: str | None = None,
+    scores: Scores | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on every example of a split.
 
     Args:
       name: events for TensorBoard go to `eval_NAME` in the Estimator's model_dir, without it to
         `eval`.
+      scores: takes every example's answer.
 
     Returns:
-      `accuracy`, `loss`, `examples`, `global_step`, `checkpoint`: what `evaluate --json` prints.
+      `accuracy`, `loss`, `examples`, `global_step`, `checkpoint`.
 
     Raises:
       InputError: if the split is empty.
@@ -100,6 +198,7 @@ def evaluate(
         result = run.evaluate(
             lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
             steps=None,
+            hooks=[hooks.ScoreKeeper(scores)] if scores else None,
             checkpoint_path=checkpoint,
             name=name,
         )
@@ -119,6 +218,11 @@ def evaluate(
     }
 
 
+def make_scores(manifest: Manifest | TrainedOn) -> Scores | None:
+    """Scores for the classes of a dataset; None if they are too many for a confusion matrix."""
+    return Scores(manifest.num_classes) if manifest.num_classes <= MAX_CLASSES else None
+
+
 def check_records(data_dir: str, manifest: Manifest) -> None:
     """Raises RunError that names the first damaged record, if there is one: reads all of them."""
     with progress.ProgressLine() as report:
@@ -133,56 +237,6 @@ def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
         f"step {metrics['global_step']}: {split} accuracy {metrics[ACCURACY]:.4f}, "
         f"loss {metrics[LOSS]:.4f} on {metrics[EXAMPLES]:,} examples of {manifest.dataset}"
     )
-
-
-def export(run: estimator.Estimator, manifest: Manifest, checkpoint: str, folder: str) -> str:
-    """Exports a checkpoint as a SavedModel to `folder/STEP`, all or nothing.
-
-    Where that holds this very model already, nothing is done.
-
-    Returns:
-      The path of the export.
-
-    Raises:
-      RunError: if it cannot be written.
-    """
-    with file_errors(checkpoint):
-        model = {
-            "checkpoint_sha256": checkpoints.digest(checkpoint),
-            "manifest_sha256": manifest.digest,
-            "class_names": manifest.class_names,
-        }
-    path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
-    text = json.dumps(model, indent=2) + "\n"
-    try:
-        if read_bytes(os.path.join(path, "assets.extra", _MODEL_FILE)) != text.encode():
-            _export(run, manifest, checkpoint, path, text)
-    except (*FILE_ERRORS, OSError) as error:
-        raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
-    return path
-
-
-def _export(
-    run: estimator.Estimator, manifest: Manifest, checkpoint: str, path: str, model: str
-) -> None:
-    scratch = os.path.join(os.path.dirname(path), f".export-{os.getpid()}")
-    try:
-        with tempfile.TemporaryDirectory() as assets:
-            source = os.path.join(assets, _MODEL_FILE)
-            with open(source, "w", encoding="utf-8") as file:
-                file.write(model)
-            made = run.export_saved_model(
-                scratch,
-                inputs.serving_input_receiver_fn(manifest),
-                assets_extra={_MODEL_FILE: source},
-                checkpoint_path=checkpoint,
-            )
-        if tf.io.gfile.exists(path):
-            tf.io.gfile.rmtree(path)
-        tf.io.gfile.rename(os.fsdecode(made), path)
-    finally:
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(scratch)
 
 
 def find_checkpoint(model_dir: str, checkpoint: str) -> str:
@@ -241,6 +295,7 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
             "sources": manifest.sources,
             "image_shape": manifest.image_shape,
             "num_classes": manifest.num_classes,
+            "class_names": manifest.class_names,
             "examples": {split: manifest.num_examples(split) for split in manifest.splits},
         },
     }
@@ -272,10 +327,9 @@ def check_continues(config: TrainConfig, manifest: Manifest) -> None:
     """
     before, record = read_run(config.model_dir)
     computed_in = compute_dtype(config.precision).name
-    pairs = {
-        "--model": (before.model, config.model),
-        "--optimizer": (before.optimizer, config.optimizer),
-        "--best_metric": (before.best_metric, config.best_metric),
+    insisted = (*_NETWORK_FLAGS, "optimizer", "best_metric")
+    pairs = {f"--{name}": (getattr(before, name), getattr(config, name)) for name in insisted}
+    pairs |= {
         "--precision": (record["compute_dtype"], computed_in),
         f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
     }
@@ -292,6 +346,12 @@ def check_continues(config: TrainConfig, manifest: Manifest) -> None:
     ]
     if changed:
         warn(f"{config.model_dir}: continuing with other flags: {', '.join(changed)}")
+
+
+def learning_flags(config: TrainConfig) -> dict[str, Any]:
+    """The flags that the weights follow from, beside the data."""
+    names = (*_NETWORK_FLAGS, "optimizer", "precision", "max_steps", *_LEARNING_FLAGS)
+    return {name: getattr(config, name) for name in names}
 
 
 def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> None:

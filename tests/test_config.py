@@ -21,7 +21,21 @@ def test_the_defaults_are_valid_and_every_setting_is_explained():
     ("name", "value", "expected"),
     [
         ("model_dir", "", "expected a folder"),
-        ("model", "resnet", "expected one of cnn"),
+        ("model", "resnet", "expected one of cnn, softmax, dnn, or a function as"),
+        ("model", "my_module:", "expected one of cnn"),
+        ("model", "../x:network", "expected one of cnn"),
+        ("hidden_units", "", "expected whole numbers with commas"),
+        ("hidden_units", "256,0", "expected whole numbers with commas"),
+        ("hidden_units", "256;128", "expected whole numbers with commas"),
+        ("batch_norm", "layer", "expected one of none, dense, all"),
+        ("pixel_max", 0.0, "expected more"),
+        ("initializer", "zeros", "expected one of glorot_uniform, truncated_normal"),
+        ("initial_stddev", 0.0, "expected more"),
+        ("initial_bias", float("nan"), "expected at least"),
+        ("loss_reduction", "none", "expected one of mean, sum"),
+        ("profile_steps", "100", "expected the first step and the last"),
+        ("profile_steps", "110,100", "expected the first step and the last"),
+        ("profile_steps", "a,b", "expected whole numbers with commas"),
         ("optimizer", "lamb", "expected one of sgd, momentum, adagrad, adam"),
         ("schedule", "step", "expected one of constant, exponential, cosine"),
         ("precision", "float16", "expected one of float32, bfloat16, auto"),
@@ -79,7 +93,7 @@ def test_a_wrong_flag_is_one_line_before_tensorflow_starts(flag, line):
     assert result.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report"])
 def test_help_shows_the_command_and_its_flags(name):
     result = command(f"mnist_estimator.{name}", "--help")
     assert result.returncode == 0

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TEST
 
-from mnist_estimator import hooks, inputs, model_fn, records, runs
+from mnist_estimator import hooks, inputs, model_fn, networks, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import OPTIMIZERS, TrainConfig
 
@@ -161,3 +161,28 @@ def test_auto_precision_asks_the_processor(monkeypatch, cpu, gpus, expected):
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
     assert model_fn.compute_dtype("auto").name == expected
     assert model_fn.compute_dtype("float32").name == "float32"
+
+
+def test_a_summed_loss_moves_the_weights_by_the_batch_size_as_much(tmp_path, make_dataset):
+    options = {"optimizer": "sgd", "learning_rate": 1e-4}
+    mean = train_once(tmp_path / "mean", make_dataset, **options)
+    summed = train_once(tmp_path / "sum", make_dataset, **options, loss_reduction="sum")
+    for name, change in mean.items():
+        np.testing.assert_allclose(summed[name], 8 * change, rtol=0.05, atol=1e-6)
+
+
+@pytest.mark.parametrize("pixel_max", [1.0, 255.0])
+def test_the_brightest_pixel_is_what_the_flag_says(monkeypatch, pixel_max):
+    seen = []
+
+    def network(images, *, num_classes, training, params):
+        seen.append(images)
+        return tf.zeros([2, num_classes])
+
+    monkeypatch.setitem(networks.NETWORKS, "seeing", network)
+    options = params(pixel_max=pixel_max) | {"model": "seeing", "precision": "float32"}
+    with tf.Graph().as_default(), v1.Session() as session:
+        images = tf.constant([[[[255]]], [[[51]]]], tf.uint8)
+        model_fn.model_fn({"images": images}, None, estimator.ModeKeys.PREDICT, options)
+        values = session.run(seen[0]).ravel()
+    assert values.tolist() == pytest.approx([pixel_max, pixel_max / 5])
