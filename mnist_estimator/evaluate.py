@@ -1,68 +1,117 @@
-"""Evaluates a trained model on every example of a split.
+"""Evaluates a trained model on every example of a split, or of other files.
 
-  python -m mnist_estimator.evaluate --model_dir=tboard/mod1 --split=test --json
+  python -m mnist_estimator.evaluate --model_dir=tboard/mod1 --split=test --output=results
+  python -m mnist_estimator.evaluate --model_dir=tboard/mod1 --images=more.idx --labels=classes.idx
+  python -m mnist_estimator.evaluate --model_dir=tboard/mod1 --csv=mnist_test_small.csv --json
 
-The network and the data are those that run.json in the model_dir records.
+Printed are accuracy, log loss, calibration error, and per class precision, recall and F1, with the
+confusion matrix; --output writes them as JSON and CSV. The network and the data are those that
+run.json in the model_dir records, unless other data are named.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import config, splits
+from mnist_estimator import InputError, config, splits
+
+if TYPE_CHECKING:
+    from mnist_estimator import records, runs
 
 
 def define_flags() -> None:
     """Defines the command's flags."""
-    flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
-    flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
+    config.define_run_flags()
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
+    flags.DEFINE_string("images", "", "IDX file of images to evaluate in place of a split.")
+    flags.DEFINE_string("labels", "", "IDX file of their labels.")
     flags.DEFINE_string(
-        "checkpoint",
-        "",
-        "Checkpoint to evaluate: best, newest, or its path. Default: the one that training chose, "
-        "by its --export.",
+        "csv", "", "CSV file to evaluate in place of a split: a line each, label, then pixels."
     )
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
+    flags.DEFINE_string(
+        "output",
+        "",
+        "Folder to write to: evaluation.json, per_class.csv and confusion_matrix.csv.",
+    )
 
 
 def main(argv: list[str]) -> None:
     """Reads the flags, evaluates and prints."""
     given = flags.FLAGS
+    _check(given)
     # This process works alone, even where the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import records, runs
+    from mnist_estimator import runs, tables
 
-    settings, record = runs.read_run(given.model_dir)
-    data_dir = given.data_dir or record["dataset"]["data_dir"]
-    manifest = records.read_manifest(data_dir)
-    runs.check_fits(record, data_dir, manifest)
-    settings = dataclasses.replace(settings, model_dir=given.model_dir)
-    checkpoint = (
-        runs.find_checkpoint(given.model_dir, given.checkpoint)
-        if given.checkpoint
-        else runs.chosen_checkpoint(settings)
-    )
-    # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
-    # checkpoint for a restart and drops the points after it. The run's curves are to stay.
-    with tempfile.TemporaryDirectory() as scratch:
-        settings = dataclasses.replace(settings, model_dir=scratch, strategy="none")
-        metrics = runs.evaluate(
-            runs.make_estimator(settings, manifest),
-            data_dir,
-            manifest,
-            given.split,
-            batch_size=given.batch_size,
-            checkpoint=checkpoint,
+    run = runs.open_run(given.model_dir, given.checkpoint)
+    scores, names = runs.make_scores(run.trained_on), run.trained_on.class_names
+    with _data(run, given) as (data_dir, manifest, split):
+        metrics = runs.evaluate_alone(
+            run, data_dir, manifest, split, batch_size=given.batch_size, scores=scores
         )
-    print(json.dumps(metrics) if given.json else runs.describe(metrics, given.split, manifest))
+        described = runs.describe(metrics, split, manifest)
+    if scores:
+        metrics |= scores.report()
+    if given.json:
+        print(json.dumps(metrics))
+    else:
+        print(described)
+        print(tables.as_text(scores, names) if scores else _TOO_MANY)
+    if given.output:
+        tables.write(given.output, metrics, scores, names)
+
+
+_TOO_MANY = "no confusion matrix: the data has more classes than can be looked through"
+
+
+def _check(given: flags.FlagValues) -> None:
+    if bool(given.images) != bool(given.labels):
+        there, missing = ("images", "labels") if given.images else ("labels", "images")
+        raise InputError(f"--{there} without --{missing}: expected both")
+    if given.csv and given.images:
+        raise InputError("--csv and --images: found both, expected one source")
+    other = given.csv or given.images
+    if other and (given["split"].present or given.data_dir):
+        named = "split" if given["split"].present else "data_dir"
+        what = "csv" if given.csv else "images"
+        raise InputError(f"--{what} and --{named}: found both, expected one source")
+
+
+@contextlib.contextmanager
+def _data(
+    run: runs.OpenRun, given: flags.FlagValues
+) -> Iterator[tuple[str, records.Manifest, str]]:
+    """The data_dir, manifest and split to evaluate on.
+
+    Other files are made a dataset for the time being: so they are checked, and may be of any size.
+    """
+    if not (given.csv or given.images):
+        yield *run.data(given.data_dir), given.split
+        return
+    from mnist_estimator import sources
+
+    trained_on = run.trained_on
+    if given.csv:
+        shape, classes = trained_on.image_shape, trained_on.num_classes
+        found = sources.from_csv(given.csv, image_shape=shape, num_classes=classes)
+    else:
+        paths = {"train_images": given.images, "train_labels": given.labels}
+        found = sources.from_idx(paths, trained_on.num_classes)
+    with tempfile.TemporaryDirectory() as folder:
+        found.write(folder, validation_split="0", shards=1, seed=0)
+        data_dir, manifest = run.data(folder)
+        yield data_dir, dataclasses.replace(manifest, dataset=given.csv or given.images), "train"
 
 
 if __name__ == "__main__":

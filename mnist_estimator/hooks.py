@@ -16,6 +16,7 @@ from typing import TextIO
 
 from mnist_estimator import RunError, checkpoints, model_fn, progress, signals
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.scores import Scores
 
 EXAMPLES_PER_SECOND = "examples_per_second"
 # In a model_dir: a parameter server that has to go asks the chief to save what it holds.
@@ -141,6 +142,65 @@ class Progress(v1.train.SessionRunHook):
             self._writer.add_summary(v1.Summary(value=[value]), self._step)
             if "summary" in results:
                 self._writer.add_summary(results["summary"], self._step)
+
+
+class Profiler(v1.train.SessionRunHook):
+    """Profiles the steps from `first` to `last`, into `model_dir/plugins/profile`.
+
+    That is where TensorBoard's profile page looks (`pip install tensorboard-plugin-profile`).
+    TensorFlow's own `ProfilerHook` writes Chrome traces, which that page does not read.
+    """
+
+    def __init__(self, model_dir: str, first: int, last: int) -> None:
+        self._model_dir = model_dir
+        self._first, self._last = first, last
+        self._running = False
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        self._step = int(session.run(self._global_step))
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> None:
+        self._step += 1
+        if self._first <= self._step <= self._last and not self._running:
+            tf.profiler.experimental.start(self._model_dir)
+            self._running = True
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        if self._running and self._step >= self._last:
+            self._stop()
+
+    def end(self, session: v1.Session) -> None:
+        if self._running:
+            self._stop()
+
+    def _stop(self) -> None:
+        tf.profiler.experimental.stop()
+        self._running = False
+        folder = os.path.join(self._model_dir, "plugins", "profile")
+        progress.say(f"profiled steps to {self._step}, in {folder}", sys.stderr)
+
+
+class ScoreKeeper(v1.train.SessionRunHook):
+    """Adds each batch of an evaluation to `scores`."""
+
+    def __init__(self, scores: Scores) -> None:
+        self._scores = scores
+
+    def begin(self) -> None:
+        self._tensors = v1.get_collection(model_fn.SCORED)
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
+        return v1.train.SessionRunArgs(self._tensors)
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        self._scores.add(*run_values.results)
 
 
 def drop_events_from(folder: str, step: int) -> None:

@@ -19,6 +19,7 @@ from mnist_estimator import (
     RunError,
     checkpoints,
     cluster,
+    exports,
     hooks,
     inputs,
     lock,
@@ -26,6 +27,7 @@ from mnist_estimator import (
     runs,
     signals,
     sources,
+    summaries,
 )
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
@@ -120,6 +122,7 @@ def _lead(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> dict[s
         checkpoints.point_to(newest)
     checkpoints.tidy(config.model_dir)
     runs.write_run(config, manifest)
+    summaries.write_hparams(config.model_dir, runs.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
     run = runs.make_estimator(config, manifest, task)
 
@@ -190,6 +193,9 @@ def _train(
         write_summaries=task.is_chief,
     )
     watchers = [hooks.FiniteGuard(config.model_dir), report, *savers, stopper]
+    if config.profiled and task.is_chief:
+        # The last, so that its time holds no other hook's work.
+        watchers.append(hooks.Profiler(config.model_dir, *config.profiled))
     input_fn = _input_fn(config, manifest, task)
     with signals.deferrable():
         if task.jobs:
@@ -229,7 +235,8 @@ def _evaluate(
     checkpoint: str,
 ) -> None:
     """Evaluates a checkpoint while training and records what it found."""
-    hooks.drop_events_from(run.eval_dir(), checkpoints.step_of(checkpoint))
+    step, scores = checkpoints.step_of(checkpoint), runs.make_scores(manifest)
+    hooks.drop_events_from(run.eval_dir(), step)
     result = runs.evaluate(
         run,
         config.data_dir,
@@ -237,7 +244,10 @@ def _evaluate(
         config.eval_split,
         batch_size=config.eval_batch_size,
         checkpoint=checkpoint,
+        scores=scores,
     )
+    if scores:
+        summaries.write_evaluation(run.eval_dir(), step, scores, checkpoint, manifest.image_shape)
     del result["checkpoint"]  # The record stays true when the model_dir is moved.
     evaluations.add(result, checkpoint)
     progress.say(
@@ -320,6 +330,7 @@ def _test(
 ) -> dict[str, Any]:
     # It may have been evaluated in an earlier process: a point of the curve is to be there once.
     hooks.drop_events_from(run.eval_dir("test"), 0)
+    step, scores = checkpoints.step_of(checkpoint), runs.make_scores(manifest)
     metrics = runs.evaluate(
         run,
         config.data_dir,
@@ -328,7 +339,12 @@ def _test(
         batch_size=config.eval_batch_size,
         checkpoint=checkpoint,
         name="test",
+        scores=scores,
     )
+    if scores:
+        folder = run.eval_dir("test")
+        summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
+        metrics |= scores.report()
     runs.write_json(os.path.join(config.model_dir, runs.METRICS_FILE), metrics)
     print(runs.describe(metrics, "test", manifest))
     return metrics
@@ -340,5 +356,5 @@ def _export(
     if config.export == runs.NONE:
         return
     folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
-    path = runs.export(run, manifest, checkpoint, folder)
+    path = exports.export(run.params, manifest, checkpoint, folder)
     print(f"exported to {path}")
