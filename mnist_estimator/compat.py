@@ -97,7 +97,7 @@ def _import_tensorflow() -> Any:
     estimator_version = _installed_version(_PACKAGE, "tensorflow-estimator")
     # Checked before, since a TensorFlow that is too old may fail to import in its own way.
     check_versions(_installed_version("tensorflow", "tensorflow"), estimator_version)
-    with contextlib.nullcontext() if _VERBOSE else _without_start_up_noise():
+    with without_noise(_START_UP_NOISE):
         import tensorflow as tf
 
         if not os.path.exists("/proc/driver/nvidia"):
@@ -123,17 +123,20 @@ def _installed_version(module: str, distribution: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _without_start_up_noise() -> Iterator[None]:
-    """Passes what is written to standard error through `grep -v`.
+def without_noise(pattern: str) -> Iterator[None]:
+    """Passes what is written to standard error through `grep -v`, unless all is to be shown.
 
     The lines come from C++, below anything that Python could redirect. A process does it, and not
     a file read afterwards, because a TensorFlow that cannot run on this processor ends this process
     while it is imported, and its last words must come through.
     """
+    if _VERBOSE:
+        yield
+        return
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):  # No standard error, or no grep: nothing is left out.
             stderr = stack.enter_context(open(os.dup(2), "wb"))
-            command = ["grep", "-vE", _START_UP_NOISE]
+            command = ["grep", "-vE", pattern]
             grep = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=stderr)
             os.dup2(stack.enter_context(grep).stdin.fileno(), 2)
             stack.callback(os.dup2, stderr.fileno(), 2)

@@ -12,14 +12,19 @@ from mnist_estimator.records import file_errors
 
 
 def write_text(path: str, text: str) -> None:
+    """Replaces a file as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, content: bytes) -> None:
     """Replaces a file: at every moment, killed whenever, the old one or the new one is there.
 
     Raises:
       InputError: if it cannot be written.
     """
     with file_errors(path):
-        with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-            file.write(text)
+        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+            file.write(content)
         # Else a power failure could leave the new name with nothing in it.
         sync(path + ".tmp")
         tf.io.gfile.rename(path + ".tmp", path, overwrite=True)

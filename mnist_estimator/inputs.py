@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 
 from mnist_estimator import InputError, checkpoints
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.records import IMAGE_KEY, LABEL_KEY, Manifest, shard_paths
 
 # Feature keys.
@@ -150,16 +150,9 @@ def eval_batches(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-def serving_input_receiver_fn(
-    manifest: Manifest,
-) -> Callable[[], estimator.export.ServingInputReceiver]:
-    """Returns the receiver of a served model: `images`, uint8 [N,H,W,C]."""
-
-    def receiver() -> estimator.export.ServingInputReceiver:
-        images = v1.placeholder(tf.uint8, [None, *manifest.image_shape], IMAGES)
-        return estimator.export.ServingInputReceiver({IMAGES: images}, {IMAGES: images})
-
-    return receiver
+def decode_images(pixels: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Tensor:
+    """The images of records, string [B], as uint8 [B,H,W,C]."""
+    return tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [-1, *image_shape])
 
 
 def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
@@ -302,8 +295,7 @@ def _parse(index: tf.Tensor, serialized: tf.Tensor, image_shape: tuple[int, int,
             LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
         },
     )
-    pixels = tf.io.decode_raw(parsed[IMAGE_KEY], tf.uint8)
-    images = tf.reshape(pixels, [-1, *image_shape])
+    images = decode_images(parsed[IMAGE_KEY], image_shape)
     return {IMAGES: images, INDEX: index}, parsed[LABEL_KEY]
 
 

@@ -219,7 +219,7 @@ def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
 
 
 def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
-    with compat._without_start_up_noise():
+    with compat.without_noise(compat._START_UP_NOISE):
         os.write(2, b"E0000 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting ...\n")
         os.write(2, b"E0000 other.cc:1] Something is wrong\n")
         os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. ...\n")
@@ -230,7 +230,7 @@ def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
 def test_last_words_of_a_crash_come_through():
     finished = run_python(
         "import os; from mnist_estimator import compat\n"
-        "with compat._without_start_up_noise():\n"
+        "with compat.without_noise(compat._START_UP_NOISE):\n"
         "    os.write(2, b'F0000 this processor has no AVX\\n'); os.abort()"
     )
     assert finished.returncode < 0

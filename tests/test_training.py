@@ -16,6 +16,7 @@ from mnist_estimator import (
     InputError,
     RunError,
     checkpoints,
+    exports,
     inputs,
     lock,
     networks,
@@ -387,11 +388,11 @@ def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, expo
     data_dir = make_dataset()
     run = tmp_path / "run"
     metrics = train(run, data_dir, export=export, save_checkpoints_steps=4)
-    exports = list(run.glob("export/*/*"))
-    assert [path.name for path in exports] == [str(metrics["global_step"])] * (export != "none")
-    if not exports:
+    found = list(run.glob("export/*/*"))
+    assert [path.name for path in found] == [str(metrics["global_step"])] * (export != "none")
+    if not found:
         return
-    serve = tf.saved_model.load(str(exports[0])).signatures["serving_default"]
+    serve = tf.saved_model.load(str(found[0])).signatures["serving_uint8"]
     examples = inputs.eval_batches(
         data_dir, records.read_manifest(data_dir), "test", batch_size=TEST
     )
@@ -402,8 +403,8 @@ def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, expo
 
 def test_an_export_is_made_once_and_again_when_it_is_gone(tmp_path, make_dataset, monkeypatch):
     run, data_dir = tmp_path / "run", make_dataset()
-    made, export = [], runs._export
-    monkeypatch.setattr(runs, "_export", lambda *args: made.append(1) or export(*args))
+    made, save = [], exports.save
+    monkeypatch.setattr(exports, "save", lambda *args: made.append(1) or save(*args))
     for _ in range(2):
         train(run, data_dir)
     assert made == [1]
@@ -468,3 +469,31 @@ def test_the_flag_reaches_tensorflow(tmp_path, make_dataset, monkeypatch):
     for deterministic in (False, True):
         train(tmp_path / "run", data_dir, max_steps=1, deterministic=deterministic)
     assert enabled == [1]
+
+
+@pytest.mark.smoke
+def test_a_batch_normalized_run_is_continued_as_if_it_had_not_been_stopped(tmp_path, make_dataset):
+    data_dir, options = make_dataset(), {"model": "dnn", "batch_norm": "dense"}
+    train(tmp_path / "whole", data_dir, **options)
+    train(tmp_path / "stopped", data_dir, **options, max_steps=5)
+    train(tmp_path / "stopped", data_dir, **options)
+    whole = variables(tmp_path / "whole")
+    assert variables(tmp_path / "stopped") == whole
+    assert np.frombuffer(whole["dense1/batch_norm/moving_mean"], np.float32).any()
+
+
+@pytest.mark.parametrize("model", ["softmax", "dnn"])
+def test_every_network_learns(tmp_path, make_dataset, model):
+    options = {"model": model, "learning_rate": 0.01, "max_steps": 40, "decay_steps": 40}
+    assert train(tmp_path / "run", make_dataset(), **options)["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("flag", "other"),
+    [("model", "softmax"), ("hidden_units", "9"), ("batch_norm", "dense"), ("pixel_max", 255.0)],
+)
+def test_another_network_does_not_continue_a_run(tmp_path, make_dataset, flag, other):
+    data_dir, options = make_dataset(), {"model": "dnn", "hidden_units": "8", "max_steps": 1}
+    train(tmp_path / "run", data_dir, **options)
+    with pytest.raises(InputError, match=f"holds a run with --{flag} .*, found {other}"):
+        train(tmp_path / "run", data_dir, **options | {flag: other})

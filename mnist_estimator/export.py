@@ -1,0 +1,80 @@
+"""Exports a trained model for TensorFlow Serving, for other programs, or for TensorFlow Lite.
+
+  python -m mnist_estimator.export --model_dir=tboard/mod1
+  python -m mnist_estimator.export --model_dir=tboard/mod1 --format=tflite --quantize=int8
+
+A SavedModel has the signatures serving_default and serving_uint8 (images), predict_images (PNG or
+JPEG files) and classify (serialized tf.Example), the class names in its assets, and warm-up
+requests. A TensorFlow Lite model is measured on the test split, beside the original.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from mnist_estimator import InputError, config
+
+if TYPE_CHECKING:
+    from mnist_estimator import runs
+
+_SAVED_MODEL, _TFLITE = "saved_model", "tflite"
+_QUANTIZE = ("none", "float16", "int8")
+
+
+def define_flags() -> None:
+    """Defines the command's flags."""
+    config.define_run_flags()
+    flags.DEFINE_string(
+        "output",
+        "",
+        "Folder of the SavedModel, which goes into a folder by its step in it, or name of the "
+        ".tflite file. Default: below MODEL_DIR/export.",
+    )
+    flags.DEFINE_enum("format", _SAVED_MODEL, (_SAVED_MODEL, _TFLITE), "What is written.")
+    flags.DEFINE_enum(
+        "quantize",
+        "none",
+        _QUANTIZE,
+        "With --format=tflite: float16 halves the size of the weights; int8 computes in whole "
+        "numbers only, in ranges that the first 500 training images give.",
+    )
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags and exports."""
+    given = flags.FLAGS
+    if given.quantize != "none" and given.format != _TFLITE:
+        raise InputError("--quantize: found it without --format=tflite")
+    # This process works alone, even where the environment describes a cluster.
+    os.environ.pop("TF_CONFIG", None)
+    # TensorFlow takes seconds to import; wrong flags have been answered by now.
+    from mnist_estimator import exports, runs
+
+    run = runs.open_run(given.model_dir, given.checkpoint)
+    if given.format == _TFLITE:
+        _export_tflite(run, given)
+        return
+    folder = given.output or os.path.join(given.model_dir, "export")
+    print(f"exported to {exports.export(run.params, run.trained_on, run.checkpoint, folder)}")
+
+
+def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
+    from mnist_estimator import runs, tflite
+
+    kind = "float32" if given.quantize == tflite.NONE else given.quantize
+    path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
+    data_dir, manifest = run.data(given.data_dir)
+    tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
+    print(f"exported to {path}")
+    if manifest.num_examples("test"):
+        original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
+        converted = tflite.accuracy(path, data_dir, manifest, "test")
+        print(f"test accuracy {converted:.4f}, the original's {original:.4f}")
+
+
+if __name__ == "__main__":
+    define_flags()
+    config.run(main)

@@ -1,0 +1,122 @@
+"""Trained networks written for others to run: SavedModels, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from mnist_estimator import RunError, __version__, checkpoints, serving, warmup
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.files import read_bytes
+from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
+from mnist_estimator.runs import TrainedOn
+
+CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
+EXTRA_FOLDER = "assets.extra"
+MODEL_FILE = "model.json"  # In assets.extra: which model it is.
+
+
+def export(
+    params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str, folder: str
+) -> str:
+    """Exports a checkpoint as a SavedModel to `folder/STEP`, all or nothing.
+
+    Where that holds this very model already, nothing is done.
+
+    Args:
+      params: as for `model_fn.model_fn`.
+
+    Returns:
+      The path of the export.
+
+    Raises:
+      RunError: if it cannot be written.
+    """
+    with file_errors(checkpoint):
+        model = {
+            "checkpoint_sha256": checkpoints.digest(checkpoint),
+            "manifest_sha256": trained_on.digest,
+            "image_shape": trained_on.image_shape,
+            "class_names": trained_on.class_names,
+            "signatures": serving.EXPORTED,
+            "mnist_estimator": __version__,
+        }
+    path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
+    text = json.dumps(model, indent=2) + "\n"
+    try:
+        if read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
+            with _replacing(path) as scratch:
+                save(serving.EXPORTED, params, trained_on, checkpoint, scratch)
+                _add_extra(scratch, trained_on, text)
+    except (*FILE_ERRORS, OSError) as error:
+        raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
+    return path
+
+
+def save(
+    signatures: tuple[str, ...],
+    params: Mapping[str, Any],
+    trained_on: Manifest | TrainedOn,
+    checkpoint: str,
+    folder: str,
+) -> None:
+    """Writes a SavedModel with these signatures of `serving` and the weights of a checkpoint."""
+    with tf.Graph().as_default():
+        built = serving.build(signatures, params, trained_on.image_shape, trained_on.class_names)
+        names = _class_names_asset(folder + ".assets", trained_on)
+        with serving.restored(checkpoint) as session:
+            builder = v1.saved_model.Builder(folder)
+            builder.add_meta_graph_and_variables(
+                session,
+                [tf.saved_model.SERVING],
+                {name: signature.definition(name) for name, signature in built.items()},
+                assets_collection=[names],
+                strip_default_attrs=True,  # So that an older TensorFlow can read it.
+            )
+            builder.save()
+    tf.io.gfile.rmtree(folder + ".assets")
+
+
+@contextlib.contextmanager
+def _replacing(path: str):
+    """Gives a folder to write to, which takes the place of `path` when all went well."""
+    scratch = os.path.join(os.path.dirname(path), f".export-{os.getpid()}")
+    try:
+        yield scratch
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.rmtree(path)
+        tf.io.gfile.rename(scratch, path)
+    finally:
+        for left in (scratch, scratch + ".assets"):
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.rmtree(left)
+
+
+def _class_names_asset(folder: str, trained_on: Manifest | TrainedOn) -> tf.Tensor:
+    """A tensor that holds the path of the class names, which a SavedModel so takes with it."""
+    tf.io.gfile.makedirs(folder)
+    path = os.path.join(folder, CLASS_NAMES_FILE)
+    with tf.io.gfile.GFile(path, "w") as file:
+        file.write("".join(f"{name}\n" for name in trained_on.class_names))
+    asset = tf.constant(path, name="class_names_file")
+    v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, asset)
+    return asset
+
+
+def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> None:
+    extra = os.path.join(folder, EXTRA_FOLDER)
+    tf.io.gfile.makedirs(extra)
+    examples = serving.example_requests(trained_on.image_shape)
+    requests = [
+        warmup.classify_request(name, asked[serving.EXAMPLES])
+        if name == serving.CLASSIFY
+        else warmup.predict_request(name, asked)
+        for name, asked in examples.items()
+    ]
+    warmup.write(os.path.join(extra, warmup.FILE), requests)
+    # Last: an export with it is whole.
+    with tf.io.gfile.GFile(os.path.join(extra, MODEL_FILE), "w") as file:
+        file.write(model)

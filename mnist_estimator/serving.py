@@ -1,0 +1,211 @@
+"""A trained network as a server sees it: its signatures, in one graph with one set of weights.
+
+  signature        input                                           outputs
+  serving_default  images, float32 [N,H,W] or [N,H,W,C]            classes, probabilities, logits
+  serving_uint8    images, uint8 [N,H,W] or [N,H,W,C]              the same
+  predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink
+  classify         examples, string [N]: serialized tf.Example     classes, scores
+
+Images are as the records have them. A signature has one type for its input; `serving_default` has
+float32, which JSON's numbers become, and takes pixels from 0 to 255 as well as from 0 to 1. What is
+drawn on a picture in `predict_images` is brought into that form first (`pictures`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mnist_estimator import RunError, inputs, pictures
+from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
+from mnist_estimator.records import IMAGE_KEY, error_line
+
+SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+SERVING_UINT8 = "serving_uint8"
+PREDICT_IMAGES = "predict_images"
+CLASSIFY = "classify"
+FIXED = "fixed_shape"  # float32 [N,H,W,C] -> probabilities: for converters, which want no more.
+
+# Inputs and outputs, beside the predictions of `model_fn`.
+IMAGE_BYTES = "image_bytes"
+EXAMPLES = "examples"
+HAS_INK = "has_ink"  # bool [N]: whether a picture shows anything like a digit.
+SCORES = "scores"  # float32 [N,K], as TensorFlow Serving's Classify names probabilities.
+
+Tensors = dict[str, tf.Tensor]
+Shape = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """The tensors by which a graph is asked, and those that answer."""
+
+    inputs: Tensors
+    outputs: Tensors
+
+    def definition(self, name: str) -> Any:
+        """The SignatureDef of a SavedModel."""
+        if name == CLASSIFY:
+            return v1.saved_model.classification_signature_def(
+                self.inputs[EXAMPLES], self.outputs[CLASSES], self.outputs[SCORES]
+            )
+        return v1.saved_model.predict_signature_def(self.inputs, self.outputs)
+
+
+def build(
+    names: Sequence[str],
+    params: Mapping[str, Any],
+    image_shape: Shape,
+    class_names: Sequence[str],
+) -> dict[str, Signature]:
+    """Builds signatures in the current graph; all of them share its variables.
+
+    Args:
+      names: keys of `RECEIVERS`.
+      params: as for `model_fn.model_fn`.
+    """
+    built = {}
+    for name in names:
+        with tf.name_scope(name):
+            asked, images, more = RECEIVERS[name](image_shape)
+            # The scope as it is, so that variables keep the names they have in checkpoints.
+            with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
+                mode = estimator.ModeKeys.PREDICT
+                predictions = model_fn({inputs.IMAGES: images}, None, mode, params).predictions
+            if name == CLASSIFY:
+                built[name] = Signature(asked, _classified(predictions, class_names))
+            elif name == FIXED:
+                built[name] = Signature(asked, {PROBABILITIES: predictions[PROBABILITIES]})
+            else:
+                built[name] = Signature(asked, predictions | more)
+    return built
+
+
+@contextlib.contextmanager
+def restored(checkpoint: str) -> Iterator[v1.Session]:
+    """A session of the current graph with the weights of a checkpoint.
+
+    Raises:
+      RunError: if it cannot be read, or is of another network.
+    """
+    with v1.Session() as session:
+        try:
+            v1.train.Saver().restore(session, checkpoint)
+        except (tf.errors.OpError, ValueError) as error:
+            raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
+        yield session
+
+
+@contextlib.contextmanager
+def loaded(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]:
+    """A session with an exported model, and one of its signatures.
+
+    Raises:
+      RunError: if it cannot be read, or has no such signature.
+    """
+    with tf.Graph().as_default(), v1.Session() as session:
+        try:
+            tags = [tf.saved_model.SERVING]
+            definitions = v1.saved_model.load(session, tags, export_dir).signature_def
+        except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
+            raise RunError(f"{export_dir}: cannot be loaded: {error_line(error)}") from error
+        if name not in definitions:
+            found = ", ".join(sorted(definitions)) or "none"
+            raise RunError(f"{export_dir}: found signatures {found}, expected {name}")
+        found = definitions[name]
+        yield session, Signature(*(_tensors(session, found, side) for side in _SIDES))
+
+
+def _tensors(session: v1.Session, definition: Any, side: str) -> Tensors:
+    tensors = getattr(definition, side)
+    return {key: session.graph.get_tensor_by_name(info.name) for key, info in tensors.items()}
+
+
+_SIDES = ("inputs", "outputs")
+
+# What a signature is asked, the images [N,H,W,C] for the network, and what it answers besides.
+_Received = tuple[Tensors, tf.Tensor, Tensors]
+
+
+def _receive_floats(image_shape: Shape) -> _Received:
+    images = v1.placeholder(tf.float32, None, inputs.IMAGES)
+    shaped = _shaped(images, image_shape)
+    # Of an image of bytes that is no brighter than 1, nothing can be seen.
+    brightest = tf.reduce_max(shaped, axis=[1, 2, 3], keepdims=True)
+    return {inputs.IMAGES: images}, tf.where(brightest <= 1, shaped * 255, shaped), {}
+
+
+def _receive_bytes(image_shape: Shape) -> _Received:
+    images = v1.placeholder(tf.uint8, None, inputs.IMAGES)
+    return {inputs.IMAGES: images}, _shaped(images, image_shape), {}
+
+
+def _receive_fixed(image_shape: Shape) -> _Received:
+    images = v1.placeholder(tf.float32, [None, *image_shape], inputs.IMAGES)
+    return {inputs.IMAGES: images}, images, {}
+
+
+def _receive_pictures(image_shape: Shape) -> _Received:
+    encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
+    images, has_ink = pictures.digit_images(encoded, image_shape)
+    return {IMAGE_BYTES: encoded}, images, {HAS_INK: has_ink}
+
+
+def _receive_examples(image_shape: Shape) -> _Received:
+    serialized = v1.placeholder(tf.string, [None], EXAMPLES)
+    features = {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)}
+    parsed = tf.io.parse_example(serialized, features)
+    return {EXAMPLES: serialized}, inputs.decode_images(parsed[IMAGE_KEY], image_shape), {}
+
+
+RECEIVERS: dict[str, Callable[[Shape], _Received]] = {
+    SERVING_DEFAULT: _receive_floats,
+    SERVING_UINT8: _receive_bytes,
+    PREDICT_IMAGES: _receive_pictures,
+    CLASSIFY: _receive_examples,
+    FIXED: _receive_fixed,
+}
+EXPORTED = (SERVING_DEFAULT, SERVING_UINT8, PREDICT_IMAGES, CLASSIFY)
+
+
+def _shaped(images: tf.Tensor, image_shape: Shape) -> tf.Tensor:
+    """[N,H,W] or [N,H,W,C] -> [N,H,W,C]; any other shape is an error of the request."""
+    height, width, channels = image_shape
+    shape, rank = tf.shape(images), tf.rank(images)
+    # Not `==`, which in a graph compares the tensors as Python's objects.
+    fits = tf.reduce_all(tf.equal(shape[1:3], [height, width])) & (rank >= 3) & (rank <= 4)
+    fits &= tf.equal(tf.size(images), shape[0] * height * width * channels)
+    also = f" or [N,{height},{width}]" if channels == 1 else ""
+    expected = f"expected images [N,{height},{width},{channels}]{also}, found shape"
+    with tf.control_dependencies([v1.debugging.Assert(fits, [expected, shape])]):
+        return tf.reshape(images, [-1, *image_shape])
+
+
+def _classified(predictions: Tensors, class_names: Sequence[str]) -> Tensors:
+    scores = predictions[PROBABILITIES]
+    names = tf.tile(tf.constant(np.array([class_names], object)), [tf.shape(scores)[0], 1])
+    return {CLASSES: names, SCORES: scores}
+
+
+def example_requests(image_shape: Shape) -> dict[str, dict[str, Any]]:
+    """An input for each exported signature, as arrays or serialized examples, for one blank image.
+
+    Servers send them to a model before they let it answer: the first request is slow.
+    """
+    blank = np.zeros([1, *image_shape], np.uint8)
+    example = tf.train.Example()
+    example.features.feature[IMAGE_KEY].bytes_list.value.append(blank.tobytes())
+    grey = np.zeros([*image_shape[:2], 1], np.uint8)
+    with tf.Graph().as_default(), v1.Session() as session:
+        encoded = session.run(tf.io.encode_png(grey))
+    return {
+        SERVING_DEFAULT: {inputs.IMAGES: blank.astype(np.float32)},
+        SERVING_UINT8: {inputs.IMAGES: blank},
+        PREDICT_IMAGES: {IMAGE_BYTES: np.array([encoded], object)},
+        CLASSIFY: {EXAMPLES: [example]},
+    }
