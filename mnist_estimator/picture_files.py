@@ -1,0 +1,228 @@
+"""Files of pictures, looked at before anything of them is decoded.
+
+A picture of a few kilobytes may declare gigapixels. What a PNG, JPEG, GIF or BMP declares is read
+from its header here, by the standard library alone.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+
+from mnist_estimator import InputError
+
+MAX_FILE_BYTES = 64 << 20
+MAX_PIXELS = 50_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+
+
+def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Finds the pictures that arguments name.
+
+    Args:
+      arguments: files, whatever their suffix; folders, of which all pictures are taken by their
+        suffix, hidden ones apart; patterns, for shells that leave them to the program.
+
+    Returns:
+      The paths, in the order of the arguments and by name within each, and what is wrong with an
+      argument, a line each.
+    """
+    paths, problems = [], []
+    for argument in arguments:
+        # A file may be called "7[1].png".
+        if os.path.lexists(argument) or not glob.has_magic(argument):
+            found = [argument]
+        else:
+            found = sorted(glob.glob(argument, recursive=True))
+            problems += [] if found else [f"{argument}: matches nothing"]
+        for path in found:
+            inside = sorted(_pictures_in(path, problems)) if os.path.isdir(path) else [path]
+            if not inside:
+                problems.append(f"{path}: a folder without pictures")
+            elif os.path.lexists(path):
+                paths += inside
+            else:
+                problems.append(f"{path}: No such file")
+    return paths, problems
+
+
+def _pictures_in(folder: str, problems: list[str]) -> Iterator[str]:
+    def unreadable(error: OSError) -> None:
+        problems.append(f"{error.filename}: {error.strerror}")
+
+    for place, folders, names in os.walk(folder, onerror=unreadable):
+        # "._7.png" is what macOS writes beside a 7.png on other systems' disks: no picture.
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield os.path.join(place, name)
+
+
+def read(path: str) -> bytes:
+    """Returns a picture as it is encoded, once its size and header are known to be sound.
+
+    Raises:
+      InputError: one line that names the path, if it cannot be read or `problem` finds something.
+    """
+    try:
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{path}: not a file, expected a picture")
+            encoded = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    wrong = problem(encoded)
+    if wrong:
+        raise InputError(f"{path}: {wrong}")
+    return encoded
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Opens a FIFO too without waiting for whoever writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def problem(encoded: bytes) -> str:
+    """What is wrong with a file's bytes, one line, as far as can be told from outside; else ""."""
+    if not encoded:
+        return "empty, expected a picture"
+    if len(encoded) > MAX_FILE_BYTES:
+        return f"larger than {MAX_FILE_BYTES >> 20} MiB; save it smaller"
+    name = next((name for name in _HEADERS if encoded.startswith(_HEADERS[name][0])), None)
+    if name is None:
+        return f"{_kind(encoded)}, expected PNG, JPEG, GIF or BMP; save it as PNG or JPEG"
+    try:
+        found = list(_HEADERS[name][1](encoded))
+    except (struct.error, IndexError):
+        return f"a {name} that ends inside its header; get the file again"
+    except ValueError as error:
+        return f"a {name} {error}; save it as PNG or JPEG"
+    for width, height in found:
+        if width <= 0 or height <= 0:
+            return f"a {name} of {width}x{height} pixels, expected at least 1x1"
+    pixels = sum(width * height for width, height in found)
+    if pixels > MAX_PIXELS:
+        size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
+        return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
+    return ""
+
+
+def _kind(encoded: bytes) -> str:
+    """What a file that is no picture of ours is, as far as its first bytes tell."""
+    if encoded[4:8] == b"ftyp":
+        return {b"avif": "an AVIF picture", b"avis": "an AVIF picture"}.get(
+            encoded[8:12], "a HEIC picture" if encoded[8:12] in _HEIC else "a film"
+        )
+    if encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP":
+        return "a WebP picture"
+    for magic, kind in _OTHERS.items():
+        if encoded.startswith(magic):
+            return kind
+    text = encoded[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "an HTML page"
+    if text.startswith((b"<svg", b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text:
+        return "an SVG drawing"
+    return "no picture"
+
+
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_OTHERS = {
+    b"II*\0": "a TIFF picture",
+    b"MM\0*": "a TIFF picture",
+    b"%PDF": "a PDF document",
+    b"8BPS": "a Photoshop picture",
+    b"\0\0\0\x0cjP  ": "a JPEG 2000 picture",
+    b"\0\0\0\x0cJXL ": "a JPEG XL picture",
+    b"\xff\x0a": "a JPEG XL picture",
+    b"PK\x03\x04": "a ZIP archive",
+    b"\x1f\x8b": "a gzip archive",
+}
+
+
+def _png_size(encoded: bytes) -> Iterator[tuple[int, int]]:
+    length, name, width, height, *_ = struct.unpack_from(">I4s2I5BI", encoded, 8)
+    if name != b"IHDR" or length != 13:
+        raise ValueError("without its header")
+    yield width, height
+
+
+def _jpeg_size(encoded: bytes) -> Iterator[tuple[int, int]]:
+    place = 2
+    while True:
+        if encoded[place] != 0xFF:
+            raise ValueError("whose segments do not follow each other")
+        while encoded[place] == 0xFF:  # As many as there are: they fill.
+            place += 1
+        marker = encoded[place]
+        if marker in (0xD9, 0xDA):
+            raise ValueError("without its size")
+        if marker in _JPEG_FRAMES:
+            length, _, height, width, _ = struct.unpack_from(">HB2HB", encoded, place + 1)
+            yield width, height
+            return
+        alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
+        length = 0 if alone else struct.unpack_from(">H", encoded, place + 1)[0]
+        if not alone and length < 2:
+            raise ValueError("whose segments do not follow each other")
+        place += 1 + length
+
+
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
+    """The sizes of all frames: TensorFlow inflates every one of them to return the first."""
+    width, height, flags, _, _ = struct.unpack_from("<2H3B", encoded, 6)
+    yield width, height
+    place = 13 + _palette(flags)
+    frames = 0
+    while place < len(encoded) and encoded[place] != 0x3B:
+        kind = encoded[place]
+        if kind == 0x2C:
+            _, _, width, height, flags = struct.unpack_from("<4HB", encoded, place + 1)
+            frames += 1
+            if frames > 1:  # The first is what the screen is for.
+                yield width, height
+            place += 11 + _palette(flags)
+        elif kind == 0x21:
+            place += 2
+        else:
+            raise ValueError("whose blocks do not follow each other")
+        while place < len(encoded) and encoded[place]:
+            place += 1 + encoded[place]
+        place += 1
+    if not frames:
+        raise IndexError
+
+
+def _palette(flags: int) -> int:
+    """The bytes of a GIF's table of colours."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _bmp_size(encoded: bytes) -> Iterator[tuple[int, int]]:
+    start, header = struct.unpack_from("<2I", encoded, 10)
+    if header < 40:
+        raise ValueError("of OS/2")
+    width, height, _, bits, packed = struct.unpack_from("<2i2HI", encoded, 18)
+    # TensorFlow reads these as they stand, and others as if they were these.
+    if bits not in (8, 24, 32) or packed not in (0, 3):
+        raise ValueError(f"of {bits} bits a pixel{' and packed' if packed else ''}")
+    if bits == 8:
+        table = encoded[14 + header : start]
+        greys = [table[first : first + 3] for first in range(0, len(table) - 3, 4)]
+        if any(grey != bytes([place] * 3) for place, grey in enumerate(greys)):
+            raise ValueError("with a table of colours")
+    yield width, abs(height)  # Below zero: its rows go from the top down.
+
+
+_HEADERS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n", _png_size),
+    "JPEG": (b"\xff\xd8\xff", _jpeg_size),
+    "GIF": ((b"GIF87a", b"GIF89a"), _gif_sizes),
+    "BMP": (b"BM", _bmp_size),
+}
