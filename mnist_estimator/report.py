@@ -1,0 +1,112 @@
+"""Shows trained runs on one HTML page: curves, confusion matrix, mistakes, side by side.
+
+  python -m mnist_estimator.report --model_dir=tboard/mod1 --output=report.html
+  python -m mnist_estimator.report --model_dir=tboard/mod1,tboard/mod2 --split=validation
+
+Each run's checkpoint is evaluated on every example of a split. The page needs nothing but itself.
+Plots are made by matplotlib: pip install 'mnist_estimator[report]'.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from mnist_estimator import InputError, config, progress, splits
+
+if TYPE_CHECKING:
+    from mnist_estimator import panels, runs
+
+
+def define_flags() -> None:
+    """Defines the command's flags."""
+    config.define_run_flags()
+    flags.FLAGS["model_dir"].help = "Folder of the run; several, with commas: side by side."
+    flags.DEFINE_enum(
+        "split",
+        None,
+        splits.SPLITS,
+        "Split to evaluate. Default: test, or validation where the data has no test split.",
+    )
+    flags.DEFINE_integer("grid_class", 0, "Class of which 25 examples are shown.")
+    flags.DEFINE_string("output", "report.html", "File to write.")
+    flags.DEFINE_string("title", "", "Title of the page. Default: the runs' names.")
+
+
+def main(argv: list[str]) -> None:
+    """Reads the flags, evaluates the runs and writes the page."""
+    given = flags.FLAGS
+    model_dirs = _model_dirs(given.model_dir, given.checkpoint)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InputError(
+            "matplotlib not found, which plots need; pip install 'mnist_estimator[report]'"
+        )
+    # This process works alone, even where the environment describes a cluster.
+    os.environ.pop("TF_CONFIG", None)
+    # TensorFlow takes seconds to import; wrong flags have been answered by now.
+    from mnist_estimator import files, panels, runs
+
+    for name in ("matplotlib", "tensorboard"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # They tell of caches and of restarts.
+    opened = {name: runs.open_run(name, given.checkpoint) for name in model_dirs}
+    for run in opened.values():
+        splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
+    _check_output(given.output)
+    results = [_evaluate(name, opened[name], given) for name in opened]
+    text = panels.document(results, given.title, given.grid_class)
+    files.write_text(given.output, text)
+    print(f"{given.output}: {len(text.encode()) / 1e6:.2f} MB, {', '.join(model_dirs)}")
+
+
+def _model_dirs(text: str, checkpoint: str) -> list[str]:
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--model_dir: found {name} twice")
+    if len(names) > 1 and checkpoint not in ("", "best", "newest"):
+        raise InputError(
+            f"--checkpoint: found {checkpoint}, expected best or newest with several runs"
+        )
+    return names
+
+
+def _check_output(path: str) -> None:
+    """Raises InputError if the page could not be written, before evaluations take their time."""
+    from mnist_estimator.compat import tf
+    from mnist_estimator.records import file_errors
+
+    if not path or tf.io.gfile.isdir(path):
+        raise InputError(f"--output: found {path or 'nothing'}, expected the name of a file")
+    with file_errors(path):
+        with tf.io.gfile.GFile(path + ".tmp", "w") as file:
+            file.write("")
+        tf.io.gfile.remove(path + ".tmp")
+
+
+def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.Result:
+    from mnist_estimator import panels, runs
+
+    data_dir, manifest = run.data(given.data_dir)
+    split = given.split or splits.TEST
+    if given.split is None and not manifest.num_examples(splits.TEST):
+        split = splits.VALIDATION
+    progress.say(
+        f"evaluating {name} on the {manifest.num_examples(split):,} {split} examples of "
+        f"{manifest.dataset}",
+        sys.stderr,
+    )
+    scores = runs.make_scores(manifest)
+    metrics = runs.evaluate_alone(run, data_dir, manifest, split, scores=scores)
+    return panels.Result(name, run, data_dir, manifest, split, metrics, scores)
+
+
+if __name__ == "__main__":
+    define_flags()
+    config.run(main)
