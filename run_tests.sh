@@ -39,25 +39,40 @@ main() {
   trap 'exit 130' INT
   choose_tensorflow "${TENSORFLOW:-}"
   choose_python "${PYTHON:-}"
-  make_venv tests "[test,keras]"
+  make_venv tests "[test,keras,report]"
   if (($#)); then
     run_pytest "$@" || failed=1
   else
-    stage "ruff check" "$venv/bin/python" -m ruff check
-    stage "ruff format" "$venv/bin/python" -m ruff format --check
-    stage "the tests on $(versions)" run_pytest --durations=10
-    [[ $tensorflow == tensorflow==2.15* ]] || test_oldest
+    test_all
     printf '%s\n' "${results[@]}"
   fi
   exit "$failed"
 }
 
-test_oldest() {
+test_all() {
+  local newest=$venv oldest=""
+  stage "ruff check" "$venv/bin/python" -m ruff check
+  stage "ruff format" "$venv/bin/python" -m ruff format --check
+  if [[ $tensorflow != tensorflow==2.15* ]]; then
+    make_oldest
+    oldest=$venv venv=$newest
+  fi
+  # Models that one of the two exports are served by the other as well.
+  export OTHER_PYTHON=${oldest:-$newest}/bin/python
+  stage "the tests on $(versions)" run_pytest --numprocesses=2 --dist=loadfile --durations=10
+  if [[ -n $oldest ]]; then
+    venv=$oldest OTHER_PYTHON=$newest/bin/python
+    stage "the smoke tests on $(versions)" run_pytest --numprocesses=2 --dist=loadfile -m smoke
+  fi
+}
+
+# Sets `venv` to a virtual environment with the oldest TensorFlow; to nothing if no Python has it.
+make_oldest() {
+  venv=""
   choose_tensorflow "$OLDEST"
   if find_python; then
     choose_python "$python"
     make_venv tests "[test]"
-    stage "the smoke tests on $(versions)" run_pytest -m smoke
   elif [[ ${CI:-} == true ]]; then
     failed=1
     results+=("FAILED: the smoke tests on TensorFlow $OLDEST: found no Python 3.10 or 3.11")

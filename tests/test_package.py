@@ -29,6 +29,10 @@ MODULES = (
     "splits",
     "cluster",
     "config",
+    "scores",
+    "picture_files",
+    "page",
+    "plots",
     "estimator_training",
     "compat",
     "records",
@@ -42,13 +46,24 @@ MODULES = (
     "inputs",
     "networks",
     "model_fn",
+    "summaries",
     "hooks",
     "evaluations",
     "runs",
+    "tables",
+    "pictures",
+    "serving",
+    "warmup",
+    "exports",
+    "tflite",
+    "predictors",
     "training",
+    "curves",
+    "panels",
 )
 # Each may import all of the above, and none of these.
-COMMANDS = ("__main__", "prepare", "train", "evaluate", "sample.make_sample")
+COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report")
+COMMANDS += ("sample.make_sample",)
 
 # What these import beside the standard library, and one another.
 LIGHT = {
@@ -61,6 +76,9 @@ LIGHT = {
     "idx": {"numpy"},
     "splits": {"numpy"},
     "config": {"absl"},
+    "scores": {"numpy"},
+    "page": set(),
+    "picture_files": set(),
 }
 # The only ones that know TensorFlow's names of its parts.
 DOORS = ("compat", "estimator_training")

@@ -23,7 +23,9 @@ case "$1" in
   venv) mkdir -p "$2/bin"; cp "$0" "$2/bin/python" ;;
   pip) echo "$PIP_SAYS"; [[ -z $PIP_SAYS ]] ;;
   ruff) [[ $RUFF_FAILS != "$2" ]] ;;
-  pytest) exit "$PYTEST_STATUS" ;;
+  pytest)
+    [[ -z $OTHER_PYTHON ]] || echo "other: $OTHER_PYTHON" >>"$CALLS"
+    exit "$PYTEST_STATUS" ;;
   *.prepare) [[ $* == *=sample* || -z $PREPARE_SAYS ]] || {{ echo "$PREPARE_SAYS" >&2; exit 2; }} ;;
 esac
 """
@@ -324,19 +326,24 @@ def test_local_uses_the_sample_for_no_other_mistake(ready):
     assert len(ready.calls()) == 3
 
 
+PARALLEL = "--numprocesses=2 --dist=loadfile"
+
+
 def test_tests_run_on_both_ends(ready):
     done = ready.run("run_tests.sh")
     assert done.returncode == 0
     newest, oldest = ".venv/tests-3.13", ".venv/tests-3.11-tf2.15.1"
     assert ready.calls() == [
         f"venv {newest}",
-        f"pip install --editable {ready.folder}[test,keras] tensorflow",
+        f"pip install --editable {ready.folder}[test,keras,report] tensorflow",
         "ruff check",
         "ruff format --check",
-        "pytest --durations=10",
         f"venv {oldest}",
         f"pip install --editable {ready.folder}[test] tensorflow==2.15.1",
-        "pytest -m smoke",
+        f"pytest {PARALLEL} --durations=10",
+        f"other: {oldest}/bin/python",
+        f"pytest {PARALLEL} -m smoke",
+        f"other: {newest}/bin/python",
     ]
     assert len([line for line in done.stdout.splitlines() if line.startswith("passed: ")]) == 4
 
@@ -357,12 +364,15 @@ def test_a_ruff_that_complains_fails_after_the_tests_ran(ready, command):
     done = ready.run("run_tests.sh", RUFF_FAILS=command)
     assert done.returncode == 1
     assert f"FAILED: ruff {command}" in done.stdout
-    assert "pytest -m smoke" in ready.calls()
+    assert f"pytest {PARALLEL} -m smoke" in ready.calls()
 
 
 def test_all_tests_on_the_oldest_tensorflow(ready):
     assert ready.run("run_tests.sh", TENSORFLOW="2.15.1").returncode == 0
-    assert ready.calls()[4:] == ["pytest --durations=10"]
+    assert ready.calls()[4:] == [
+        f"pytest {PARALLEL} --durations=10",
+        "other: .venv/tests-3.11-tf2.15.1/bin/python",
+    ]
 
 
 @pytest.mark.parametrize("ci, status", [("", 0), ("true", 1)])
@@ -370,7 +380,7 @@ def test_no_python_for_the_oldest_end_is_said(checkout, ci, status):
     checkout.add_python("python3.13", "3 13")
     done = checkout.run("run_tests.sh", CI=ci)
     assert done.returncode == status
-    assert "TensorFlow 2.15.1: found no Python 3.10 or 3.11" in done.stdout.splitlines()[-1]
+    assert "TensorFlow 2.15.1: found no Python 3.10 or 3.11\n" in done.stdout
 
 
 def test_help_is_found_behind_other_flags(checkout):
