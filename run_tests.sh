@@ -72,7 +72,7 @@ make_oldest() {
   choose_tensorflow "$OLDEST"
   if find_python; then
     choose_python "$python"
-    make_venv tests "[test]"
+    make_venv tests "[test,report]"
   elif [[ ${CI:-} == true ]]; then
     failed=1
     results+=("FAILED: the smoke tests on TensorFlow $OLDEST: found no Python 3.10 or 3.11")

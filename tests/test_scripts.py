@@ -339,7 +339,7 @@ def test_tests_run_on_both_ends(ready):
         "ruff check",
         "ruff format --check",
         f"venv {oldest}",
-        f"pip install --editable {ready.folder}[test] tensorflow==2.15.1",
+        f"pip install --editable {ready.folder}[test,report] tensorflow==2.15.1",
         f"pytest {PARALLEL} --durations=10",
         f"other: {oldest}/bin/python",
         f"pytest {PARALLEL} -m smoke",
