@@ -48,7 +48,7 @@ class Log:
 
 def watch(log: Log) -> None:
     """Has the model_fn, the saver and the first hook of training tell the log."""
-    from mnist_estimator import hooks, inputs, model_fn, runs
+    from mnist_estimator import hooks, inputs, model_fn, runs, serving
     from mnist_estimator.compat import estimator, v1
 
     phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
@@ -81,7 +81,7 @@ def watch(log: Log) -> None:
             log(f"{run_context.session.run(self._global_step)} {' '.join(map(str, examples))}")
             super().after_run(run_context, run_values._replace(results=results))
 
-    runs.model_fn = logged_model_fn
+    runs.model_fn = serving.model_fn = logged_model_fn
     v1.train.Saver.save = logged_save
     hooks.FiniteGuard = LogExamples
 

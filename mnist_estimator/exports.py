@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mnist_estimator import RunError, __version__, checkpoints, serving, warmup
@@ -50,6 +50,7 @@ def export(
         if read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
             with _replacing(path) as scratch:
                 save(serving.EXPORTED, params, trained_on, checkpoint, scratch)
+                _add_class_names(scratch, trained_on.class_names)
                 _add_extra(scratch, trained_on, text)
     except (*FILE_ERRORS, OSError) as error:
         raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
@@ -66,22 +67,23 @@ def save(
     """Writes a SavedModel with these signatures of `serving` and the weights of a checkpoint."""
     with tf.Graph().as_default():
         built = serving.build(signatures, params, trained_on.image_shape, trained_on.class_names)
-        names = _class_names_asset(folder + ".assets", trained_on)
+        for key in (v1.GraphKeys.COND_CONTEXT, v1.GraphKeys.WHILE_CONTEXT):
+            # For gradients, which nobody asks of an export. Their order is that of a set, and
+            # another in every process.
+            v1.get_default_graph().clear_collection(key)
         with serving.restored(checkpoint) as session:
             builder = v1.saved_model.Builder(folder)
             builder.add_meta_graph_and_variables(
                 session,
                 [tf.saved_model.SERVING],
                 {name: signature.definition(name) for name, signature in built.items()},
-                assets_collection=[names],
                 strip_default_attrs=True,  # So that an older TensorFlow can read it.
             )
             builder.save()
-    tf.io.gfile.rmtree(folder + ".assets")
 
 
 @contextlib.contextmanager
-def _replacing(path: str):
+def _replacing(path: str) -> Iterator[str]:
     """Gives a folder to write to, which takes the place of `path` when all went well."""
     scratch = os.path.join(os.path.dirname(path), f".export-{os.getpid()}")
     try:
@@ -90,20 +92,17 @@ def _replacing(path: str):
             tf.io.gfile.rmtree(path)
         tf.io.gfile.rename(scratch, path)
     finally:
-        for left in (scratch, scratch + ".assets"):
-            with contextlib.suppress(tf.errors.OpError):
-                tf.io.gfile.rmtree(left)
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(scratch)
 
 
-def _class_names_asset(folder: str, trained_on: Manifest | TrainedOn) -> tf.Tensor:
-    """A tensor that holds the path of the class names, which a SavedModel so takes with it."""
-    tf.io.gfile.makedirs(folder)
-    path = os.path.join(folder, CLASS_NAMES_FILE)
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write("".join(f"{name}\n" for name in trained_on.class_names))
-    asset = tf.constant(path, name="class_names_file")
-    v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, asset)
-    return asset
+def _add_class_names(folder: str, class_names: Sequence[str]) -> None:
+    # Not by a tensor with its path, as assets usually are: that would keep the path of the folder
+    # it was written in, and no two exports would be alike.
+    assets = os.path.join(folder, tf.saved_model.ASSETS_DIRECTORY)
+    tf.io.gfile.makedirs(assets)
+    with tf.io.gfile.GFile(os.path.join(assets, CLASS_NAMES_FILE), "w") as file:
+        file.write("".join(f"{name}\n" for name in class_names))
 
 
 def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> None:

@@ -71,7 +71,7 @@ def build(
     """
     built = {}
     for name in names:
-        with tf.name_scope(name):
+        with tf.name_scope(name), _reproducible_names():
             asked, images, more = RECEIVERS[name](image_shape)
             # The scope as it is, so that variables keep the names they have in checkpoints.
             with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
@@ -84,6 +84,22 @@ def build(
             else:
                 built[name] = Signature(asked, predictions | more)
     return built
+
+
+@contextlib.contextmanager
+def _reproducible_names() -> Iterator[None]:
+    """Builds loops and conditions as operations of the graph, as TensorFlow 1 did.
+
+    As functions they are named by a counter of the whole process: a model that was exported after
+    training, and the same one exported by a restarted run, would differ.
+    """
+    before = v1.control_flow_v2_enabled()
+    v1.disable_control_flow_v2()
+    try:
+        yield
+    finally:
+        if before:
+            v1.enable_control_flow_v2()
 
 
 @contextlib.contextmanager

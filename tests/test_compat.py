@@ -4,6 +4,7 @@ import importlib.machinery
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import types
@@ -262,7 +263,8 @@ def test_a_program_prints_nothing_of_its_own():
 
 def test_a_user_can_have_it_all_printed():
     finished = run_python(TINY_PROGRAM, TF_CPP_MIN_LOG_LEVEL="0")
-    assert "oneDNN custom operations are on" in finished.stderr
+    # Which lines there are depends on the processor.
+    assert re.search(compat._START_UP_NOISE, finished.stderr)
     assert "Instructions for updating" in finished.stderr
 
 

@@ -180,9 +180,9 @@ def test_the_page_shows_pictures_of_the_data_the_mistakes_and_the_weights(work, 
 
 
 def test_curves_are_of_training_and_of_evaluation(work, pages):
-    (curves,) = re.findall("<h2>Curves</h2>(.*?)</section>", pages["one"], re.DOTALL)
+    (drawn,) = re.findall("<h2>Curves</h2>(.*?)</section>", pages["one"], re.DOTALL)
     for metric in ("loss", "accuracy"):
-        assert f'aria-label="{metric} over steps: training (batch) and evaluation"' in curves
+        assert f'aria-label="{metric} over steps: training (batch) and evaluation"' in drawn
     training, problem = curves._training_curves(str(work / "runs/first"))
     assert (training["loss"][0], problem) == ([5, 10, 15, 20], "")
     assert "Evaluations compared" not in pages["one"]
