@@ -33,6 +33,7 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
@@ -235,19 +236,8 @@ def _evaluate(
     checkpoint: str,
 ) -> None:
     """Evaluates a checkpoint while training and records what it found."""
-    step, scores = checkpoints.step_of(checkpoint), runs.make_scores(manifest)
-    hooks.drop_events_from(run.eval_dir(), step)
-    result = runs.evaluate(
-        run,
-        config.data_dir,
-        manifest,
-        config.eval_split,
-        batch_size=config.eval_batch_size,
-        checkpoint=checkpoint,
-        scores=scores,
-    )
-    if scores:
-        summaries.write_evaluation(run.eval_dir(), step, scores, checkpoint, manifest.image_shape)
+    hooks.drop_events_from(run.eval_dir(), checkpoints.step_of(checkpoint))
+    result, _ = _scored(run, config, manifest, checkpoint, config.eval_split)
     del result["checkpoint"]  # The record stays true when the model_dir is moved.
     evaluations.add(result, checkpoint)
     progress.say(
@@ -255,6 +245,32 @@ def _evaluate(
         f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f}",
         sys.stderr,
     )
+
+
+def _scored(
+    run: estimator.Estimator,
+    config: TrainConfig,
+    manifest: Manifest,
+    checkpoint: str,
+    split: str,
+    name: str | None = None,
+) -> tuple[dict[str, Any], Scores | None]:
+    """Evaluates a checkpoint, and has TensorBoard show its pictures, curves and weights."""
+    scores = runs.make_scores(manifest)
+    result = runs.evaluate(
+        run,
+        config.data_dir,
+        manifest,
+        split,
+        batch_size=config.eval_batch_size,
+        checkpoint=checkpoint,
+        name=name,
+        scores=scores,
+    )
+    if scores:
+        folder, step = run.eval_dir(name), checkpoints.step_of(checkpoint)
+        summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
+    return result, scores
 
 
 def _evaluate_as_they_come(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> None:
@@ -330,20 +346,8 @@ def _test(
 ) -> dict[str, Any]:
     # It may have been evaluated in an earlier process: a point of the curve is to be there once.
     hooks.drop_events_from(run.eval_dir("test"), 0)
-    step, scores = checkpoints.step_of(checkpoint), runs.make_scores(manifest)
-    metrics = runs.evaluate(
-        run,
-        config.data_dir,
-        manifest,
-        "test",
-        batch_size=config.eval_batch_size,
-        checkpoint=checkpoint,
-        name="test",
-        scores=scores,
-    )
+    metrics, scores = _scored(run, config, manifest, checkpoint, "test", name="test")
     if scores:
-        folder = run.eval_dir("test")
-        summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
         metrics |= scores.report()
     runs.write_json(os.path.join(config.model_dir, runs.METRICS_FILE), metrics)
     print(runs.describe(metrics, "test", manifest))
