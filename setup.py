@@ -40,7 +40,10 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["mnist_estimator", "mnist_estimator.*"]),
-    package_data={"mnist_estimator.sample": ["*.gz", "README.md"]},
+    package_data={
+        "mnist_estimator": ["templates/*"],
+        "mnist_estimator.sample": ["*.gz", "README.md"],
+    },
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[

@@ -29,6 +29,7 @@ MODULES = (
     "splits",
     "cluster",
     "config",
+    "jobs",
     "scores",
     "picture_files",
     "page",
@@ -76,6 +77,7 @@ LIGHT = {
     "idx": {"numpy"},
     "splits": {"numpy"},
     "config": {"absl"},
+    "jobs": {"absl"},
     "scores": {"numpy"},
     "page": set(),
     "picture_files": set(),
@@ -197,7 +199,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
 def test_the_wheel_holds_the_package_and_the_sample(built):
     names = zipfile.ZipFile(built["wheel"]).namelist()
     ours = {name for name in names if ".dist-info/" not in name}
-    wanted = [path for pattern in ("*.py", "*.gz", "README.md") for path in PACKAGE.rglob(pattern)]
+    patterns = ("*.py", "*.gz", "README.md", "templates/*.*")
+    wanted = [path for pattern in patterns for path in PACKAGE.rglob(pattern)]
     assert ours == {str(path.relative_to(ROOT)) for path in wanted}
     assert len([name for name in ours if name.endswith(".gz")]) == 4
     assert any(name.endswith("/LICENSE") for name in names)
@@ -208,6 +211,7 @@ def test_the_source_distribution_can_be_built_and_tested(built):
         names = {name.partition("/")[2] for name in sdist.getnames()}
     wanted = {"setup.py", "pyproject.toml", "LICENSE", "run_tests.sh", "scripts/venv.sh"}
     wanted |= {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.gz")}
+    wanted |= {str(path.relative_to(ROOT)) for path in PACKAGE.glob("templates/*.*")}
     wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("*.py")}
     assert wanted <= names
 

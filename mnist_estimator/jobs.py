@@ -1,0 +1,291 @@
+"""What is submitted to a cluster engine: one frozen, validated `Job`, and templates of job files.
+
+The engines' modules turn a `Job` into the text of a job file. Nothing here imports TensorFlow, so
+that a wrong flag is answered before anything is submitted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from absl import flags
+
+from mnist_estimator import InputError
+from mnist_estimator.config import TrainConfig, default_data_dir
+
+KUBERNETES = ("kubeflow", "jobset", "trainjob")
+ENGINES = ("slurm", *KUBERNETES, "vertex", "sagemaker", "ray")
+
+# Submit has flags of its own for these, or the engine says it to each task.
+_ENGINES_OWN = {
+    "job_name": "which the engine sets",
+    "task_index": "which the engine sets",
+    "chief_hosts": "which the engine sets",
+    "worker_hosts": "which the engine sets",
+    "ps_hosts": "which the engine sets",
+    "num_ps": "which submit's --ps sets, before the --",
+    "evaluator": "which submit's --evaluator sets, before the --",
+}
+_DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
+_MAX_NAME = 40
+
+
+def _setting(
+    default: Any,
+    help_text: str,
+    *,
+    engines: Sequence[str] = ENGINES,
+    choices: Sequence[str] = (),
+    least: float = 0,
+    most: float = 1_000_000,
+) -> Any:
+    limits = {"engines": engines, "choices": choices, "least": least, "most": most}
+    return dataclasses.field(default=default, metadata={"help": help_text, **limits})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """A training job for an engine; every field but `train_flags` is submit's flag of that name.
+
+    A field with `engines` is refused with another engine, unless it has its default.
+
+    Raises:
+      InputError: if a value is out of range or contradicts another; the message names the flag.
+    """
+
+    # What runs.
+    engine: str = _setting("", "Engine that runs the job.", choices=ENGINES)
+    name: str = _setting(
+        "mnist",
+        "Name of the job: lower-case letters, digits and hyphens, 40 characters at most.",
+    )
+    train_flags: tuple[str, ...] = ()
+    workers: int = _setting(1, "Tasks that train, the chief included.", least=1, most=1000)  # count
+    ps: int = _setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)  # count
+    evaluator: bool = _setting(
+        False, "Have a task of its own evaluate the checkpoints; without one the chief does."
+    )
+    image: str = _setting(
+        "", "Container image with this package, as the Dockerfile makes it: REGISTRY/NAME:TAG."
+    )
+
+    # What a task gets.
+    cpus: int = _setting(2, "Processor cores of each task.", least=1, most=1024)
+    memory_gb: int = _setting(4, "Memory of each task, in GiB.", least=1, most=65_536)
+    gpus: int = _setting(
+        0, "GPUs of each task that trains; parameter servers and the evaluator get none.", most=64
+    )
+
+    # How it ends, and begins again.
+    time_limit_minutes: int = _setting(
+        0, "The engine ends the job after so many minutes; 0: the engine's own limit."
+    )
+    grace_secs: int = _setting(
+        60,
+        "Seconds between the signal of a preemption and the end of a task. Saving takes 1 to 5 "
+        "s, and is given up after 20; the rest is for slow shared folders.",
+        least=30,
+        most=3600,
+    )
+    max_restarts: int = _setting(
+        10, "How often the engine starts failed tasks again, if failing again may help.", most=1000
+    )
+
+    # Kubernetes.
+    namespace: str = _setting("default", "Kubernetes namespace of the job.", engines=KUBERNETES)
+    volume_claim: str = _setting(
+        "",
+        "PersistentVolumeClaim that all tasks mount, for --model_dir and --data_dir. It has to be "
+        "of access mode ReadWriteMany, unless the job is of one task.",
+        engines=KUBERNETES,
+    )
+    mount: str = _setting("/data", "Where --volume_claim is mounted.", engines=KUBERNETES)
+
+    # The other engines' own, a block each: add fields here with engines=("slurm",) and so on. They
+    # become flags of submit by themselves.
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            if field.metadata:
+                self._check_field(field)
+        if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:
+            raise InputError(
+                f"--name: found {self.name!r}, expected lower-case letters, digits and hyphens, "
+                f"from a letter to a letter or digit, {_MAX_NAME} characters at most"
+            )
+        self._check_strategy()
+
+    @property
+    def settings(self) -> TrainConfig:
+        """The train flags as the tasks will read them, `--strategy` derived."""
+        return _parse_train_flags(self.train_flags)[0]
+
+    @property
+    def strategy(self) -> str:
+        """The train flags' `--strategy`, else ps if there are ps, multi_worker if workers."""
+        settings, given = _parse_train_flags(self.train_flags)
+        if "strategy" in given:
+            return settings.strategy
+        return "ps" if self.ps else "multi_worker" if self.workers > 1 else "none"
+
+    @property
+    def train_command(self) -> list[str]:
+        """The command that every task runs, a string an argument."""
+        given = _parse_train_flags(self.train_flags)[1]
+        strategy = [] if "strategy" in given else [f"--strategy={self.strategy}"]
+        return ["python", "-m", "mnist_estimator.train", *strategy, *self.train_flags]
+
+    @property
+    def rank_flags(self) -> list[str]:
+        """Train flags that tell roles where the engine only numbers the tasks."""
+        return [f"--num_ps={self.ps}"] * bool(self.ps) + ["--evaluator"] * self.evaluator
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks of all roles."""
+        return self.workers + self.ps + self.evaluator
+
+    @property
+    def num_plain_workers(self) -> int:
+        """Tasks of the role worker: those that train, without the chief."""
+        return self.workers - 1
+
+    @property
+    def model_dir(self) -> str:
+        """Folder of the run."""
+        return self.settings.model_dir
+
+    @property
+    def data_dir(self) -> str:
+        """Folder of the records."""
+        return self.settings.data_dir
+
+    def require(self, *names: str) -> None:
+        """Refuses a job that lacks what its engine cannot do without."""
+        for name in names:
+            if not getattr(self, name):
+                raise InputError(f"--{name}: found nothing, --engine={self.engine} needs it")
+
+    def _check_field(self, field: dataclasses.Field[Any]) -> None:
+        limits, value = field.metadata, getattr(self, field.name)
+        if limits["choices"] and value not in limits["choices"]:
+            expected = f"one of {', '.join(limits['choices'])}"
+            raise InputError(f"--{field.name}: found {value!r}, expected {expected}")
+        if value != field.default and self.engine not in limits["engines"]:
+            raise InputError(
+                f"--{field.name}: found it with --engine={self.engine}, expected it only with "
+                f"--engine={'|'.join(limits['engines'])}"
+            )
+        if isinstance(value, str):
+            _check_printable(f"--{field.name}", value)
+        elif not isinstance(value, bool) and not limits["least"] <= value <= limits["most"]:
+            raise InputError(
+                f"--{field.name}: found {value}, expected {limits['least']} to {limits['most']}"
+            )
+
+    def _check_strategy(self) -> None:
+        strategy = self.strategy
+        if (strategy == "ps") != bool(self.ps):
+            raise InputError(
+                f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "
+                "parameter servers with --strategy=ps, and only then"
+            )
+        if strategy in ("none", "mirrored") and self.workers > 1:
+            raise InputError(
+                f"--workers: found {self.workers} with the train flag --strategy={strategy}, "
+                "expected 1; drop that flag to train on all"
+            )
+
+
+def define_flags(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -> None:
+    """Defines a flag for each field of a dataclass of settings that has a help text."""
+    define = {
+        "str": flags.DEFINE_string,
+        "int": flags.DEFINE_integer,
+        "float": flags.DEFINE_float,
+        "bool": flags.DEFINE_bool,
+    }
+    for field in fields:
+        if field.metadata:
+            kind = field.type.removesuffix(" | None")
+            define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
+
+
+def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Train flags with each --flagfile replaced by what it holds: the tasks cannot read it."""
+    try:
+        return tuple(flags.FlagValues().read_flags_from_files(list(arguments), force_gnu=False))
+    except flags.Error as error:
+        raise InputError(f"--flagfile: {error}") from None
+
+
+def render(template_name: str, /, **values: object) -> str:
+    """The template of that name with its $placeholders replaced.
+
+    Values have to be quoted for the template's language already.
+
+    Raises:
+      KeyError: if a placeholder has no value.
+      TypeError: if a value has no placeholder.
+    """
+    folder = resources.files("mnist_estimator").joinpath("templates")
+    template = string.Template(folder.joinpath(template_name).read_text(encoding="utf-8"))
+    found = template.pattern.finditer(template.template)
+    unused = set(values) - {match["named"] or match["braced"] for match in found}
+    if unused:
+        raise TypeError(f"{template_name}: no placeholder for {', '.join(sorted(unused))}")
+    return template.substitute(values)
+
+
+def yaml_quoted(value: object) -> str:
+    """A string, number, list or object on one line of YAML, whatever characters are in it."""
+    # JSON is YAML, but for characters that YAML takes for line ends or does not allow unescaped.
+    # Not ensure_ascii: of its pairs of surrogates YAML makes two characters.
+    text = json.dumps(value, ensure_ascii=False)
+    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, text)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def _parse_train_flags(arguments: tuple[str, ...]) -> tuple[TrainConfig, set[str]]:
+    """The settings of train flags, and the names of those that were given."""
+    for argument in arguments:
+        if "\0" in argument or not _is_text(argument):
+            raise InputError(f"train flags: found {argument!r}, expected text without NUL")
+    values = flags.FlagValues()
+    define_flags(dataclasses.fields(TrainConfig), values)
+    try:
+        rest = values(["train", *arguments])[1:]
+    except flags.Error as error:
+        raise InputError(f"train flags, after the --: {error}") from None
+    if rest:
+        raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
+    given = {name for name in values if values[name].present}
+    for name, why in _ENGINES_OWN.items():
+        if name in given:
+            raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
+    settings = {field.name: values[field.name].value for field in dataclasses.fields(TrainConfig)}
+    settings["data_dir"] = settings["data_dir"] or default_data_dir(settings["dataset"])
+    return TrainConfig(**settings), given
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:  # Bytes of the command line that are no UTF-8.
+        return False
+    return True
+
+
+def _check_printable(flag: str, text: str) -> None:
+    if not _is_text(text) or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
+        raise InputError(f"{flag}: found {text!r}, expected text without control characters")
