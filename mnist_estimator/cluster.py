@@ -27,11 +27,38 @@ class Task:
       jobs: role -> its "host:port" addresses, in order; empty when the process trains alone.
       role: one of `ROLES`.
       index: this process's place in `jobs[role]`.
+      has_evaluator: whether a task of its own evaluates; else the chief does.
+      source: what this was read from, as "TF_CONFIG".
+      lone_chief: address of a chief that trains alone, beside an evaluator.
     """
 
     jobs: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     role: str = CHIEF
     index: int = 0
+    has_evaluator: bool = False
+    source: str = dataclasses.field(default="", compare=False)
+    lone_chief: str = ""
+
+    @property
+    def name(self) -> str:
+        """As "worker 1"; there is only one chief and one evaluator."""
+        return _name(self.role, self.index)
+
+    @property
+    def chief_address(self) -> str:
+        """Where the chief is, "host:port"; "" if unknown."""
+        chiefs = self.jobs.get(CHIEF) or self.jobs.get(WORKER) or (self.lone_chief,)
+        return chiefs[0]
+
+    @property
+    def peers(self) -> tuple[tuple[str, str], ...]:
+        """(name, address) of all other tasks in `jobs`."""
+        everyone = [
+            (_name(role, index), address)
+            for role, addresses in self.jobs.items()
+            for index, address in enumerate(addresses)
+        ]
+        return tuple((name, address) for name, address in everyone if name != self.name)
 
     @property
     def is_chief(self) -> bool:
@@ -60,6 +87,10 @@ class Task:
         return json.dumps({"cluster": jobs, "task": {"type": self.role, "index": self.index}})
 
 
+def _name(role: str, index: int) -> str:
+    return role if role in (CHIEF, EVALUATOR) else f"{role} {index}"
+
+
 def resolve(
     environ: Mapping[str, str],
     *,
@@ -68,7 +99,11 @@ def resolve(
     worker_hosts: str = "",
     chief_hosts: str = "",
     job_name: str = "",
-    task_index: int = 0,
+    task_index: int | None = None,
+    num_ps: int = 0,
+    evaluator: bool | None = None,
+    base_port: int = 0,
+    resource_config: str = "/opt/ml/input/config/resourceconfig.json",
 ) -> Task:
     """Returns this process's task, from the host flags if given, else from TF_CONFIG.
 
@@ -88,10 +123,12 @@ def resolve(
                 "unset TF_CONFIG or drop the flags"
             )
         jobs = {role: text.split(",") for role, text in hosts.items() if text}
-        task = _task(jobs, job_name, task_index, source="--job_name")
+        task = _task(jobs, job_name, task_index or 0, source="--job_name")
+        task = dataclasses.replace(task, source="flags")
     else:
         task = _from_tf_config(environ.get("TF_CONFIG", ""))
-    return _fit(task, strategy)
+    has_evaluator = task.has_evaluator if evaluator is None else evaluator
+    return _fit(dataclasses.replace(task, has_evaluator=has_evaluator), strategy)
 
 
 def _from_tf_config(text: str) -> Task:
@@ -134,7 +171,9 @@ def _task(jobs: dict[str, Any], role: Any, index: Any, *, source: str) -> Task:
             f"{len(jobs[role])} of {role}"
         )
     # The evaluator talks to nobody; listed in the cluster, the others would wait for its server.
-    return Task({r: tuple(h) for r, h in jobs.items() if r != EVALUATOR}, role, index)
+    trained = {r: tuple(h) for r, h in jobs.items() if r != EVALUATOR}
+    listed = EVALUATOR in jobs or role == EVALUATOR
+    return Task(trained, role, index, has_evaluator=listed, source="TF_CONFIG")
 
 
 def _check_job(name: str, hosts: Any) -> None:
@@ -158,17 +197,14 @@ def _fit(task: Task, strategy: str) -> Task:
             f"cluster: found {min(twice)} twice, expected every task at its own address"
         )
     if strategy in ("none", "mirrored"):
-        if task.role == EVALUATOR:
-            raise InputError(
-                f"--strategy: found {strategy} for an evaluator, expected ps or multi_worker; a "
-                "process that trains alone evaluates by itself"
-            )
         if task.num_trainers > 1 or PS in task.jobs:
             raise InputError(
                 f"--strategy: found {strategy}, but a cluster of {len(everyone)} tasks is "
                 "described; expected ps or multi_worker"
             )
-        return Task()
+        chief = task.chief_address if task.has_evaluator else ""
+        role = EVALUATOR if task.role == EVALUATOR else CHIEF
+        return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
     if not task.jobs:
         raise InputError(
             f"--strategy: found {strategy} without a cluster, expected TF_CONFIG or "
@@ -193,6 +229,7 @@ def _with_chief(task: Task) -> Task:
     chief, *workers = task.jobs[WORKER]
     jobs = {CHIEF: (chief,), WORKER: tuple(workers), PS: task.jobs.get(PS, ())}
     jobs = {role: hosts for role, hosts in jobs.items() if hosts}
-    if task.role != WORKER:
-        return Task(jobs, task.role, task.index)
-    return Task(jobs, WORKER, task.index - 1) if task.index else Task(jobs, CHIEF, 0)
+    role, index = task.role, task.index
+    if role == WORKER:
+        role, index = (WORKER, index - 1) if index else (CHIEF, 0)
+    return dataclasses.replace(task, jobs=jobs, role=role, index=index)

@@ -200,7 +200,8 @@ class TrainConfig:
         "none",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
         "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
-        "the cluster from TF_CONFIG or from the five flags below.",
+        "the cluster from the host flags below, else from what the engine sets: TF_CONFIG, "
+        "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain.",
         choices=STRATEGIES,
     )
     ps_hosts: str = _setting("", "Parameter servers, host:port,host:port.")
@@ -208,8 +209,40 @@ class TrainConfig:
     chief_hosts: str = _setting(
         "", "The chief, host:port. Without it the first worker is the chief."
     )
-    job_name: str = _setting("", "This process's role: chief, worker, ps or evaluator.")
-    task_index: int = _setting(0, "This process's place among those of its role.")
+    job_name: str = _setting(
+        "",
+        "This process's role: chief, worker, ps or evaluator. Without it JOB_COMPLETION_INDEX, "
+        "which Kubernetes sets in an Indexed Job, is its place among the host flags' chief, "
+        "workers, ps and then the --evaluator.",
+    )
+    task_index: int | None = _setting(
+        None,
+        "This process's place among those of its role. Default: JOB_COMPLETION_INDEX if set, "
+        "else 0.",
+    )
+    num_ps: int = _setting(
+        0,
+        "Parameter servers among the tasks, where the engine only numbers them (Slurm, "
+        "SageMaker): task 0 is the chief, then come the workers, then so many ps.",
+    )
+    evaluator: bool | None = _setting(
+        None,
+        "A task of its own evaluates the checkpoints; where the engine only numbers the tasks, "
+        "the last one. Default: yes if the cluster's description lists an evaluator. Without "
+        "one the chief evaluates.",
+    )
+    base_port: int = _setting(
+        0,
+        "First port of the tasks, where the engine gives no ports. 0: on Slurm derived from the "
+        "job's id (task n listens at base_port + n), on SageMaker 2222.",
+        most=65535,
+    )
+    start_timeout_secs: int = _setting(
+        600,
+        "How long to wait for a task of the cluster that has not answered yet, in seconds. Engines "
+        "may start tasks minutes apart.",
+        least=1,
+    )
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -367,6 +400,7 @@ def _define(names: Iterable[str]) -> None:
             define = {
                 "str": flags.DEFINE_string,
                 "int": flags.DEFINE_integer,
+                "int | None": flags.DEFINE_integer,
                 "float": flags.DEFINE_float,
                 "bool | None": flags.DEFINE_bool,
             }

@@ -31,6 +31,9 @@ def main(argv: list[str]) -> None:
         chief_hosts=settings.chief_hosts,
         job_name=settings.job_name,
         task_index=settings.task_index,
+        num_ps=settings.num_ps,
+        evaluator=settings.evaluator,
+        base_port=settings.base_port,
     )
     os.environ["TF_CONFIG"] = task.tf_config()
     # TensorFlow takes seconds to import; wrong flags have been answered by now.

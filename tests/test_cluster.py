@@ -55,9 +55,11 @@ def test_the_evaluator_of_an_all_reduce_job_knows_a_chief():
 
 
 @pytest.mark.parametrize("strategy", ["none", "mirrored"])
-def test_a_process_that_trains_alone_has_no_evaluator(strategy):
-    with pytest.raises(InputError, match=f"found {strategy} for an evaluator"):
-        resolve({"chief": ["a:1"], "evaluator": ["e:1"]}, "evaluator", strategy=strategy)
+@pytest.mark.parametrize("role", ["chief", "evaluator"])
+def test_a_chief_that_trains_alone_may_have_an_evaluator(strategy, role):
+    task = resolve({"chief": ["a:1"], "evaluator": ["e:1"]}, role, strategy=strategy)
+    assert (task.role, task.has_evaluator, task.tf_config()) == (role, True, "{}")
+    assert (task.chief_address, task.peers) == ("a:1", ())
 
 
 def test_master_is_the_old_name_of_chief():
