@@ -67,8 +67,8 @@ class Job:
         "Name of the job: lower-case letters, digits and hyphens, 40 characters at most.",
     )
     train_flags: tuple[str, ...] = ()
-    workers: int = _setting(1, "Tasks that train, the chief included.", least=1, most=1000)  # count
-    ps: int = _setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)  # count
+    workers: int = _setting(1, "Tasks that train, the chief included.", least=1, most=1000)
+    ps: int = _setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)
     evaluator: bool = _setting(
         False, "Have a task of its own evaluate the checkpoints; without one the chief does."
     )
@@ -99,7 +99,17 @@ class Job:
     )
 
     # Kubernetes.
-    namespace: str = _setting("default", "Kubernetes namespace of the job.", engines=KUBERNETES)
+    namespace: str = _setting(
+        "",
+        "Kubernetes namespace of the job. Default: the one of kubectl's context.",
+        engines=KUBERNETES,
+    )
+    service_account: str = _setting(
+        "",
+        "Kubernetes service account of the tasks, where that is what may read and write an object "
+        "store. Default: the namespace's.",
+        engines=KUBERNETES,
+    )
     volume_claim: str = _setting(
         "",
         "PersistentVolumeClaim that all tasks mount, for --model_dir and --data_dir. It has to be "
@@ -107,6 +117,18 @@ class Job:
         engines=KUBERNETES,
     )
     mount: str = _setting("/data", "Where --volume_claim is mounted.", engines=KUBERNETES)
+    gang: bool = _setting(
+        False,
+        "Start no task before there is room for all; the training operator has to run with a gang "
+        "scheduler.",
+        engines=("kubeflow",),
+    )
+
+    # Slurm.
+    partition: str = _setting(
+        "", "Slurm partition, or several with commas; default: the cluster's.", engines=("slurm",)
+    )
+    account: str = _setting("", "Slurm account that is charged.", engines=("slurm",))
 
     # The other engines' own, a block each: add fields here with engines=("slurm",) and so on. They
     # become flags of submit by themselves.
@@ -184,7 +206,7 @@ class Job:
                 f"--engine={'|'.join(limits['engines'])}"
             )
         if isinstance(value, str):
-            _check_printable(f"--{field.name}", value)
+            _check_printable(field.name, value)
         elif not isinstance(value, bool) and not limits["least"] <= value <= limits["most"]:
             raise InputError(
                 f"--{field.name}: found {value}, expected {limits['least']} to {limits['most']}"
@@ -286,6 +308,8 @@ def _is_text(argument: str) -> bool:
     return True
 
 
-def _check_printable(flag: str, text: str) -> None:
+def _check_printable(name: str, text: str) -> None:
     if not _is_text(text) or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
-        raise InputError(f"{flag}: found {text!r}, expected text without control characters")
+        raise InputError(f"--{name}: found {text!r}, expected text without control characters")
+    if name == "image" and " " in text:
+        raise InputError(f"--image: found {text!r}, expected REGISTRY/NAME:TAG")
