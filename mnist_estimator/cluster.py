@@ -1,22 +1,20 @@
-"""Who trains with whom: TF_CONFIG or the classic host flags become one validated `Task`.
+"""Who trains with whom: what the flags or the engine say becomes one validated `Task`.
 
 A task knows its cluster, its role in it and its share of the data. TensorFlow is not imported.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
-from typing import Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, environments, slurm_step
+from mnist_estimator.environments import CHIEF, EVALUATOR, PS, WORKER
 
-CHIEF, WORKER, PS, EVALUATOR = "chief", "worker", "ps", "evaluator"
-ROLES = (CHIEF, WORKER, PS, EVALUATOR)
 TRAINERS = (CHIEF, WORKER)
-_ADDRESS = re.compile(r"\S+:(?P<port>\d{1,5})", re.ASCII)
+_ALONE = ("none", "mirrored")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Task:
 
     Attributes:
       jobs: role -> its "host:port" addresses, in order; empty when the process trains alone.
-      role: one of `ROLES`.
+      role: chief, worker, ps or evaluator.
       index: this process's place in `jobs[role]`.
       has_evaluator: whether a task of its own evaluates; else the chief does.
       source: what this was read from, as "TF_CONFIG".
@@ -87,10 +85,6 @@ class Task:
         return json.dumps({"cluster": jobs, "task": {"type": self.role, "index": self.index}})
 
 
-def _name(role: str, index: int) -> str:
-    return role if role in (CHIEF, EVALUATOR) else f"{role} {index}"
-
-
 def resolve(
     environ: Mapping[str, str],
     *,
@@ -105,11 +99,14 @@ def resolve(
     base_port: int = 0,
     resource_config: str = "/opt/ml/input/config/resourceconfig.json",
 ) -> Task:
-    """Returns this process's task, from the host flags if given, else from TF_CONFIG.
+    """Returns this process's task: from the host flags if given, else from what the engine says.
+
+    The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
+    variables. Nothing, or a cluster of one, is a process that trains alone.
 
     Args:
-      environ: the environment; `TF_CONFIG` is read.
-      strategy: as the flag `--strategy`.
+      environ: the environment.
+      resource_config: the file that SageMaker describes a job in.
       The others are the flags of the same names.
 
     Raises:
@@ -122,94 +119,77 @@ def resolve(
                 "TF_CONFIG: found it beside --job_name or --*_hosts, expected one of the two; "
                 "unset TF_CONFIG or drop the flags"
             )
-        jobs = {role: text.split(",") for role, text in hosts.items() if text}
-        task = _task(jobs, job_name, task_index or 0, source="--job_name")
-        task = dataclasses.replace(task, source="flags")
-    else:
-        task = _from_tf_config(environ.get("TF_CONFIG", ""))
-    has_evaluator = task.has_evaluator if evaluator is None else evaluator
-    return _fit(dataclasses.replace(task, has_evaluator=has_evaluator), strategy)
-
-
-def _from_tf_config(text: str) -> Task:
-    if not text.strip():
-        return Task()
-    try:
-        config = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"TF_CONFIG: found {text[:60]!r}, expected JSON ({error})") from None
-    if not isinstance(config, dict):
-        raise InputError(f"TF_CONFIG: found {text[:60]!r}, expected a JSON object")
-    jobs = config.get("cluster") or {}
-    if not isinstance(jobs, dict):
-        raise InputError(f"TF_CONFIG: cluster: found {jobs!r}, expected an object of host lists")
-    if not jobs:
-        return Task()
-    task = config.get("task")
-    if not isinstance(task, dict):
-        raise InputError(f"TF_CONFIG: task: found {task!r}, expected an object with type and index")
-    return _task(jobs, task.get("type"), task.get("index", 0), source="TF_CONFIG: task.type")
-
-
-def _task(jobs: dict[str, Any], role: Any, index: Any, *, source: str) -> Task:
-    # TensorFlow 1 called the chief master, and some launchers still do.
-    jobs = {CHIEF if name == "master" else name: hosts for name, hosts in jobs.items()}
-    role = CHIEF if role == "master" else role
-    for name, hosts in jobs.items():
-        _check_job(name, hosts)
-    if role not in ROLES:
-        raise InputError(f"{source}: found {role!r}, expected one of {', '.join(ROLES)}")
-    if role != EVALUATOR and role not in jobs:
-        raise InputError(f"{source}: found {role!r}, but the cluster has only {', '.join(jobs)}")
-    try:
-        index = int(index)
-    except (TypeError, ValueError):
-        raise InputError(f"task index: found {index!r}, expected a whole number") from None
-    if role != EVALUATOR and not 0 <= index < len(jobs[role]):
-        raise InputError(
-            f"task index: found {index}, expected 0 to {len(jobs[role]) - 1}: the cluster has "
-            f"{len(jobs[role])} of {role}"
+        found = environments.from_flags(
+            environ, hosts, job_name=job_name, task_index=task_index, evaluator=bool(evaluator)
         )
+    else:
+        roles = {"num_ps": num_ps, "evaluator": bool(evaluator), "base_port": base_port}
+        found = (
+            environments.from_tf_config(environ)
+            or environments.from_cluster_spec(environ)
+            or environments.from_sagemaker(environ, resource_config, **roles)
+            or environments.from_slurm(environ, **roles)
+        )
+    _check_flags(found, num_ps, evaluator)
+    if found:
+        return _fit(_task(found, evaluator), strategy)
+    _check_alone(strategy, environ)
+    return Task()
+
+
+def _check_flags(
+    found: environments.Description | None, num_ps: int, evaluator: bool | None
+) -> None:
+    """Raises InputError if the flags speak of other tasks than the description."""
+    jobs = found.jobs if found else {}
+    listed = len(jobs.get(PS, ()))
+    where = f"{found.source} has {listed}" if found else "no cluster is described"
+    if num_ps and num_ps != listed:
+        raise InputError(f"--num_ps: found {num_ps}, but {where}")
+    if evaluator and not found:
+        raise InputError(f"--evaluator: found it, but {where}; see --strategy")
+    if evaluator is False and found and (EVALUATOR in jobs or found.role == EVALUATOR):
+        raise InputError(f"--noevaluator: found it, but {found.source} has an evaluator")
+
+
+def _task(found: environments.Description, evaluator: bool | None) -> Task:
     # The evaluator talks to nobody; listed in the cluster, the others would wait for its server.
-    trained = {r: tuple(h) for r, h in jobs.items() if r != EVALUATOR}
-    listed = EVALUATOR in jobs or role == EVALUATOR
-    return Task(trained, role, index, has_evaluator=listed, source="TF_CONFIG")
+    jobs = {role: found.jobs[role] for role in (*TRAINERS, PS) if role in found.jobs}
+    everyone = collections.Counter(host for hosts in jobs.values() for host in hosts)
+    for host, times in everyone.most_common(1):
+        if times > 1:
+            raise InputError(f"cluster: found {host} twice, expected every task at its own address")
+    if not any(role in jobs for role in TRAINERS):
+        raise InputError("cluster: found no chief and no worker, expected one to train")
+    return Task(
+        jobs,
+        found.role,
+        found.index,
+        has_evaluator=bool(evaluator) or EVALUATOR in (*found.jobs, found.role),
+        source=found.source,
+    )
 
 
-def _check_job(name: str, hosts: Any) -> None:
-    if name not in ROLES:
-        raise InputError(f"cluster: found a job {name!r}, expected only {', '.join(ROLES)}")
-    if not isinstance(hosts, list) or not hosts:
-        raise InputError(f"cluster: {name}: found {hosts!r}, expected a list of host:port")
-    for host in hosts:
-        found = _ADDRESS.fullmatch(host) if isinstance(host, str) else None
-        if not found or not 0 < int(found["port"]) < 65536:
-            raise InputError(f"cluster: {name}: found {host!r}, expected host:port")
-    if name == CHIEF and len(hosts) > 1:
-        raise InputError(f"cluster: chief: found {len(hosts)} hosts, expected one")
+def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
+    if strategy in _ALONE:
+        return
+    what_to_do = "expected TF_CONFIG or --worker_hosts, --job_name and --task_index"
+    if "SLURM_JOB_ID" in environ and not slurm_step.is_step(environ):
+        what_to_do = "expected the tasks of a Slurm job step; start the command with srun"
+    raise InputError(f"--strategy: found {strategy} without a cluster, {what_to_do}")
 
 
 def _fit(task: Task, strategy: str) -> Task:
-    everyone = [host for hosts in task.jobs.values() for host in hosts]
-    twice = {host for host in everyone if everyone.count(host) > 1}
-    if twice:
-        raise InputError(
-            f"cluster: found {min(twice)} twice, expected every task at its own address"
-        )
-    if strategy in ("none", "mirrored"):
+    if strategy in _ALONE:
         if task.num_trainers > 1 or PS in task.jobs:
+            tasks = sum(map(len, task.jobs.values()))
             raise InputError(
-                f"--strategy: found {strategy}, but a cluster of {len(everyone)} tasks is "
-                "described; expected ps or multi_worker"
+                f"--strategy: found {strategy}, but a cluster of {tasks} tasks is described "
+                f"({task.source}); expected ps or multi_worker"
             )
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
-    if not task.jobs:
-        raise InputError(
-            f"--strategy: found {strategy} without a cluster, expected TF_CONFIG or "
-            "--worker_hosts, --job_name and --task_index"
-        )
     if strategy == "multi_worker":
         if PS in task.jobs:
             raise InputError("--strategy: found multi_worker with ps tasks, expected --strategy=ps")
@@ -224,8 +204,6 @@ def _with_chief(task: Task) -> Task:
     """Names the first worker chief where no task is: one process has to save the checkpoints."""
     if task.has_chief:
         return task
-    if WORKER not in task.jobs:
-        raise InputError("cluster: found no chief and no worker, expected one to train")
     chief, *workers = task.jobs[WORKER]
     jobs = {CHIEF: (chief,), WORKER: tuple(workers), PS: task.jobs.get(PS, ())}
     jobs = {role: hosts for role, hosts in jobs.items() if hosts}
@@ -233,3 +211,7 @@ def _with_chief(task: Task) -> Task:
     if role == WORKER:
         role, index = (WORKER, index - 1) if index else (CHIEF, 0)
     return dataclasses.replace(task, jobs=jobs, role=role, index=index)
+
+
+def _name(role: str, index: int) -> str:
+    return role if role in (CHIEF, EVALUATOR) else f"{role} {index}"
