@@ -67,11 +67,14 @@ setup(
         "report": ["matplotlib>=3.7"],
         "test": [
             "hypothesis>=6.100",
+            # Job files for Kubernetes are read back, and held against the engines' own schemas.
+            "jsonschema>=4.18",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
             "pytest>=8.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
             "pytest-xdist>=3.5",
+            "pyyaml>=6.0",
             # Exact: another version formats and judges differently.
             "ruff==0.17.6",
             # The first with a bdist_wheel of its own: a test builds the wheel.

@@ -98,16 +98,17 @@ class Job:
         10, "How often the engine starts failed tasks again, if failing again may help.", most=1000
     )
 
+    # Where a service account is what may read and write an object store.
+    service_account: str = _setting(
+        "",
+        "Service account that the tasks run as. Default: the namespace's, or Vertex AI's.",
+        engines=(*KUBERNETES, "vertex"),
+    )
+
     # Kubernetes.
     namespace: str = _setting(
         "",
         "Kubernetes namespace of the job. Default: the one of kubectl's context.",
-        engines=KUBERNETES,
-    )
-    service_account: str = _setting(
-        "",
-        "Kubernetes service account of the tasks, where that is what may read and write an object "
-        "store. Default: the namespace's.",
         engines=KUBERNETES,
     )
     volume_claim: str = _setting(
@@ -130,6 +131,69 @@ class Job:
     )
     account: str = _setting("", "Slurm account that is charged.", engines=("slurm",))
 
+    # The clouds.
+    region: str = _setting(
+        "",
+        "Region of the cloud; with SageMaker the default is the AWS client's.",
+        engines=("vertex", "sagemaker"),
+    )
+    machine_type: str = _setting(
+        "",
+        "Machine of each task. Default: the smallest n1-standard (Vertex AI) or ml.m5 (SageMaker) "
+        "with --cpus and --memory_gb.",
+        engines=("vertex", "sagemaker"),
+    )
+    spot: bool = _setting(
+        False,
+        "Use machines that are cheaper and can be taken away at any time.",
+        engines=("vertex", "sagemaker"),
+    )
+
+    # Vertex AI.
+    package: str = _setting(
+        "",
+        "Source distribution of this package on Cloud Storage, gs://...; --image is then one of "
+        "Vertex AI's own training images, which installs it.",
+        engines=("vertex",),
+    )
+    accelerator_type: str = _setting(
+        "NVIDIA_TESLA_T4", "Kind of the --gpus, as Vertex AI calls it.", engines=("vertex",)
+    )
+    tensorboard: str = _setting(
+        "",
+        "TensorBoard instance of Vertex AI that shows the run: "
+        "projects/PROJECT/locations/REGION/tensorboards/ID.",
+        engines=("vertex",),
+    )
+
+    # SageMaker.
+    role: str = _setting("", "ARN of the IAM role that the tasks run as.", engines=("sagemaker",))
+    s3_dir: str = _setting(
+        "",
+        "Folder on S3 for the checkpoints of a job of one task, and for TensorBoard's events of "
+        "others: s3://BUCKET/FOLDER.",
+        engines=("sagemaker",),
+    )
+    file_system: str = _setting(
+        "",
+        "Folder that all tasks mount, as efs:fs-ID:/FOLDER or fsx:fs-ID:/MOUNTNAME/FOLDER; with "
+        "--subnets and --security_groups.",
+        engines=("sagemaker",),
+    )
+    subnets: str = _setting(
+        "", "Subnets of the tasks, with commas between.", engines=("sagemaker",)
+    )
+    security_groups: str = _setting(
+        "", "Security groups of the tasks, with commas between.", engines=("sagemaker",)
+    )
+
+    # Ray.
+    ray_address: str = _setting(
+        "",
+        "The cluster's dashboard, http://HOST:8265; default: RAY_ADDRESS, else this machine.",
+        engines=("ray",),
+    )
+
     # The other engines' own, a block each: add fields here with engines=("slurm",) and so on. They
     # become flags of submit by themselves.
 
@@ -146,8 +210,9 @@ class Job:
 
     @property
     def settings(self) -> TrainConfig:
-        """The train flags as the tasks will read them, `--strategy` derived."""
-        return _parse_train_flags(self.train_flags)[0]
+        """The train flags as the tasks will read them, with their strategy."""
+        parsed = _parse_train_flags(self.train_flags)[0]
+        return dataclasses.replace(parsed, strategy=self.strategy)
 
     @property
     def strategy(self) -> str:
@@ -213,7 +278,7 @@ class Job:
             )
 
     def _check_strategy(self) -> None:
-        strategy = self.strategy
+        strategy = self.settings.strategy
         if (strategy == "ps") != bool(self.ps):
             raise InputError(
                 f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "

@@ -33,6 +33,7 @@ MODULES = (
     "cluster",
     "config",
     "jobs",
+    "engine_kubernetes",
     "engine_slurm",
     "scores",
     "picture_files",
@@ -67,7 +68,7 @@ MODULES = (
     "panels",
 )
 # Each may import all of the above, and none of these.
-COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report")
+COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report", "submit")
 COMMANDS += ("sample.make_sample",)
 
 # What these import beside the standard library, and one another.
@@ -85,6 +86,7 @@ LIGHT = {
     "splits": {"numpy"},
     "config": {"absl"},
     "jobs": {"absl"},
+    "engine_kubernetes": set(),
     "engine_slurm": set(),
     "scores": {"numpy"},
     "page": set(),

@@ -1,0 +1,150 @@
+r"""Submits a training job to Slurm, Kubernetes, Vertex AI, SageMaker or Ray, or prints its file.
+
+  python -m mnist_estimator.submit --engine=slurm --workers=4 \
+      -- --model_dir=/shared/mod1 --data_dir=/shared/mnist --max_steps=5000
+
+Flags before the -- say what the job is, those after it are the flags of train. The job file is made
+from a template of the package, with comments, and handed to the engine's own client. --dry_run
+prints the file and submits nothing:
+
+  python -m mnist_estimator.submit --engine=kubeflow --workers=4 --ps=2 --evaluator \
+      --image=registry.example/mnist:1 --volume_claim=shared --dry_run \
+      -- --model_dir=/data/mod1 --data_dir=/data/mnist
+
+What was submitted ends by itself, and continues from its newest checkpoint when it is submitted
+again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import os
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import types
+from collections.abc import Iterator
+
+from absl import flags
+
+from mnist_estimator import InputError, config, jobs
+
+# Each module has render(job), the text of the job file, and command(job, path), which submits it.
+ENGINES = {
+    "slurm": "engine_slurm",
+    "kubeflow": "engine_kubernetes",
+    "jobset": "engine_kubernetes",
+    "trainjob": "engine_kubernetes",
+    "vertex": "engine_vertex",
+    "sagemaker": "engine_sagemaker",
+    "ray": "engine_ray",
+}
+# How to see what a job does, and how to end it.
+_KUBERNETES_LOGS = "kubectl logs -f --prefix --max-log-requests={job.num_tasks}{space} -l "
+WATCH = {
+    "slurm": ("squeue --name={job.name}", "scancel --name={job.name}"),
+    "kubeflow": (
+        _KUBERNETES_LOGS + "training.kubeflow.org/job-name={job.name}",
+        "kubectl delete tfjob {job.name}{space}",
+    ),
+    "jobset": (
+        _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
+        "kubectl delete jobset {job.name}{space}",
+    ),
+    "trainjob": (
+        _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
+        "kubectl delete trainjob,trainingruntime {job.name}{space}",
+    ),
+    "vertex": ("gcloud ai custom-jobs list", "gcloud ai custom-jobs cancel JOB"),
+    "sagemaker": (
+        "aws sagemaker list-training-jobs --name-contains={job.name}",
+        "aws sagemaker stop-training-job --training-job-name=JOB",
+    ),
+    "ray": ("ray job list", "ray job stop JOB"),
+}
+
+
+def main(argv: list[str]) -> int | None:
+    """Reads the flags, makes the job file, and submits it."""
+    values = flags.FLAGS
+    settings = {field.name: values[field.name].value for field in _fields()}
+    job = jobs.Job(**settings, train_flags=jobs.read_flagfiles(argv[1:]))
+    engine = importlib.import_module(f"mnist_estimator.{ENGINES[job.engine]}")
+    text = engine.render(job)
+    if values.output:
+        _write(values.output, text)
+        print(f"submit: wrote {values.output}", file=sys.stderr)
+    if values.dry_run:
+        # Nothing else goes to stdout, so that the file can be piped.
+        print(text, end="")
+        return None
+    kept = contextlib.nullcontext(values.output)
+    with kept if values.output else _job_file(engine, job, text) as path:
+        code = _hand_over(engine.command(job, path), job)
+    if code:
+        return config.EXIT_FAILED
+    _say_how_to_watch(job)
+    return None
+
+
+def _define_flags() -> None:
+    jobs.define_flags(_fields(), flags.FLAGS)
+    flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
+    flags.DEFINE_string("output", "", "Keep the job file here; a file of that name is replaced.")
+    for name in [*(field.name for field in _fields()), "dry_run", "output"]:
+        # --help shows the flags of the command that runs, wherever they are defined.
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+
+
+def _fields() -> list[dataclasses.Field]:
+    return [field for field in dataclasses.fields(jobs.Job) if field.metadata]
+
+
+@contextlib.contextmanager
+def _job_file(engine: types.ModuleType, job: jobs.Job, text: str) -> Iterator[str]:
+    """A job file for the time of the submission; named as its template, as clients may ask for."""
+    template = engine.TEMPLATE
+    suffix = pathlib.Path(template if isinstance(template, str) else template[job.engine]).suffix
+    with tempfile.TemporaryDirectory(prefix="submit-") as folder:
+        path = os.path.join(folder, job.name + suffix)
+        _write(path, text)
+        yield path
+
+
+def _write(path: str, text: str) -> None:
+    """Writes a file that is whole or not there."""
+    try:
+        pathlib.Path(path + ".tmp").write_text(text, encoding="utf-8")
+        os.replace(path + ".tmp", path)
+    except OSError as error:
+        raise InputError(f"--output={path}: {error.strerror}") from None
+
+
+def _hand_over(command: list[str], job: jobs.Job) -> int:
+    """Runs the engine's client, with its own output and errors; returns its exit code."""
+    client = command[0]
+    if not shutil.which(client):
+        raise InputError(
+            f"{client}: not found on PATH, expected the client of --engine={job.engine}; install "
+            "it, or keep the job file with --dry_run --output=PATH"
+        )
+    print(f"submit: {shlex.join(command)}", file=sys.stderr, flush=True)
+    return subprocess.run(command, check=False).returncode
+
+
+def _say_how_to_watch(job: jobs.Job) -> None:
+    space = f" --namespace={job.namespace}" if job.namespace else ""
+    watch, end = (text.format(job=job, space=space) for text in WATCH[job.engine])
+    where = shlex.quote(job.model_dir)
+    print(f"watch:       {watch}\nend:         {end}")
+    print(f"TensorBoard: python -m tensorboard.main --logdir={where}, where {where} can be read")
+
+
+if __name__ == "__main__":
+    _define_flags()
+    config.run(main, takes_arguments=True)
