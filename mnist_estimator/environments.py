@@ -74,9 +74,15 @@ def from_flags(
 def from_tf_config(environ: Mapping[str, str]) -> Description | None:
     """From TF_CONFIG, as Kubeflow's TFJob, Ray Train, Vertex AI and TensorFlow's own guides set it.
 
-    A TFJob of a single replica gets none.
+    A TFJob of a single replica gets none. Vertex AI leaves the evaluator out of it, but not out of
+    CLUSTER_SPEC, which it sets beside it.
     """
-    return _from_json(environ, "TF_CONFIG", _NAMES)
+    found = _from_json(environ, "TF_CONFIG", _NAMES)
+    beside = from_cluster_spec(environ) if found else None
+    if beside and EVALUATOR in beside.jobs:
+        jobs = {EVALUATOR: beside.jobs[EVALUATOR], **found.jobs}
+        found = dataclasses.replace(found, jobs=jobs)
+    return found
 
 
 def from_cluster_spec(environ: Mapping[str, str]) -> Description | None:
@@ -113,7 +119,7 @@ def from_sagemaker(
     fields.addresses([f"{host}:{port}" for host in hosts], hosts_field)
     if current not in hosts:
         raise fields.wrong(current_field, current, f"one of the hosts {fields.shown(hosts)}")
-    # Nothing says that the order is the same on all hosts.
+    # SageMaker puts algo-10 before algo-2.
     hosts = sorted(hosts, key=_in_order_of_numbers)
     addresses = [f"{host}:{port}" for host in hosts]
     return _by_rank(addresses, hosts.index(current), num_ps, evaluator, "SageMaker")

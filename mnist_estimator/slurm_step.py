@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mnist_estimator.fields import addresses, whole, wrong
+from mnist_estimator.fields import addresses, shown, whole, wrong
 
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\[\]]+\])+(?:,(?:[^,\[\]]|\[[^\[\]]+\])+)*")
 _MOST_TASKS = 65536
@@ -78,7 +78,7 @@ def _nodes(environ: Mapping[str, str], tasks: int, rank: int) -> tuple[str, list
     }
     for variable, expected in own.items():
         if environ.get(variable, expected) != expected:
-            where = f"{expected} for task {rank} of {counts_field}={text} on {field}"
+            where = f"{expected} for task {rank}, from {counts_field}={shown(text)} and {field}"
             raise wrong(variable, environ[variable], where)
     return field, [nodes[place] for place in places]
 

@@ -62,6 +62,38 @@ def test_a_chief_that_trains_alone_may_have_an_evaluator(strategy, role):
     assert (task.chief_address, task.peers) == ("a:1", ())
 
 
+def test_a_task_knows_the_others():
+    task = resolve(PS_JOBS | {"evaluator": ["e:1"]}, "worker", 1)
+    assert (task.name, task.chief_address) == ("worker 1", "a:1")
+    assert task.peers == (("chief", "a:1"), ("worker 0", "b:1"), ("ps 0", "c:1"))
+    assert (task.has_evaluator, task.source) == (True, "TF_CONFIG")
+
+
+def test_the_chief_of_workers_only_is_the_first():
+    jobs = {"worker": ["a:1", "b:1"]}
+    task = resolve(jobs, "worker", 1, strategy="multi_worker")
+    assert (task.chief_address, task.peers) == ("a:1", (("worker 0", "a:1"),))
+
+
+def test_the_evaluator_of_a_worker_that_trains_alone_knows_it():
+    task = resolve({"worker": ["a:1"]}, "evaluator", strategy="none")
+    assert (task.role, task.chief_address, task.has_evaluator) == ("evaluator", "a:1", True)
+    assert resolve({"worker": ["a:1"]}, "worker", strategy="none").chief_address == ""
+
+
+def test_flags_may_tell_of_an_evaluator_that_nobody_lists():
+    flags = {"chief_hosts": "a:1", "job_name": "chief", "strategy": "none"}
+    assert not resolve(**flags).has_evaluator
+    assert resolve(evaluator=True, **flags).has_evaluator
+    assert resolve(**flags | {"job_name": "evaluator"}).has_evaluator
+    assert resolve(PS_JOBS, "chief", evaluator=True).has_evaluator
+
+
+def test_someone_has_to_train():
+    with pytest.raises(InputError, match="found no chief and no worker"):
+        resolve({"evaluator": ["e:1"]}, "evaluator", strategy="none")
+
+
 def test_master_is_the_old_name_of_chief():
     jobs = {"master": ["a:1"], "worker": ["b:1"], "ps": ["c:1"]}
     assert resolve(jobs, "master").role == "chief"
