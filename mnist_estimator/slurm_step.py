@@ -155,7 +155,8 @@ def _ports(environ: Mapping[str, str], base_port: int, tasks: int) -> Sequence[i
     if not base_port:
         # Jobs less than 88 numbers apart (an array's too: each of its tasks is a job), and steps of
         # a job less than 4 apart, have 64 ports each that no other one has. A step of more tasks
-        # runs on into the ports of the next steps, then of the next job.
+        # runs on into the ports of the next steps, then of the next job. Two Slurm clusters on the
+        # same machines may give one number twice: there --base_port has to differ.
         job = _number(environ, "SLURM_JOB_ID", "SLURM_JOBID") % _JOBS
         step = _number(environ, "SLURM_STEP_ID") % _STEPS
         base_port = _FIRST_PORT + (job * _STEPS + step) * _PORTS_A_STEP

@@ -7,21 +7,31 @@ each checkpoint is evaluated on the validation split, and at the end the test sp
 
   tensorboard --logdir tboard
 
-On a cluster the same command runs once a task, with the cluster in TF_CONFIG or in flags:
+On a cluster the same command runs once a task. Where the engine describes the cluster to its tasks
+(Kubeflow, Ray, Vertex AI, SageMaker, Slurm), that is all:
+
+  srun --ntasks=6 python -m mnist_estimator.train --strategy=ps --num_ps=2 --model_dir=/shared/mod1
+  srun --ntasks=4 python -m mnist_estimator.train --strategy=multi_worker --model_dir=/shared/mod1
+
+Elsewhere the flags do; without --job_name a Kubernetes Indexed Job numbers the tasks:
 
   python -m mnist_estimator.train --strategy=ps --chief_hosts=a:2222 --worker_hosts=b:2222 \
       --ps_hosts=c:2222 --job_name=worker --task_index=0 --model_dir=/shared/mod1
+
+With --explain it prints what it has understood, and whether the other tasks answer, and exits.
 """
 
 from __future__ import annotations
 
 import os
 
-from mnist_estimator import cluster, config
+from absl import flags
+
+from mnist_estimator import cluster, config, explain
 
 
 def main(argv: list[str]) -> None:
-    """Reads the flags and trains."""
+    """Reads the flags and trains, or explains."""
     settings = config.train_config()
     task = cluster.resolve(
         os.environ,
@@ -35,6 +45,9 @@ def main(argv: list[str]) -> None:
         evaluator=settings.evaluator,
         base_port=settings.base_port,
     )
+    if flags.FLAGS.explain:
+        print(explain.describe(settings, task))
+        return
     os.environ["TF_CONFIG"] = task.tf_config()
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import training
@@ -44,4 +57,10 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     config.define_train_flags()
+    flags.DEFINE_bool(
+        "explain",
+        False,
+        "Print what this process has understood of its cluster and whether the other tasks' ports "
+        "answer, and exit.",
+    )
     config.run(main)

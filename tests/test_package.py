@@ -66,6 +66,7 @@ MODULES = (
     "training",
     "curves",
     "panels",
+    "explain",
 )
 # Each may import all of the above, and none of these.
 COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report", "submit")
@@ -82,6 +83,7 @@ LIGHT = {
     "slurm_step": set(),
     "environments": set(),
     "cluster": set(),
+    "explain": set(),
     "idx": {"numpy"},
     "splits": {"numpy"},
     "config": {"absl"},

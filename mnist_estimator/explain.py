@@ -1,0 +1,104 @@
+"""Tells what a process has understood of its cluster: `python -m mnist_estimator.train --explain`.
+
+It connects to the port of each other task, so that a wrong name, a firewall or a task that has not
+started shows before anybody waits for it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Iterable
+
+from mnist_estimator import cluster, peers
+from mnist_estimator.config import TrainConfig
+
+_CONNECT_SECS = 2.0
+_MOST_CONNECTIONS = 128
+_MEANINGS = {
+    peers.ANSWERS: "answers",
+    peers.REFUSED: "refused: its machine is there, but no task listens",
+    peers.SILENT: "silent: no such name, no way there, or no machine",
+}
+
+
+def describe(
+    config: TrainConfig,
+    task: cluster.Task,
+    probe: Callable[[str], str] = lambda address: peers.probe(address, timeout=_CONNECT_SECS),
+) -> str:
+    """Returns lines that say who this process is, whom it works with, and on what.
+
+    Args:
+      probe: connects to a "host:port" and returns what the connection tells.
+    """
+    return _aligned(
+        [
+            ("described by", task.source or "nothing: no host flags, and no engine's variables"),
+            ("role", task.name if task.source else "trains alone"),
+            *_answers(task, probe),
+            ("strategy", config.strategy),
+            ("batch", _batch(config, task)),
+            ("data shard", _shard(config, task)),
+            ("evaluation", _evaluation(config, task)),
+            ("model_dir", config.model_dir),
+            ("data_dir", config.data_dir),
+            ("TF_CONFIG", task.tf_config()),
+        ]
+    )
+
+
+def _batch(config: TrainConfig, task: cluster.Task) -> str:
+    size, trainers = config.batch_size, task.num_trainers
+    if config.strategy == "ps":
+        return f"{size} examples a step of each worker on its own"
+    if config.strategy == "mirrored":
+        return f"{size} examples a step, in even slices for the GPUs of this machine"
+    if config.strategy != "multi_worker":
+        return f"{size} examples a step"
+    if size % trainers:
+        return (
+            f"{size} examples a step do not split evenly over {trainers} workers: training will "
+            f"stop and ask for a multiple of {trainers}"
+        )
+    return f"{size} examples a step of all workers together, {size // trainers} of each worker"
+
+
+def _shard(config: TrainConfig, task: cluster.Task) -> str:
+    if task.role not in cluster.TRAINERS:
+        return "none, as it does not train"
+    place = f"{task.trainer + 1} of {task.num_trainers}"
+    if config.strategy == "ps":
+        return f"examples of shard {place}"
+    if config.strategy == "multi_worker":
+        return f"slice {place} of each global batch"
+    return "all examples"
+
+
+def _evaluation(config: TrainConfig, task: cluster.Task) -> str:
+    if config.eval_split == "none":
+        return "none while training (--eval_split=none)"
+    who = "a task of its own, the evaluator" if task.has_evaluator else "the chief"
+    if task.role == cluster.EVALUATOR or (task.is_chief and not task.has_evaluator):
+        who += ": this task"
+    return f"each checkpoint, by {who}"
+
+
+def _answers(task: cluster.Task, probe: Callable[[str], str]) -> Iterable[tuple[str, str]]:
+    """A line for each other task that has a port: its name, address and whether it answers."""
+    others = dict(task.peers)
+    if not task.jobs and not task.is_chief and task.chief_address:
+        others[cluster.CHIEF] = task.chief_address
+    # Together, as one that is not there takes the whole time.
+    with concurrent.futures.ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
+        answers = list(pool.map(probe, others.values()))
+    width = max(map(len, others.values()), default=0)
+    for (name, address), answer in zip(others.items(), answers, strict=True):
+        yield f"peer {name}", f"{address:{width}}  {_MEANINGS[answer]}"
+    if not others:
+        yield "peers", "none"
+
+
+def _aligned(lines: Iterable[tuple[str, str]]) -> str:
+    lines = list(lines)
+    width = max(len(name) for name, _ in lines)
+    return "\n".join(f"{name:{width}}  {value}" for name, value in lines)
