@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 # In the order in which they are used.
-COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "submit")
+COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "launch", "submit")
 _HELP_FLAGS = ("--help", "-help", "-h")
 _EXIT_USAGE = 2
 

@@ -11,28 +11,16 @@ import json
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from absl import flags
-
-from mnist_estimator import InputError
-from mnist_estimator.config import TrainConfig, default_data_dir
+from mnist_estimator import InputError, passed_flags
+from mnist_estimator.config import TrainConfig
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
 ENGINES = ("slurm", *KUBERNETES, "vertex", "sagemaker", "ray")
 
-# Submit has flags of its own for these, or the engine says it to each task.
-_ENGINES_OWN = {
-    "job_name": "which the engine sets",
-    "task_index": "which the engine sets",
-    "chief_hosts": "which the engine sets",
-    "worker_hosts": "which the engine sets",
-    "ps_hosts": "which the engine sets",
-    "num_ps": "which submit's --ps sets, before the --",
-    "evaluator": "which submit's --evaluator sets, before the --",
-}
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _MAX_NAME = 40
 
@@ -211,13 +199,13 @@ class Job:
     @property
     def settings(self) -> TrainConfig:
         """The train flags as the tasks will read them, with their strategy."""
-        parsed = _parse_train_flags(self.train_flags)[0]
+        parsed = passed_flags.parse(self.train_flags)[0]
         return dataclasses.replace(parsed, strategy=self.strategy)
 
     @property
     def strategy(self) -> str:
         """The train flags' `--strategy`, else ps if there are ps, multi_worker if workers."""
-        settings, given = _parse_train_flags(self.train_flags)
+        settings, given = passed_flags.parse(self.train_flags)
         if "strategy" in given:
             return settings.strategy
         return "ps" if self.ps else "multi_worker" if self.workers > 1 else "none"
@@ -225,7 +213,7 @@ class Job:
     @property
     def train_command(self) -> list[str]:
         """The command that every task runs, a string an argument."""
-        given = _parse_train_flags(self.train_flags)[1]
+        given = passed_flags.parse(self.train_flags)[1]
         strategy = [] if "strategy" in given else [f"--strategy={self.strategy}"]
         return ["python", "-m", "mnist_estimator.train", *strategy, *self.train_flags]
 
@@ -291,28 +279,6 @@ class Job:
             )
 
 
-def define_flags(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a dataclass of settings that has a help text."""
-    define = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_bool,
-    }
-    for field in fields:
-        if field.metadata:
-            kind = field.type.removesuffix(" | None")
-            define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
-
-
-def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Train flags with each --flagfile replaced by what it holds: the tasks cannot read it."""
-    try:
-        return tuple(flags.FlagValues().read_flags_from_files(list(arguments), force_gnu=False))
-    except flags.Error as error:
-        raise InputError(f"--flagfile: {error}") from None
-
-
 def render(template_name: str, /, **values: object) -> str:
     """The template of that name with its $placeholders replaced.
 
@@ -343,38 +309,10 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-def _parse_train_flags(arguments: tuple[str, ...]) -> tuple[TrainConfig, set[str]]:
-    """The settings of train flags, and the names of those that were given."""
-    for argument in arguments:
-        if "\0" in argument or not _is_text(argument):
-            raise InputError(f"train flags: found {argument!r}, expected text without NUL")
-    values = flags.FlagValues()
-    define_flags(dataclasses.fields(TrainConfig), values)
-    try:
-        rest = values(["train", *arguments])[1:]
-    except flags.Error as error:
-        raise InputError(f"train flags, after the --: {error}") from None
-    if rest:
-        raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
-    given = {name for name in values if values[name].present}
-    for name, why in _ENGINES_OWN.items():
-        if name in given:
-            raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
-    settings = {field.name: values[field.name].value for field in dataclasses.fields(TrainConfig)}
-    settings["data_dir"] = settings["data_dir"] or default_data_dir(settings["dataset"])
-    return TrainConfig(**settings), given
-
-
-def _is_text(argument: str) -> bool:
-    try:
-        argument.encode()
-    except UnicodeEncodeError:  # Bytes of the command line that are no UTF-8.
-        return False
-    return True
-
-
 def _check_printable(name: str, text: str) -> None:
-    if not _is_text(text) or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text):
+    if not passed_flags.is_text(text) or any(
+        unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text
+    ):
         raise InputError(f"--{name}: found {text!r}, expected text without control characters")
     if name == "image" and " " in text:
         raise InputError(f"--image: found {text!r}, expected REGISTRY/NAME:TAG")

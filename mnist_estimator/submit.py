@@ -17,9 +17,7 @@ again.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import os
 import pathlib
 import shlex
@@ -27,45 +25,59 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import types
-from collections.abc import Iterator
 
 from absl import flags
 
-from mnist_estimator import InputError, config, jobs
+from mnist_estimator import (
+    InputError,
+    config,
+    engine_kubernetes,
+    engine_ray,
+    engine_sagemaker,
+    engine_slurm,
+    engine_vertex,
+    jobs,
+    passed_flags,
+)
 
 # Each module has render(job), the text of the job file, and command(job, path), which submits it.
 ENGINES = {
-    "slurm": "engine_slurm",
-    "kubeflow": "engine_kubernetes",
-    "jobset": "engine_kubernetes",
-    "trainjob": "engine_kubernetes",
-    "vertex": "engine_vertex",
-    "sagemaker": "engine_sagemaker",
-    "ray": "engine_ray",
+    "slurm": engine_slurm,
+    "kubeflow": engine_kubernetes,
+    "jobset": engine_kubernetes,
+    "trainjob": engine_kubernetes,
+    "vertex": engine_vertex,
+    "sagemaker": engine_sagemaker,
+    "ray": engine_ray,
 }
-# How to see what a job does, and how to end it.
-_KUBERNETES_LOGS = "kubectl logs -f --prefix --max-log-requests={job.num_tasks}{space} -l "
+# How to see what a job does, and how to end it. {where} is its namespace, region or address.
+_KUBERNETES_LOGS = "kubectl logs -f --prefix --max-log-requests={job.num_tasks}{where} -l "
 WATCH = {
-    "slurm": ("squeue --name={job.name}", "scancel --name={job.name}"),
+    "slurm": (
+        "squeue --name={job.name} && tail -f {job.name}-JOBID.log",
+        "scancel --name={job.name}",
+    ),
     "kubeflow": (
         _KUBERNETES_LOGS + "training.kubeflow.org/job-name={job.name}",
-        "kubectl delete tfjob {job.name}{space}",
+        "kubectl delete tfjob {job.name}{where}",
     ),
     "jobset": (
         _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete jobset {job.name}{space}",
+        "kubectl delete jobset {job.name}{where}",
     ),
     "trainjob": (
         _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete trainjob,trainingruntime {job.name}{space}",
+        "kubectl delete trainjob,trainingruntime {job.name}{where}",
     ),
-    "vertex": ("gcloud ai custom-jobs list", "gcloud ai custom-jobs cancel JOB"),
+    "vertex": (
+        "gcloud ai custom-jobs list --filter=displayName={job.name}{where}",
+        "gcloud ai custom-jobs cancel JOB{where}",
+    ),
     "sagemaker": (
-        "aws sagemaker list-training-jobs --name-contains={job.name}",
-        "aws sagemaker stop-training-job --training-job-name=JOB",
+        "aws sagemaker list-training-jobs --name-contains={job.name}{where}",
+        "aws sagemaker stop-training-job --training-job-name=JOB{where}",
     ),
-    "ray": ("ray job list", "ray job stop JOB"),
+    "ray": ("ray job list{where}", "ray job stop JOB{where}"),
 }
 
 
@@ -73,9 +85,8 @@ def main(argv: list[str]) -> int | None:
     """Reads the flags, makes the job file, and submits it."""
     values = flags.FLAGS
     settings = {field.name: values[field.name].value for field in _fields()}
-    job = jobs.Job(**settings, train_flags=jobs.read_flagfiles(argv[1:]))
-    engine = importlib.import_module(f"mnist_estimator.{ENGINES[job.engine]}")
-    text = engine.render(job)
+    job = jobs.Job(**settings, train_flags=passed_flags.read_flagfiles(argv[1:]))
+    text = ENGINES[job.engine].render(job)
     if values.output:
         _write(values.output, text)
         print(f"submit: wrote {values.output}", file=sys.stderr)
@@ -83,17 +94,14 @@ def main(argv: list[str]) -> int | None:
         # Nothing else goes to stdout, so that the file can be piped.
         print(text, end="")
         return None
-    kept = contextlib.nullcontext(values.output)
-    with kept if values.output else _job_file(engine, job, text) as path:
-        code = _hand_over(engine.command(job, path), job)
-    if code:
+    if _submit(job, text):
         return config.EXIT_FAILED
     _say_how_to_watch(job)
     return None
 
 
 def _define_flags() -> None:
-    jobs.define_flags(_fields(), flags.FLAGS)
+    passed_flags.define_flags(_fields(), flags.FLAGS)
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
     flags.DEFINE_string("output", "", "Keep the job file here; a file of that name is replaced.")
     for name in [*(field.name for field in _fields()), "dry_run", "output"]:
@@ -105,17 +113,6 @@ def _fields() -> list[dataclasses.Field]:
     return [field for field in dataclasses.fields(jobs.Job) if field.metadata]
 
 
-@contextlib.contextmanager
-def _job_file(engine: types.ModuleType, job: jobs.Job, text: str) -> Iterator[str]:
-    """A job file for the time of the submission; named as its template, as clients may ask for."""
-    template = engine.TEMPLATE
-    suffix = pathlib.Path(template if isinstance(template, str) else template[job.engine]).suffix
-    with tempfile.TemporaryDirectory(prefix="submit-") as folder:
-        path = os.path.join(folder, job.name + suffix)
-        _write(path, text)
-        yield path
-
-
 def _write(path: str, text: str) -> None:
     """Writes a file that is whole or not there."""
     try:
@@ -125,24 +122,33 @@ def _write(path: str, text: str) -> None:
         raise InputError(f"--output={path}: {error.strerror}") from None
 
 
-def _hand_over(command: list[str], job: jobs.Job) -> int:
-    """Runs the engine's client, with its own output and errors; returns its exit code."""
-    client = command[0]
-    if not shutil.which(client):
-        raise InputError(
-            f"{client}: not found on PATH, expected the client of --engine={job.engine}; install "
-            "it, or keep the job file with --dry_run --output=PATH"
-        )
-    print(f"submit: {shlex.join(command)}", file=sys.stderr, flush=True)
-    return subprocess.run(command, check=False).returncode
+def _submit(job: jobs.Job, text: str) -> int:
+    """Hands the job file to the engine's client; returns the client's exit code."""
+    engine = ENGINES[job.engine]
+    template = engine.TEMPLATE if isinstance(engine.TEMPLATE, str) else engine.TEMPLATE[job.engine]
+    suffix = pathlib.Path(template.removesuffix(".template")).suffix
+    # Also a file that is kept is handed over as a copy with nothing beside it: Ray sends the file's
+    # whole folder to the cluster.
+    with tempfile.TemporaryDirectory(prefix="submit-") as folder:
+        path = os.path.join(folder, job.name + suffix)
+        _write(path, text)
+        command = engine.command(job, path)
+        if not shutil.which(command[0]):
+            raise InputError(
+                f"{command[0]}: not found on PATH, expected the client of --engine={job.engine}; "
+                "install it, or keep the job file with --dry_run --output=PATH"
+            )
+        print(f"submit: {shlex.join(command)}", file=sys.stderr, flush=True)
+        return subprocess.run(command, check=False).returncode
 
 
 def _say_how_to_watch(job: jobs.Job) -> None:
-    space = f" --namespace={job.namespace}" if job.namespace else ""
-    watch, end = (text.format(job=job, space=space) for text in WATCH[job.engine])
-    where = shlex.quote(job.model_dir)
+    options = {"namespace": job.namespace, "region": job.region, "address": job.ray_address}
+    where = "".join(f" --{name}={shlex.quote(text)}" for name, text in options.items() if text)
+    watch, end = (text.format(job=job, where=where) for text in WATCH[job.engine])
+    model_dir = shlex.quote(job.model_dir)
     print(f"watch:       {watch}\nend:         {end}")
-    print(f"TensorBoard: python -m tensorboard.main --logdir={where}, where {where} can be read")
+    print(f"TensorBoard: python -m tensorboard.main --logdir={model_dir}, where that can be read")
 
 
 if __name__ == "__main__":

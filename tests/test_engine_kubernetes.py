@@ -15,7 +15,7 @@ import pytest
 import yaml
 from absl import flags
 
-from mnist_estimator import InputError, cluster, engine_kubernetes, jobs
+from mnist_estimator import InputError, cluster, engine_kubernetes, jobs, passed_flags
 from mnist_estimator.config import TrainConfig
 
 ENGINES = ("kubeflow", "jobset", "trainjob")
@@ -293,7 +293,7 @@ def tasks(job):
 
 def parse(arguments):
     values = flags.FlagValues()
-    jobs.define_flags(dataclasses.fields(TrainConfig), values)
+    passed_flags.define_flags(dataclasses.fields(TrainConfig), values)
     assert values(["train", *arguments]) == ["train"]
     return {name: values[name].value for name in values}
 

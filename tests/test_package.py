@@ -32,6 +32,7 @@ MODULES = (
     "environments",
     "cluster",
     "config",
+    "passed_flags",
     "jobs",
     "engine_kubernetes",
     "engine_slurm",
@@ -69,8 +70,8 @@ MODULES = (
     "explain",
 )
 # Each may import all of the above, and none of these.
-COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report", "submit")
-COMMANDS += ("sample.make_sample",)
+COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report")
+COMMANDS += ("launch", "submit", "sample.make_sample")
 
 # What these import beside the standard library, and one another.
 LIGHT = {
@@ -87,7 +88,8 @@ LIGHT = {
     "idx": {"numpy"},
     "splits": {"numpy"},
     "config": {"absl"},
-    "jobs": {"absl"},
+    "passed_flags": {"absl"},
+    "jobs": set(),
     "engine_kubernetes": set(),
     "engine_slurm": set(),
     "scores": {"numpy"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import json
 import os
 import pathlib
 import re
@@ -15,8 +16,9 @@ import sys
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, jobs, submit
+from mnist_estimator import InputError, jobs, passed_flags, submit
 
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEMPLATES = pathlib.Path(jobs.__file__).with_name("templates")
 DIRS = ("--model_dir=/data/mod1", "--data_dir=/data/mnist")
 
@@ -44,7 +46,7 @@ def test_the_strategy_follows_from_the_tasks(options, strategy, tasks):
     assert command[:3] == ["python", "-m", "mnist_estimator.train"]
     assert " ".join(command).count("--strategy") == 1
     values = flags.FlagValues()
-    jobs.define_flags(dataclasses.fields(type(job.settings)), values)
+    passed_flags.define_flags(dataclasses.fields(type(job.settings)), values)
     assert values(command[2:])[1:] == [] and values["strategy"].value == strategy
 
 
@@ -122,10 +124,10 @@ def test_a_wrong_train_flag_is_found_before_anything_is_submitted(options, train
 def test_flagfiles_are_read_here_as_tasks_cannot(tmp_path):
     path = tmp_path / "x.flags"
     path.write_text("# The result's own.\n--seed=3\n\n--dropout_rate=0.2\n")
-    found = jobs.read_flagfiles([f"--flagfile={path}", "--max_steps=5"])
+    found = passed_flags.read_flagfiles([f"--flagfile={path}", "--max_steps=5"])
     assert found == ("--seed=3", "--dropout_rate=0.2", "--max_steps=5")
     with pytest.raises(InputError, match="^--flagfile: .*No such file"):
-        jobs.read_flagfiles([f"--flagfile={path}x"])
+        passed_flags.read_flagfiles([f"--flagfile={path}x"])
 
 
 def test_every_setting_of_a_job_is_explained_and_no_other_is_of_its_name():
@@ -219,9 +221,7 @@ def test_dry_run_prints_the_file_alone_and_submits_nothing(kubectl, tmp_path):
     job = jobs.Job(
         engine="kubeflow", workers=2, image="x:1", volume_claim="shared", train_flags=DIRS
     )
-    assert done.stdout == submit.importlib.import_module(
-        "mnist_estimator.engine_kubernetes"
-    ).render(job)
+    assert done.stdout == submit.ENGINES["kubeflow"].render(job)
     assert not (tmp_path / "seen").exists()
 
 
@@ -245,7 +245,7 @@ def test_output_keeps_the_file(kubectl, tmp_path):
     done = run(*JOB, "--output=job.yaml", "--", *DIRS, path=kubectl(), cwd=tmp_path)
     assert done.returncode == 0 and "submit: wrote job.yaml" in done.stderr
     path, _, text = (tmp_path / "seen").read_text().partition("\n")
-    assert path == "job.yaml" and (tmp_path / "job.yaml").read_text() == text
+    assert path.endswith("mnist.yaml") and (tmp_path / "job.yaml").read_text() == text
     assert not list(tmp_path.glob("*.tmp"))
 
 
@@ -290,3 +290,28 @@ def test_help_shows_the_engines_flags(tmp_path):
     assert done.returncode == 0
     for field in submit._fields():
         assert f"{field.name}:" in done.stdout
+
+
+# The image that the job files name.
+
+
+def test_the_image_runs_train_without_a_shell_and_not_as_root():
+    lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
+    steps = [line.split(" ", 1) for line in lines if line and not line.startswith("#")]
+    last = dict(steps)
+    assert json.loads(last["ENTRYPOINT"]) == make().train_command[:3]
+    assert int(last["USER"]) > 0
+    # What job files give the volume to is the user's group.
+    assert f"--uid {last['USER']} " in str(steps)
+    assert f'"fsGroup": {last["USER"]}' in (TEMPLATES / "jobset_task.yaml").read_text()
+    assert not [rest for name, rest in steps if name == "CMD"]
+
+
+def test_the_image_gets_what_setup_needs_and_no_more():
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    kept = {line[1:] for line in ignored if line.startswith("!")}
+    assert ignored[1] == "*" and "**/__pycache__" in ignored
+    assert kept == {"LICENSE", "MANIFEST.in", "README.md", "mnist_estimator", "pyproject.toml"} | {
+        "setup.py"
+    }
+    assert all((ROOT / name).exists() for name in kept)
