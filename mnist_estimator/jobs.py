@@ -11,11 +11,12 @@ import json
 import re
 import string
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from mnist_estimator import InputError, passed_flags
+from mnist_estimator.cluster import CHIEF, EVALUATOR, PS, WORKER
 from mnist_estimator.config import TrainConfig
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
@@ -81,6 +82,7 @@ class Job:
         "s, and is given up after 20; the rest is for slow shared folders.",
         least=30,
         most=3600,
+        engines=("slurm", *KUBERNETES, "ray"),
     )
     max_restarts: int = _setting(
         10, "How often the engine starts failed tasks again, if failing again may help.", most=1000
@@ -228,6 +230,12 @@ class Job:
         return self.workers + self.ps + self.evaluator
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Tasks of each role that there is, in the order of their ranks."""
+        counts = {CHIEF: 1, WORKER: self.num_plain_workers, PS: self.ps, EVALUATOR: self.evaluator}
+        return {role: int(count) for role, count in counts.items() if count}
+
+    @property
     def num_plain_workers(self) -> int:
         """Tasks of the role worker: those that train, without the chief."""
         return self.workers - 1
@@ -247,6 +255,16 @@ class Job:
         for name in names:
             if not getattr(self, name):
                 raise InputError(f"--{name}: found nothing, --engine={self.engine} needs it")
+
+    def smallest_machine(self, machines: Mapping[str, tuple[int, float]]) -> str:
+        """The first of a cloud's machines, name -> (cores, GiB), that has what a task gets."""
+        for name, (cores, memory) in machines.items():
+            if cores >= self.cpus and memory >= self.memory_gb:
+                return name
+        raise InputError(
+            f"--machine_type: found none with --cpus={self.cpus} and --memory_gb={self.memory_gb}, "
+            f"expected one to be named; the largest known here is {name}"
+        )
 
     def _check_field(self, field: dataclasses.Field[Any]) -> None:
         limits, value = field.metadata, getattr(self, field.name)
