@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -141,6 +142,18 @@ def without_noise(pattern: str) -> Iterator[None]:
             os.dup2(stack.enter_context(grep).stdin.fileno(), 2)
             stack.callback(os.dup2, stderr.fileno(), 2)
         yield
+
+
+def look_for_variables_every(secs: float) -> None:
+    """How often a worker looks whether the chief has made the variables; TensorFlow: 30 s.
+
+    Estimator's workers have no argument for it. A worker that comes a moment too early would start
+    half a minute late, again after each parameter server's restart.
+    """
+    manager = v1.train.SessionManager
+    original = vars(manager)["__init__"]
+    original = getattr(original, "func", original)  # Of an earlier call.
+    manager.__init__ = functools.partialmethod(original, recovery_wait_secs=secs)
 
 
 def _silence_deprecations() -> None:

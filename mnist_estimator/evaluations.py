@@ -73,8 +73,10 @@ class Evaluations:
 
         With a patience of 0 never.
         """
+        if not patience:
+            return False
         past = [entry for entry in self.history if entry[STEP] <= step]
-        if not patience or not past:
+        if not past:
             return False
         best = past[0]
         waited = 0

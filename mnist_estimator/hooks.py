@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from mnist_estimator import RunError, checkpoints, model_fn, progress, signals
+from mnist_estimator import RunError, checkpoints, model_fn, peers, progress, signals
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.scores import Scores
 
@@ -222,18 +222,17 @@ class CheckpointSaver(v1.train.SessionRunHook):
         model_dir: str,
         *,
         every_steps: int,
-        after_save: Callable[[int, str], bool] | None = None,
+        after_save: Callable[[str], None] | None = None,
     ) -> None:
         """Saves to `model_dir`.
 
         Args:
-          after_save: is called with each checkpoint's step and path while training goes on, and
-            after the last one unless a signal ended the run; returns whether to stop.
+          after_save: is called with each checkpoint's path, unless a signal has come.
         """
         self._model_dir = model_dir
         self._every_steps = every_steps
         self._after_save = after_save
-        self._look_due = _Seldom()
+        self._look_due = Seldom()
         self.saved_step = 0
 
     def begin(self) -> None:
@@ -265,17 +264,18 @@ class CheckpointSaver(v1.train.SessionRunHook):
         due = step // self._every_steps > self.saved_step // self._every_steps
         if not due and not self._asked_to():
             return
-        path = self._save(run_context.session, step)
-        if self._after_save and not signals.noted() and self._after_save(step, path):
-            run_context.request_stop()
+        self._save_and_tell(run_context.session, step)
 
     def end(self, session: v1.Session) -> None:
         step = int(session.run(self._global_step))
         if step == self.saved_step:
             return
+        self._save_and_tell(session, step)
+
+    def _save_and_tell(self, session: v1.Session, step: int) -> None:
         path = self._save(session, step)
         if self._after_save and not signals.noted():
-            self._after_save(step, path)
+            self._after_save(path)
 
     def _asked_to(self) -> bool:
         request = os.path.join(self._model_dir, SAVE_REQUEST)
@@ -312,9 +312,8 @@ class Stopper(v1.train.SessionRunHook):
     """
 
     def __init__(self, is_finished: Callable[[], bool] = lambda: False) -> None:
-        """`is_finished` says whether the run ended early; it is asked once a second at most."""
+        """`is_finished` says whether the run ends early; it is asked after each step."""
         self._is_finished = is_finished
-        self._look_due = _Seldom()
         self.preempted_by_other = False
 
     def begin(self) -> None:
@@ -328,14 +327,14 @@ class Stopper(v1.train.SessionRunHook):
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs | None:
         if self._total is None:
             return None
-        vote = [float(signals.noted()), float(self._finished())]
+        vote = [float(signals.noted()), float(self._is_finished())]
         return v1.train.SessionRunArgs(self._total, dict.fromkeys(self._votes, vote))
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
         if self._total is None:
-            stop = signals.noted() or self._finished()
+            stop = signals.noted() or self._is_finished()
         else:
             stop = run_values.results.any()
             self.preempted_by_other = run_values.results[_PREEMPTED] > 0 and not signals.noted()
@@ -343,11 +342,44 @@ class Stopper(v1.train.SessionRunHook):
             signals.answer()
             run_context.request_stop()
 
-    def _finished(self) -> bool:
-        return self._look_due() and self._is_finished()
+
+class Together(v1.train.SessionRunHook):
+    """Keeps synchronous workers together: all begin a session together, and leave it together.
+
+    After the last step that has them all, the watch over the others stops: the chief saves and
+    evaluates then, while they are gone already.
+    """
+
+    def __init__(self, watch: peers.Watch, max_steps: int) -> None:
+        self._watch = watch
+        self._max_steps = max_steps
+        self._begun = False
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+        self._total = _first(model_fn.STOP_TOTAL)
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        if self._begun and self._total is not None:
+            # TensorFlow begins a new session when another worker is gone. One that was started
+            # again comes with the newest checkpoint's weights, and this one is steps ahead.
+            raise signals.Interruption("another worker is gone", signals.EXIT_LOST)
+        self._begun = True
+        self._step = int(session.run(self._global_step))
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
+        self._step += 1
+        return v1.train.SessionRunArgs(self._total)
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        stop = run_values.results
+        if self._step >= self._max_steps or (stop is not None and stop.any()):
+            self._watch.stop()
 
 
-class _Seldom:
+class Seldom:
     """Says, as often as it is asked, whether it is time again to look at a file: once a second."""
 
     def __init__(self) -> None:

@@ -21,8 +21,12 @@ from collections.abc import Iterator
 
 from mnist_estimator import progress
 
+# Kubeflow's ExitCode policy, which others can be given too: what ends with less than 128 would fail
+# again, the rest is started again.
+FIRST_RETRYABLE = 128
 EXIT_PREEMPTED = 143
 EXIT_INTERRUPTED = 130
+EXIT_LOST = 138  # Another task is gone that this one needs; Kubeflow leaves the number to users.
 
 _CODES = {
     signal.SIGTERM: EXIT_PREEMPTED,

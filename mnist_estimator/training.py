@@ -1,7 +1,7 @@
 """Training from data to result: prepare if need be, train, evaluate, export, record.
 
-A task of a cluster does its role's part. Whatever ends it, the model_dir holds a run that the same
-command continues.
+A task of a cluster does its role's part, and ends when the chief has ended. Whatever ends it, the
+model_dir holds a run that the same command continues.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import os
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_estimator import (
@@ -19,25 +20,32 @@ from mnist_estimator import (
     RunError,
     checkpoints,
     cluster,
-    exports,
+    compat,
+    evaluating,
     hooks,
     inputs,
     lock,
+    parameter_server,
+    peers,
     progress,
     runs,
     signals,
     sources,
+    status,
     summaries,
 )
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
-from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
-_SAVE_SECS = 15.0  # How long a parameter server that has to go waits for the chief to save.
+# A synchronous worker that has gone cannot come back into the same session, and to start again
+# takes longer than this. With parameter servers one that is back within the other time goes on.
+_GONE_SECS = 2.0
+_SILENT_SECS = 20.0
+_WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
 
 
 def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
@@ -54,14 +62,18 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     Raises:
       InputError: if the data cannot be had, the settings do not fit it, or another trainer is at
         work in the model_dir.
-      RunError: if a file cannot be read or written, or the loss is not finite any more.
-      signals.Interruption: if a signal ended it; says what is saved.
+      RunError: if a file cannot be read or written, the loss is not finite any more, or the chief
+        failed.
+      signals.Interruption: if a signal ended it, the chief's or another one's end, or the loss of
+        a task that it needs; says what is saved.
     """
+    compat.look_for_variables_every(_LOOK_SECS)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
     with _saying_what_is_kept(config.model_dir):
+        follower = None if task.is_chief else status.Follower(config.model_dir)
         if task.role == cluster.PS:
-            return _serve(config, task)
+            return _serve(config, task, follower)
         manifest = sources.ensure_dataset(
             config.data_dir,
             dataset=config.dataset,
@@ -71,11 +83,15 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
         )
         with _naming_the_cause(config, manifest):
             if task.role == cluster.EVALUATOR:
-                return _evaluate_as_they_come(config, manifest, task)
-            if not task.is_chief:
-                return _work(config, manifest, task)
-            with lock.held(config.model_dir):
-                return _lead(config, manifest, task)
+                return _evaluate(config, manifest, task, follower)
+            if follower:
+                return _work(config, manifest, task, follower)
+            with (
+                lock.held(config.model_dir),
+                _answering(task),
+                status.recorded(config.model_dir, task.has_evaluator) as recorder,
+            ):
+                return _lead(config, manifest, task, recorder)
 
 
 @contextlib.contextmanager
@@ -115,7 +131,16 @@ def _naming_the_cause(config: TrainConfig, manifest: Manifest) -> Iterator[None]
         raise RunError(f"{config.model_dir}: is gone, stopped training") from error
 
 
-def _lead(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> dict[str, Any] | None:
+def _answering(task: cluster.Task) -> contextlib.AbstractContextManager[None]:
+    """Has the evaluator of a chief without a TensorFlow server see that the chief is there."""
+    if task.has_evaluator and task.chief_address and not task.jobs:
+        return peers.listening(task.chief_address)
+    return contextlib.nullcontext()
+
+
+def _lead(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task, recorder: status.Recorder
+) -> dict[str, Any] | None:
     """The chief's part, or that of a process on its own."""
     newest = checkpoints.newest_whole(config.model_dir, runs.warn)
     if newest:
@@ -125,19 +150,18 @@ def _lead(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> dict[s
     runs.write_run(config, manifest)
     summaries.write_hparams(config.model_dir, runs.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    run = runs.make_estimator(config, manifest, task)
+    run = _make_estimator(config, manifest, task)
 
-    def evaluate(step: int, checkpoint: str) -> bool:
+    def evaluate(checkpoint: str) -> None:
         with signals.at_once():
-            _evaluate(run, config, manifest, evaluations, checkpoint)
-        return evaluations.stops_at(step, config.early_stop_patience)
+            evaluating.evaluate(run, config, manifest, evaluations, checkpoint)
 
-    by_itself = _evaluates(config, manifest) and not task.jobs
+    by_itself = evaluating.is_wanted(config, manifest) and not task.has_evaluator
     step = checkpoints.step_of(newest)
     due = step % config.save_checkpoints_steps == 0 or step >= config.max_steps
     if by_itself and step and due and not evaluations.has(step):
-        evaluate(step, newest)  # It was killed before it could.
-    if not evaluations.stops_at(step, config.early_stop_patience) and step < config.max_steps:
+        evaluate(newest)  # It was killed before it could.
+    if not _is_complete(config, evaluations, step):
         progress.say(
             f"training {config.model} on {manifest.num_examples('train'):,} examples of "
             f"{manifest.dataset} {f'from step {step} ' if step else ''}to step "
@@ -149,14 +173,61 @@ def _lead(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> dict[s
             every_steps=config.save_checkpoints_steps,
             after_save=evaluate if by_itself else None,
         )
-        _train(run, config, manifest, task, evaluations, [saver])
-    if task.jobs and config.export == runs.BEST:
+        watch = _watch(config, task, recorder=recorder)
+        _train(run, config, manifest, task, evaluations, watch, saver=saver)
+    recorder.write(status.TRAINED, exit_code=0)
+    if task.has_evaluator and config.export == runs.BEST:
         # What is best, the evaluator knows only after it has seen the last checkpoint, and exports.
         config = dataclasses.replace(config, export=runs.FINAL)
-    return _finish(run, config, manifest)
+    metrics = _finish(run, config, manifest)
+    step = checkpoints.step_of(checkpoints.newest(config.model_dir))
+    recorder.write(status.DONE if step >= config.max_steps else status.EARLY_STOPPED, exit_code=0)
+    return metrics
 
 
-def _work(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> None:
+def _make_estimator(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task
+) -> estimator.Estimator:
+    with _graph(config):
+        return runs.make_estimator(config, manifest, task)
+
+
+def _graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
+    """Where the strategy of several workers has to be made and used: in a graph, not eagerly.
+
+    Made eagerly it starts a coordination service. That takes SIGTERM for itself, waits in C++ for
+    all workers before training is set up, and on a busy machine takes a late heartbeat for the end
+    of a task. Estimator trains in a graph, and needs none of it.
+    """
+    multi_worker = config.strategy == "multi_worker"
+    return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
+
+
+def _is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
+    """Whether a run whose newest checkpoint is of this step trains no more."""
+    return step >= config.max_steps or evaluations.stops_at(step, config.early_stop_patience)
+
+
+def _finish(
+    run: estimator.Estimator, config: TrainConfig, manifest: Manifest
+) -> dict[str, Any] | None:
+    """Evaluates the chosen model on the test split, and exports it."""
+    metrics = None
+    with signals.at_once():
+        checkpoint = runs.chosen_checkpoint(config)  # Which reads all of it.
+        if manifest.num_examples("test"):
+            metrics = evaluating.test(run, config, manifest, checkpoint)
+        else:
+            print(f"trained to step {config.max_steps}; the data has no test split to evaluate")
+    with signals.at_once():
+        evaluating.export(run, config, manifest, checkpoint)
+    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}")
+    return metrics
+
+
+def _work(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task, follower: status.Follower
+) -> None:
     """The part of a worker that is not the chief."""
     until = time.monotonic() + _REPAIR_SECS
     while newest := checkpoints.newest(config.model_dir):
@@ -167,9 +238,120 @@ def _work(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> None:
         if time.monotonic() > until:
             raise RunError(f"{problem}; found no chief that goes on from another one")
         time.sleep(_LOOK_SECS)
+    if newest:
+        runs.check_continues(config, manifest)
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    run = runs.make_estimator(config, manifest, task)
-    _train(run, config, manifest, task, evaluations, [])
+    if newest and _is_complete(config, evaluations, checkpoints.step_of(newest)):
+        return _nothing_to_do(config)
+    run = _make_estimator(config, manifest, task)
+    watch = _watch(config, task, follower=follower)
+    _train(run, config, manifest, task, evaluations, watch, follower=follower)
+    # With collective operations TensorFlow makes each worker a folder for what only the chief
+    # writes.
+    scratch = os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}")
+    if tf.io.gfile.exists(scratch):
+        tf.io.gfile.rmtree(scratch)
+    return _end_like_the_chief(follower.ended())
+
+
+def _evaluate(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task, follower: status.Follower
+) -> None:
+    """The part of a cluster's evaluator."""
+    if not task.chief_address:
+        raise InputError(
+            "--chief_hosts: found nothing for the evaluator, expected the chief's host:port: "
+            "where the chief has gone, the evaluator ends"
+        )
+    if not evaluating.is_wanted(config, manifest):
+        progress.say("nothing to evaluate while training: no validation split", sys.stderr)
+        return
+    complete = _was_complete(config)
+    run = _make_estimator(config, manifest, task)
+    with _watch(config, task, follower=follower) as watch:
+
+        def is_over() -> bool:
+            if not watch.missing():
+                _check_one_evaluates(config, follower.now())
+            return complete or follower.ended() is not None
+
+        evaluating.evaluate_as_they_come(run, config, manifest, is_over)
+    _end_like_the_chief(follower.ended())
+
+
+def _check_one_evaluates(config: TrainConfig, now: status.Status | None) -> None:
+    if now and now.is_training and not now.has_evaluator:
+        raise InputError(
+            f"{config.model_dir}: the chief evaluates by itself, found an evaluator too; give "
+            "--evaluator to every task, or list the evaluator in the cluster"
+        )
+
+
+def _serve(config: TrainConfig, task: cluster.Task, follower: status.Follower) -> None:
+    """The part of a parameter server."""
+    if _was_complete(config):
+        return _nothing_to_do(config)
+    with _watch(config, task, follower=follower):
+        parameter_server.serve(config, task, lambda: follower.ended() is not None)
+    return _end_like_the_chief(follower.ended())
+
+
+def _was_complete(config: TrainConfig) -> bool:
+    """Whether the run has come to its end before; reads the newest checkpoint whole."""
+    newest = checkpoints.newest(config.model_dir)
+    if not newest or checkpoints.damage(newest):
+        return False
+    evaluations = Evaluations(config.model_dir, config.best_metric)
+    return _is_complete(config, evaluations, checkpoints.step_of(newest))
+
+
+def _nothing_to_do(config: TrainConfig) -> None:
+    progress.say(f"the run in {config.model_dir} is complete: nothing to train", sys.stderr)
+
+
+def _end_like_the_chief(ended: status.Status | None) -> None:
+    """Gives this process the exit code of the chief."""
+    if ended and ended.exit_code:
+        reason = f"the chief was {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
+        if ended.exit_code >= signals.FIRST_RETRYABLE:
+            raise signals.Interruption(reason, ended.exit_code)
+        raise RunError(reason)
+
+
+def _watch(
+    config: TrainConfig,
+    task: cluster.Task,
+    *,
+    recorder: status.Recorder | None = None,
+    follower: status.Follower | None = None,
+) -> peers.Watch:
+    """Watches the tasks that this one needs; it ends the process when one of them is lost.
+
+    It has to, as the main thread is in C++ then, and hears nothing.
+    """
+
+    def end(line: str) -> None:
+        ended = follower.ended() if follower else None
+        if ended and task.role == cluster.EVALUATOR:
+            return  # The last checkpoint is still to be evaluated.
+        # The filesystem may be what has gone.
+        threading.Timer(_WRITE_SECS, os._exit, [signals.EXIT_LOST]).start()
+        if recorder:
+            recorder.write(status.LOST, signals.EXIT_LOST, line)
+        if ended:
+            line = f"the chief has ended ({ended.state})"
+        progress.complain(f"{line}: {_kept(config.model_dir)}")
+        os._exit(ended.exit_code or 0 if ended else signals.EXIT_LOST)
+
+    synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
+    return peers.Watch(
+        peers.needed(task),
+        on_lost=end,
+        is_over=lambda: follower is not None and follower.ended() is not None,
+        gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
+        silent_secs=_SILENT_SECS,
+        start_secs=config.start_timeout_secs,
+    )
 
 
 def _train(
@@ -178,14 +360,12 @@ def _train(
     manifest: Manifest,
     task: cluster.Task,
     evaluations: Evaluations,
-    savers: list[hooks.CheckpointSaver],
+    watch: peers.Watch,
+    *,
+    saver: hooks.CheckpointSaver | None = None,
+    follower: status.Follower | None = None,
 ) -> None:
-    def stops_early() -> bool:
-        evaluations.reload()
-        return evaluations.stops_at(config.max_steps, config.early_stop_patience)
-
-    # On its own, a process learns it from the evaluation itself.
-    stopper = hooks.Stopper(stops_early if task.jobs else lambda: False)
+    stopper = hooks.Stopper(_stops_early(config, task, evaluations, follower))
     report = hooks.Progress(
         model_dir=config.model_dir,
         max_steps=config.max_steps,
@@ -193,20 +373,58 @@ def _train(
         every_steps=config.log_steps,
         write_summaries=task.is_chief,
     )
-    watchers = [hooks.FiniteGuard(config.model_dir), report, *savers, stopper]
+    watchers = [hooks.Together(watch, config.max_steps), hooks.FiniteGuard(config.model_dir)]
+    watchers += [report, *([saver] if saver else []), stopper]
     if config.profiled and task.is_chief:
         # The last, so that its time holds no other hook's work.
         watchers.append(hooks.Profiler(config.model_dir, *config.profiled))
     input_fn = _input_fn(config, manifest, task)
-    with signals.deferrable():
+    with signals.deferrable(), _naming_the_lost(task):
         if task.jobs:
             spec = estimator.TrainSpec(input_fn, max_steps=config.max_steps, hooks=watchers)
-            # The EvalSpec is for an evaluator, which this task is not.
-            estimator.train_and_evaluate(run, spec, estimator.EvalSpec(input_fn))
+            with watch, _graph(config):
+                if config.strategy == "ps":
+                    # TensorFlow would wait for them in C++, where no signal is heard.
+                    watch.wait()
+                # The EvalSpec is for an evaluator, which this task is not.
+                estimator.train_and_evaluate(run, spec, estimator.EvalSpec(input_fn))
         else:
             run.train(input_fn, hooks=watchers, max_steps=config.max_steps)
     if stopper.preempted_by_other:
         raise signals.Interruption("another worker was preempted", signals.EXIT_PREEMPTED)
+
+
+def _stops_early(
+    config: TrainConfig,
+    task: cluster.Task,
+    evaluations: Evaluations,
+    follower: status.Follower | None,
+) -> Callable[[], bool]:
+    """Asked after each step: whether the run is over although no signal came."""
+    look_due = hooks.Seldom()
+
+    def stops() -> bool:
+        if follower or task.has_evaluator:
+            # Others evaluate, or end the run, and tell in a file.
+            if not look_due():
+                return False
+            evaluations.reload()
+        early = evaluations.stops_at(config.max_steps, config.early_stop_patience)
+        return early or (follower is not None and follower.ended() is not None)
+
+    return stops
+
+
+@contextlib.contextmanager
+def _naming_the_lost(task: cluster.Task) -> Iterator[None]:
+    """Of an error that another task's end caused, says so, and exits to be started again."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not task.jobs:
+            raise
+        reason = f"another task is gone ({error_line(error)})"
+        raise signals.Interruption(reason, signals.EXIT_LOST) from error
 
 
 def _input_fn(config: TrainConfig, manifest: Manifest, task: cluster.Task):
@@ -222,143 +440,3 @@ def _input_fn(config: TrainConfig, manifest: Manifest, task: cluster.Task):
         worker=task.trainer if asynchronous else 0,
         num_workers=task.num_trainers if asynchronous else 1,
     )
-
-
-def _evaluates(config: TrainConfig, manifest: Manifest) -> bool:
-    return config.eval_split != "none" and manifest.num_examples(config.eval_split) > 0
-
-
-def _evaluate(
-    run: estimator.Estimator,
-    config: TrainConfig,
-    manifest: Manifest,
-    evaluations: Evaluations,
-    checkpoint: str,
-) -> None:
-    """Evaluates a checkpoint while training and records what it found."""
-    hooks.drop_events_from(run.eval_dir(), checkpoints.step_of(checkpoint))
-    result, _ = _scored(run, config, manifest, checkpoint, config.eval_split)
-    del result["checkpoint"]  # The record stays true when the model_dir is moved.
-    evaluations.add(result, checkpoint)
-    progress.say(
-        f"step {result['global_step']}: {config.eval_split} "
-        f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f}",
-        sys.stderr,
-    )
-
-
-def _scored(
-    run: estimator.Estimator,
-    config: TrainConfig,
-    manifest: Manifest,
-    checkpoint: str,
-    split: str,
-    name: str | None = None,
-) -> tuple[dict[str, Any], Scores | None]:
-    """Evaluates a checkpoint, and has TensorBoard show its pictures, curves and weights."""
-    scores = runs.make_scores(manifest)
-    result = runs.evaluate(
-        run,
-        config.data_dir,
-        manifest,
-        split,
-        batch_size=config.eval_batch_size,
-        checkpoint=checkpoint,
-        name=name,
-        scores=scores,
-    )
-    if scores:
-        folder, step = run.eval_dir(name), checkpoints.step_of(checkpoint)
-        summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
-    return result, scores
-
-
-def _evaluate_as_they_come(config: TrainConfig, manifest: Manifest, task: cluster.Task) -> None:
-    """The part of a cluster's evaluator: each new checkpoint, up to the last one."""
-    if not _evaluates(config, manifest):
-        progress.say("nothing to evaluate while training: no validation split", sys.stderr)
-        return
-    evaluations = Evaluations(config.model_dir, config.best_metric)
-    run = runs.make_estimator(config, manifest, task)
-    step = 0
-    while step < config.max_steps and not evaluations.stops_at(step, config.early_stop_patience):
-        newest = checkpoints.newest(config.model_dir)
-        if checkpoints.step_of(newest) in (0, step):
-            time.sleep(_LOOK_SECS)
-            continue
-        step = checkpoints.step_of(newest)
-        if not evaluations.has(step):
-            _evaluate(run, config, manifest, evaluations, newest)
-    if config.export == runs.BEST:
-        _export(run, config, manifest, runs.chosen_checkpoint(config))
-
-
-def _serve(config: TrainConfig, task: cluster.Task) -> None:
-    """The part of a parameter server: holds its share of the weights until it is told to end."""
-    server = v1.train.Server(
-        tf.train.ClusterSpec({role: list(hosts) for role, hosts in task.jobs.items()}),
-        job_name=task.role,
-        task_index=task.index,
-        config=runs.session_config(config, task),
-    )
-    progress.say(f"serving parameters at {server.target}", sys.stderr)
-    with signals.deferrable():
-        signals.defer()
-        # Estimator would wait in C++, where no signal is heard.
-        while not signals.noted():
-            time.sleep(_LOOK_SECS / 5)
-        signals.answer()
-        _have_saved(config.model_dir)
-
-
-def _have_saved(model_dir: str) -> None:
-    """Asks the chief to save what only this process holds, and gives it time to."""
-    before = checkpoints.newest(model_dir)
-    request = os.path.join(model_dir, hooks.SAVE_REQUEST)
-    with contextlib.suppress(tf.errors.OpError):
-        with tf.io.gfile.GFile(request, "w") as file:
-            file.write("")
-        until = time.monotonic() + _SAVE_SECS
-        while checkpoints.newest(model_dir) == before and time.monotonic() < until:
-            time.sleep(_LOOK_SECS / 5)
-        tf.io.gfile.remove(request)
-
-
-def _finish(
-    run: estimator.Estimator, config: TrainConfig, manifest: Manifest
-) -> dict[str, Any] | None:
-    """Evaluates the chosen model on the test split, and exports it."""
-    metrics = None
-    with signals.at_once():
-        checkpoint = runs.chosen_checkpoint(config)  # Which reads all of it.
-        if manifest.num_examples("test"):
-            metrics = _test(run, config, manifest, checkpoint)
-        else:
-            print(f"trained to step {config.max_steps}; the data has no test split to evaluate")
-    with signals.at_once():
-        _export(run, config, manifest, checkpoint)
-    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}")
-    return metrics
-
-
-def _test(
-    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
-) -> dict[str, Any]:
-    # It may have been evaluated in an earlier process: a point of the curve is to be there once.
-    hooks.drop_events_from(run.eval_dir("test"), 0)
-    metrics, scores = _scored(run, config, manifest, checkpoint, "test", name="test")
-    if scores:
-        metrics |= scores.report()
-    runs.write_json(os.path.join(config.model_dir, runs.METRICS_FILE), metrics)
-    print(runs.describe(metrics, "test", manifest))
-    return metrics
-
-
-def _export(
-    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
-) -> None:
-    if config.export == runs.NONE:
-        return
-    folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
-    path = exports.export(run.params, manifest, checkpoint, folder)
-    print(f"exported to {path}")

@@ -43,6 +43,7 @@ def work(tmp_path_factory):
 def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
     """Starts a process a task; gives them by (role, index) and ends those that still run."""
     with contextlib.ExitStack() as stack:
+        jobs = jobs | {"evaluator": 1} if evaluator else jobs
         probes = {
             role: [stack.enter_context(socket.socket()) for _ in range(jobs[role])] for role in jobs
         }
@@ -55,7 +56,7 @@ def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
     roles = [(role, index) for role, count in jobs.items() for index in range(count)]
     with contextlib.ExitStack() as stack:
         started = {}
-        for role, index in roles + [("evaluator", 0)] * evaluator:
+        for role, index in roles:
             config = {"cluster": hosts, "task": {"type": role, "index": index}}
             log = stack.enter_context((work / f"{role}{index}.log").open("w"))
             started[role, index] = process = subprocess.Popen(
@@ -70,6 +71,11 @@ def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
         yield started
 
 
+def read_status(model_dir: Path) -> tuple[str, int]:
+    status = json.loads((model_dir / "status.json").read_text())
+    return status["state"], status["exit_code"]
+
+
 def wait(process: subprocess.Popen, log: Path) -> None:
     assert process.wait(TIMEOUT_SECS) == 0, log.read_text()
 
@@ -77,15 +83,15 @@ def wait(process: subprocess.Popen, log: Path) -> None:
 def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     jobs = {"chief": 1, "worker": 1, "ps": 1}
     with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps") as started:
-        for role in ("chief", "worker", "evaluator"):
-            wait(started[role, 0], work / f"{role}0.log")
-        # Estimator's parameter server serves until it is told to end.
-        assert started["ps", 0].poll() is None
+        # Estimator's parameter server would serve for ever.
+        for role, index in started:
+            wait(started[role, index], work / f"{role}{index}.log")
     metrics = json.loads((work / "ps/metrics.json").read_text())
     assert metrics["accuracy"] > 0.7
     assert metrics["global_step"] >= 40
     # The evaluator ends by itself, with the last checkpoint evaluated.
     *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
+    assert read_status(work / "ps") == ("done", 0)
     assert evaluated.startswith(f"step {metrics['global_step']}: validation accuracy 0.")
     assert exported.startswith("exported to ps/export/best/")
 

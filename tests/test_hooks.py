@@ -110,7 +110,7 @@ def test_a_restart_drops_what_came_after_its_checkpoint(tmp_path):
 
 def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
     log = io.StringIO()
-    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=4, after_save=lambda *_: False)
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=4, after_save=lambda path: None)
     # All of it takes ticks of the same clock; only what is between a step's two is counted.
     train(log, steps=8, max_steps=8, model_dir=str(tmp_path), extra=[saver])
     assert [line.split("  ")[2] for line in log.getvalue().splitlines()] == ["20 examples/s"] * 2
@@ -141,15 +141,16 @@ def saves(folder, *, steps, start=0, every=10, stop_at=None):
     """Steps at which `after_save` was called, and the steps of the checkpoints there are."""
     seen = []
 
-    def after_save(step, path):
+    def after_save(path):
+        step = checkpoints.step_of(path)
         seen.append(step)
         assert path == f"{folder}/model.ckpt-{step}"
         assert not checkpoints.damage(path)
-        return step == stop_at
 
     folder.mkdir(exist_ok=True)
     saver = hooks.CheckpointSaver(str(folder), every_steps=every, after_save=after_save)
-    run(saver, steps=steps, start=start)
+    stopper = hooks.Stopper(lambda: stop_at in seen)
+    run(saver, stopper, steps=steps, start=start)
     return seen, sorted(checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("*.index"))
 
 
@@ -224,7 +225,9 @@ def handled():
 def test_a_signal_ends_training_after_the_step_and_saves_it(tmp_path):
     evaluated = []
     saver = hooks.CheckpointSaver(
-        str(tmp_path), every_steps=10, after_save=lambda step, _: evaluated.append(step)
+        str(tmp_path),
+        every_steps=10,
+        after_save=lambda path: evaluated.append(checkpoints.step_of(path)),
     )
     with pytest.raises(signals.Interruption), signals.deferrable():
         run(saver, hooks.Stopper(), Signal(13), steps=99)

@@ -1,0 +1,125 @@
+"""What is done with a checkpoint of a run: evaluated while training, tested at the end, exported.
+
+The chief does it, or, while others train, an evaluator of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mnist_estimator import checkpoints, exports, hooks, progress, runs, summaries
+from mnist_estimator.compat import estimator
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.records import Manifest
+from mnist_estimator.scores import Scores
+
+_LOOK_SECS = 1.0
+
+
+def is_wanted(config: TrainConfig, manifest: Manifest) -> bool:
+    """Whether checkpoints are to be evaluated while training goes on."""
+    return config.eval_split != "none" and manifest.num_examples(config.eval_split) > 0
+
+
+def evaluate(
+    run: estimator.Estimator,
+    config: TrainConfig,
+    manifest: Manifest,
+    evaluations: Evaluations,
+    checkpoint: str,
+) -> None:
+    """Evaluates a checkpoint while training and records what it found."""
+    hooks.drop_events_from(run.eval_dir(), checkpoints.step_of(checkpoint))
+    result, _ = _scored(run, config, manifest, checkpoint, config.eval_split)
+    del result["checkpoint"]  # The record stays true when the model_dir is moved.
+    evaluations.add(result, checkpoint)
+    progress.say(
+        f"step {result['global_step']}: {config.eval_split} "
+        f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f}",
+        sys.stderr,
+    )
+
+
+def evaluate_as_they_come(
+    run: estimator.Estimator,
+    config: TrainConfig,
+    manifest: Manifest,
+    is_over: Callable[[], bool],
+) -> None:
+    """The work of a cluster's evaluator: each new checkpoint up to the last one; exports the best.
+
+    Args:
+      is_over: whether the chief saves no more; asked about once a second.
+    """
+    evaluations = Evaluations(config.model_dir, config.best_metric)
+    step = 0
+    while step < config.max_steps:
+        # Asked first: what is the newest checkpoint after the end, stays it.
+        over = is_over()
+        newest = checkpoints.newest(config.model_dir)
+        if checkpoints.step_of(newest) not in (0, step):
+            step = checkpoints.step_of(newest)
+            if not evaluations.has(step):
+                evaluate(run, config, manifest, evaluations, newest)
+        elif over:
+            break
+        else:
+            time.sleep(_LOOK_SECS)
+    if config.export == runs.BEST and evaluations.best:
+        export(run, config, manifest, runs.chosen_checkpoint(config))
+
+
+def test(
+    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
+) -> dict[str, Any]:
+    """Evaluates a checkpoint on the test split; writes and returns metrics.json."""
+    # It may have been evaluated in an earlier process: a point of the curve is to be there once.
+    hooks.drop_events_from(run.eval_dir("test"), 0)
+    metrics, scores = _scored(run, config, manifest, checkpoint, "test", name="test")
+    if scores:
+        metrics |= scores.report()
+    runs.write_json(os.path.join(config.model_dir, runs.METRICS_FILE), metrics)
+    print(runs.describe(metrics, "test", manifest))
+    return metrics
+
+
+def export(
+    run: estimator.Estimator, config: TrainConfig, manifest: Manifest, checkpoint: str
+) -> None:
+    """Exports a checkpoint to `export/best` or `export/final`, as --export says."""
+    if config.export == runs.NONE:
+        return
+    folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
+    path = exports.export(run.params, manifest, checkpoint, folder)
+    print(f"exported to {path}")
+
+
+def _scored(
+    run: estimator.Estimator,
+    config: TrainConfig,
+    manifest: Manifest,
+    checkpoint: str,
+    split: str,
+    name: str | None = None,
+) -> tuple[dict[str, Any], Scores | None]:
+    """Evaluates a checkpoint, and has TensorBoard show its pictures, curves and weights."""
+    scores = runs.make_scores(manifest)
+    result = runs.evaluate(
+        run,
+        config.data_dir,
+        manifest,
+        split,
+        batch_size=config.eval_batch_size,
+        checkpoint=checkpoint,
+        name=name,
+        scores=scores,
+    )
+    if scores:
+        folder, step = run.eval_dir(name), checkpoints.step_of(checkpoint)
+        summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
+    return result, scores

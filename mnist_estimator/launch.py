@@ -1,0 +1,225 @@
+r"""Runs a whole cluster as processes on this machine.
+
+  python -m mnist_estimator.launch --workers=2 --ps=1 --evaluator -- \
+      --model_dir=tboard/cluster --max_steps=500
+
+So a distributed run is tried before it is submitted. What follows `--` are flags of `train`, which
+every task gets. The first worker is the chief. Each line of a task comes with its name before it.
+Ctrl-C has every task save and end. The exit code is the chief's, or that of the first task that
+failed for good; a task whose exit code asks for it (128 or more, as after a kill) is started again
+up to --max_restarts times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from absl import flags
+
+from mnist_estimator import InputError, cluster, config, progress, signals
+
+_HOST = "127.0.0.1"
+_LOOK_SECS = 0.1
+_END_SECS = 30.0  # How long tasks that are told to end have to save.
+_COLORS = (36, 33, 35, 32, 34, 31)  # ANSI: cyan, yellow, magenta, green, blue, red.
+# Linux then signals a task whose launcher dies, however it dies.
+_RUN_TRAIN = """
+import contextlib, ctypes, runpy, signal
+with contextlib.suppress(AttributeError, OSError):
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+runpy.run_module("mnist_estimator.train", run_name="__main__", alter_sys=True)
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Reads the flags, runs the cluster and returns its exit code."""
+    values = flags.FLAGS
+    train_flags = argv[1:]
+    _check(values.workers, values.ps, train_flags)
+    roles = _roles(values.workers, values.ps, values.evaluator)
+    if not any(flag.startswith("--strategy") for flag in train_flags):
+        strategy = "ps" if values.ps else "multi_worker" if values.workers > 1 else "none"
+        train_flags = [f"--strategy={strategy}", *train_flags]
+    return run(roles, train_flags, max_restarts=values.max_restarts)
+
+
+def define_flags() -> None:
+    """Defines the flags of this command."""
+    flags.DEFINE_integer("workers", 1, "Tasks that train; the first one is the chief.")
+    flags.DEFINE_integer("ps", 0, "Parameter servers; with any, training is asynchronous.")
+    flags.DEFINE_bool("evaluator", False, "A task of its own that evaluates the checkpoints.")
+    flags.DEFINE_integer(
+        "max_restarts", 0, "How often a task is started again after an exit code of 128 or more."
+    )
+
+
+def run(roles: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_restarts: int) -> int:
+    """Runs a task for each (role, index) to the end; returns the exit code of the whole."""
+    hosts: dict[str, list[str]] = {}
+    for (role, _), port in zip(roles, _free_ports(len(roles)), strict=True):
+        hosts.setdefault(role, []).append(f"{_HOST}:{port}")
+    width = max(len(f"{role} {index}") for role, index in roles)
+    tasks = [
+        _Task(role, index, hosts, train_flags, color=_COLORS[i % len(_COLORS)], width=width)
+        for i, (role, index) in enumerate(roles)
+    ]
+    with _ending(tasks):
+        while any(task.is_running for task in tasks):
+            time.sleep(_LOOK_SECS)
+            for task in tasks:
+                failed = task.look(max_restarts)
+                if failed:
+                    progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
+                    return failed
+    return tasks[0].exit_code
+
+
+class _Task:
+    """A process of the cluster, and the threads that pass its lines on."""
+
+    def __init__(
+        self,
+        role: str,
+        index: int,
+        hosts: dict[str, list[str]],
+        train_flags: Sequence[str],
+        *,
+        color: int,
+        width: int,
+    ) -> None:
+        self.name = f"{role} {index}"
+        self.exit_code = 0
+        self._restarts = 0
+        self._command = [sys.executable, "-c", _RUN_TRAIN, *train_flags]
+        task = {"cluster": hosts, "task": {"type": role, "index": index}}
+        self._environment = os.environ | {
+            "TF_CONFIG": json.dumps(task),
+            # Else what it prints would come when it ends.
+            "PYTHONUNBUFFERED": "1",
+        }
+        self._color, self._width = color, width
+        self._start()
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    def look(self, max_restarts: int) -> int:
+        """Notes whether the process has ended; returns its exit code if it failed for good."""
+        if not self.is_running or self._process.poll() is None:
+            return 0
+        code = self._process.returncode
+        self.exit_code = code if code >= 0 else signals.FIRST_RETRYABLE - code
+        self._join()
+        if 0 < self.exit_code < signals.FIRST_RETRYABLE:
+            return self.exit_code
+        if self.exit_code and self._restarts < max_restarts:
+            self._restarts += 1
+            progress.say(f"{self.name} ended with {self.exit_code}: starting it again", sys.stderr)
+            self._start()
+        elif self.exit_code:
+            progress.say(f"{self.name} ended with {self.exit_code}", sys.stderr)
+        return 0
+
+    def signal(self, number: int) -> None:
+        if self.is_running:
+            self._process.send_signal(number)
+
+    def wait(self, until: float) -> None:
+        """Waits until a time of the monotonic clock, then kills it."""
+        if self.is_running:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(max(until - time.monotonic(), 0))
+            self._process.kill()
+            self._process.wait()
+            self._join()
+
+    def _start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            # Ctrl-C is for this process; it passes it on, once.
+            start_new_session=True,
+        )
+        pipes = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
+        self._threads = [threading.Thread(target=self._pass_on, args=pair) for pair in pipes]
+        for thread in self._threads:
+            thread.start()
+
+    def _join(self) -> None:
+        for thread in self._threads:
+            thread.join()
+        self._process = None
+
+    def _pass_on(self, source: IO[str], target: IO[str]) -> None:
+        prefix = f"{self.name:{self._width}} | "
+        if target.isatty():
+            prefix = f"\x1b[{self._color}m{prefix}\x1b[0m"
+        for line in source:
+            # One call a line, so that those of two tasks do not mix.
+            target.write(f"{prefix}{line}")
+            target.flush()
+
+
+@contextlib.contextmanager
+def _ending(tasks: Sequence[_Task]) -> Iterator[None]:
+    """However the block is left, no task is left running."""
+    number = signal.SIGTERM
+    try:
+        yield
+    except signals.Interruption as interruption:
+        signals.answer()
+        number = signal.Signals[interruption.reason]
+        raise
+    finally:
+        for task in tasks:
+            task.signal(number)
+        until = time.monotonic() + _END_SECS
+        for task in tasks:
+            task.wait(until)
+
+
+def _roles(workers: int, ps: int, evaluator: bool) -> list[tuple[str, int]]:
+    roles = [(cluster.CHIEF, 0)]
+    roles += [(cluster.WORKER, index) for index in range(workers - 1)]
+    roles += [(cluster.PS, index) for index in range(ps)]
+    return roles + [(cluster.EVALUATOR, 0)] * evaluator
+
+
+def _check(workers: int, ps: int, train_flags: Sequence[str]) -> None:
+    if workers < 1:
+        raise InputError(f"--workers: found {workers}, expected at least 1: the chief")
+    if ps < 0:
+        raise InputError(f"--ps: found {ps}, expected at least 0")
+    for flag in train_flags:
+        if not flag.startswith("-"):
+            raise InputError(f"found {flag!r} after --, expected flags of train, as --name=value")
+
+
+def _free_ports(count: int) -> list[int]:
+    # All are held until the last one is known, so that no two are the same.
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind((_HOST, 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+if __name__ == "__main__":
+    define_flags()
+    config.run(main, takes_arguments=True)

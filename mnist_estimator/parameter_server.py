@@ -1,0 +1,63 @@
+"""The part of a parameter server: holds its share of the weights until the run has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+
+from mnist_estimator import checkpoints, cluster, hooks, peers, progress, runs, signals
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.config import TrainConfig
+
+_LOOK_SECS = 0.2
+_SAVE_SECS = 15.0  # How long one that has to go waits for the chief to save.
+_LEAVE_SECS = 10.0  # How long the workers have, after the chief's end, to leave first.
+
+
+def serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool]) -> None:
+    """Serves parameters until `is_over`, or until a signal asks for its end.
+
+    Estimator's own waits in C++ for ever, where no signal is heard.
+    """
+    server = v1.train.Server(
+        tf.train.ClusterSpec({role: list(hosts) for role, hosts in task.jobs.items()}),
+        job_name=task.role,
+        task_index=task.index,
+        config=runs.session_config(config, task),
+    )
+    progress.say(f"serving parameters at {server.target}", sys.stderr)
+    with signals.deferrable():
+        signals.defer()
+        while not signals.noted() and not is_over():
+            time.sleep(_LOOK_SECS)
+        if signals.noted():
+            signals.answer()
+            _have_saved(config.model_dir)
+        else:
+            _let_workers_leave(task)
+
+
+def _have_saved(model_dir: str) -> None:
+    """Asks the chief to save what only this process holds, and gives it time to."""
+    before = checkpoints.newest(model_dir)
+    request = os.path.join(model_dir, hooks.SAVE_REQUEST)
+    with contextlib.suppress(tf.errors.OpError):
+        with tf.io.gfile.GFile(request, "w") as file:
+            file.write("")
+        until = time.monotonic() + _SAVE_SECS
+        while checkpoints.newest(model_dir) == before and time.monotonic() < until:
+            time.sleep(_LOOK_SECS)
+        tf.io.gfile.remove(request)
+
+
+def _let_workers_leave(task: cluster.Task) -> None:
+    """Waits a little for the workers: one in the middle of a step would take it for a fault."""
+    workers = {name: address for name, address in task.peers if name.startswith(cluster.WORKER)}
+    until = time.monotonic() + _LEAVE_SECS
+    while time.monotonic() < until and not signals.noted():
+        if peers.ANSWERS not in peers.probe_all(workers).values():
+            return
+        time.sleep(_LOOK_SECS)

@@ -1,0 +1,133 @@
+"""How a run stands, kept in its model_dir: the record by which the tasks of a cluster end together.
+
+The chief writes `status.json` when it begins, when training is over and when it ends, whichever way
+that is. The other tasks follow the record: what ends the chief ends them, with its exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import secrets
+from collections.abc import Iterator
+
+from mnist_estimator import InputError, RunError, checkpoints, signals
+from mnist_estimator.files import read_bytes, write_json
+
+STATUS_FILE = "status.json"
+TRAINING = "training"
+TRAINED = "trained"  # No more steps; the chief still tests and exports.
+DONE = "done"
+EARLY_STOPPED = "early_stopped"
+PREEMPTED = "preempted"
+INTERRUPTED = "interrupted"
+LOST = "lost"  # A task that training cannot do without is gone.
+FAILED = "failed"
+STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
+
+_EXIT_FAILED = 1
+_EXIT_INPUT = 2
+_BY_EXIT_CODE = {
+    signals.EXIT_PREEMPTED: PREEMPTED,
+    signals.EXIT_INTERRUPTED: INTERRUPTED,
+    signals.EXIT_LOST: LOST,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What the chief recorded last.
+
+    Attributes:
+      state: one of `STATES`.
+      exit_code: the chief's, and so everybody's; None while it trains.
+      step: the global step of the newest checkpoint.
+      reason: why it ended, in words; "" if it just came to its end.
+      run: a name of this start of the chief, another one each time.
+      time: when it was written, ISO 8601.
+      has_evaluator: whether a task of its own evaluates the checkpoints.
+    """
+
+    state: str
+    exit_code: int | None
+    step: int
+    reason: str
+    run: str
+    time: str
+    has_evaluator: bool
+
+    @property
+    def is_training(self) -> bool:
+        return self.state == TRAINING
+
+
+def read(model_dir: str) -> Status | None:
+    """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
+    with contextlib.suppress(InputError, ValueError, TypeError):
+        text = read_bytes(os.path.join(model_dir, STATUS_FILE))
+        found = Status(**json.loads(text or "{}"))
+        if found.state in STATES:
+            return found
+    return None
+
+
+class Recorder:
+    """Writes the record of one start of the chief."""
+
+    def __init__(self, model_dir: str, has_evaluator: bool) -> None:
+        self._model_dir = model_dir
+        self._has_evaluator = has_evaluator
+        self._run = secrets.token_hex(8)
+
+    def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
+        """Raises InputError if it cannot be written."""
+        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        step = checkpoints.step_of(checkpoints.newest(self._model_dir))
+        status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
+        write_json(os.path.join(self._model_dir, STATUS_FILE), dataclasses.asdict(status))
+
+
+@contextlib.contextmanager
+def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
+    """Records that training begins, and how the block ends if it raises: whoever trains, calls it.
+
+    A block that ends well records that itself.
+    """
+    recorder = Recorder(model_dir, has_evaluator)
+    recorder.write(TRAINING)
+    try:
+        yield recorder
+    except BaseException as error:
+        with contextlib.suppress(InputError):  # The disk may be what failed.
+            code = _exit_code(error)
+            reason = getattr(error, "reason", " ".join(str(error).split()))
+            recorder.write(_BY_EXIT_CODE.get(code, FAILED), code, reason)
+        raise
+
+
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, signals.Interruption):
+        return error.exit_code
+    is_input = isinstance(error, (InputError, OSError)) and not isinstance(error, RunError)
+    return _EXIT_INPUT if is_input else _EXIT_FAILED
+
+
+class Follower:
+    """Tells a task other than the chief when the chief's run has ended."""
+
+    def __init__(self, model_dir: str) -> None:
+        """Remembers what was there before: the record of an earlier start means nothing now."""
+        self._model_dir = model_dir
+        self._before = read(model_dir)
+
+    def now(self) -> Status | None:
+        """The record as it is."""
+        return read(self._model_dir)
+
+    def ended(self) -> Status | None:
+        """The record of the chief's end; None while it trains, or has yet to begin."""
+        found = self.now()
+        return found if found and found != self._before and not found.is_training else None

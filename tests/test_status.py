@@ -1,0 +1,82 @@
+"""The record of how a run stands, and how it ends for those that follow it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mnist_estimator import InputError, RunError, signals, status
+
+
+def test_a_folder_without_a_record_has_none(tmp_path):
+    assert status.read(str(tmp_path)) is None
+    assert status.Follower(str(tmp_path)).ended() is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "7", '{"state": "done"}', b"\xff", '{"state": "lunch"}']
+)
+def test_what_is_no_record_counts_as_none(tmp_path, text):
+    (tmp_path / "status.json").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert status.read(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "code", "reason"),
+    [
+        (signals.Interruption("SIGTERM", 143), "preempted", 143, "SIGTERM"),
+        (signals.Interruption("SIGINT", 130), "interrupted", 130, "SIGINT"),
+        (signals.Interruption("worker 0 is gone", 138), "lost", 138, "worker 0 is gone"),
+        (RunError("loss\nis nan"), "failed", 1, "loss is nan"),
+        (InputError("--flag: no"), "failed", 2, "--flag: no"),
+        (OSError("no disk"), "failed", 2, "no disk"),
+        (KeyError("x"), "failed", 1, "'x'"),
+    ],
+)
+def test_whatever_ends_the_chief_is_recorded(tmp_path, error, state, code, reason):
+    with pytest.raises(type(error)), status.recorded(str(tmp_path)):
+        assert status.read(str(tmp_path)).is_training
+        raise error
+    found = status.read(str(tmp_path))
+    assert (found.state, found.exit_code, found.reason) == (state, code, reason)
+    assert not found.is_training
+
+
+def test_followers_see_the_end(tmp_path):
+    follower = status.Follower(str(tmp_path))
+    with status.recorded(str(tmp_path), has_evaluator=True) as recorder:
+        assert follower.ended() is None
+        assert follower.now().has_evaluator
+        recorder.write(status.TRAINED, exit_code=0)
+        assert follower.ended().state == "trained"
+        recorder.write(status.DONE, exit_code=0)
+    assert follower.ended().state == "done"
+
+
+def test_an_earlier_end_is_none(tmp_path):
+    with status.recorded(str(tmp_path)) as recorder:
+        recorder.write(status.DONE, exit_code=0)
+    follower = status.Follower(str(tmp_path))
+    assert follower.ended() is None
+    with status.recorded(str(tmp_path)) as recorder:
+        assert follower.ended() is None
+        recorder.write(status.DONE, exit_code=0)
+        assert follower.ended().state == "done"
+
+
+def test_the_record_is_of_one_start(tmp_path):
+    runs = []
+    for _ in range(2):
+        with status.recorded(str(tmp_path)):
+            runs.append(json.loads((tmp_path / "status.json").read_text())["run"])
+    assert runs[0] != runs[1]
+
+
+def test_a_disk_that_is_full_does_not_hide_the_error(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    with pytest.raises(RunError, match="loss"), status.recorded(str(folder)):
+        (folder / "status.json").unlink()
+        folder.rmdir()
+        raise RunError("loss is nan")
