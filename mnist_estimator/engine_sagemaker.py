@@ -20,7 +20,7 @@ _CHANNEL = "shared"
 MOUNT = f"/opt/ml/input/data/{_CHANNEL}"
 
 _SIZES = {"large": 2, "xlarge": 4, "2xlarge": 8, "4xlarge": 16, "12xlarge": 48, "24xlarge": 96}
-_MACHINES = {f"ml.m5.{size}": (cores, 4 * cores) for size, cores in _SIZES.items()}
+MACHINES = {f"ml.m5.{size}": (cores, 4 * cores) for size, cores in _SIZES.items()}
 _DAY_SECS = 24 * 60 * 60  # SageMaker's own limit of a job's time, if none is given.
 _MAX_RETRIES = 30
 _MAX_ARGUMENTS, _MAX_CHARACTERS = 100, 256
@@ -79,7 +79,7 @@ def render(job: jobs.Job) -> str:
         entrypoint=quoted(job.train_command[:3]),
         arguments="\n".join(f"  - {quoted(argument)}" for argument in _arguments(job)),
         num_tasks=job.num_tasks,
-        instance_type=quoted(job.machine_type or job.smallest_machine(_MACHINES)),
+        instance_type=quoted(job.machine_type or job.smallest_machine(MACHINES)),
         storage=_file_system(job) if job.file_system else _checkpoints(job),
         output=quoted(f"{_s3_dir(job)}/output"),
         runtime_secs=seconds,

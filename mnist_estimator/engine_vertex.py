@@ -89,6 +89,12 @@ def _check(job: jobs.Job) -> None:
         )
     if job.package and not job.package.startswith("gs://"):
         raise InputError(f"--package: found {job.package!r}, expected gs://BUCKET/FILE.tar.gz")
+    for flag in job.train_flags:
+        if "$(" in flag or "$$" in flag:
+            raise InputError(
+                f"train flags: found {flag!r}, expected no $( and no $$: Vertex AI runs tasks on "
+                "Kubernetes, which replaces them"
+            )
     _check_folders(job)
     if job.tensorboard and not job.model_dir.rstrip("/").endswith("/logs"):
         raise InputError(

@@ -2,6 +2,7 @@
 
   python tests/ray_cluster.py 2      # prints the dashboard's address when all is there
 
+`python` has to be found on PATH, as in an activated environment: Ray's jobs run it.
 Only what this program started is ended: `ray stop` would end all of Ray on the machine.
 """
 
@@ -12,8 +13,6 @@ import tempfile
 
 # Short: sockets are in it, and their paths may have only 107 characters. Set before Ray reads it.
 os.environ["RAY_TMPDIR"] = tempfile.mkdtemp(prefix="ray-")
-# Jobs run `python`, which is to be this one, as in an activated environment.
-os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
 
 import ray
 from ray.cluster_utils import Cluster
