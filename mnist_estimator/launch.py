@@ -45,12 +45,12 @@ def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
     train_flags = argv[1:]
-    _check(values.workers, values.ps, train_flags)
-    roles = _roles(values.workers, values.ps, values.evaluator)
+    check(values.workers, values.ps, values.max_restarts, train_flags)
+    tasks = roles(values.workers, values.ps, values.evaluator)
     if not any(flag.startswith("--strategy") for flag in train_flags):
         strategy = "ps" if values.ps else "multi_worker" if values.workers > 1 else "none"
         train_flags = [f"--strategy={strategy}", *train_flags]
-    return run(roles, train_flags, max_restarts=values.max_restarts)
+    return run(tasks, train_flags, max_restarts=values.max_restarts)
 
 
 def define_flags() -> None:
@@ -63,25 +63,45 @@ def define_flags() -> None:
     )
 
 
-def run(roles: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_restarts: int) -> int:
-    """Runs a task for each (role, index) to the end; returns the exit code of the whole."""
+def roles(workers: int, ps: int, evaluator: bool) -> list[tuple[str, int]]:
+    """The role and index of each task; the chief is one of the workers."""
+    found = [(cluster.CHIEF, 0)]
+    found += [(cluster.WORKER, index) for index in range(workers - 1)]
+    found += [(cluster.PS, index) for index in range(ps)]
+    return found + [(cluster.EVALUATOR, 0)] * evaluator
+
+
+def check(workers: int, ps: int, max_restarts: int, train_flags: Sequence[str]) -> None:
+    """Raises InputError for what no cluster can be made of."""
+    if workers < 1:
+        raise InputError(f"--workers: found {workers}, expected at least 1: the chief")
+    for name, value in (("ps", ps), ("max_restarts", max_restarts)):
+        if value < 0:
+            raise InputError(f"--{name}: found {value}, expected at least 0")
+    for flag in train_flags:
+        if not flag.startswith("-"):
+            raise InputError(f"found {flag!r} after --, expected flags of train, as --name=value")
+
+
+def run(tasks: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_restarts: int) -> int:
+    """Runs a process for each (role, index) to the end; returns the exit code of the whole."""
     hosts: dict[str, list[str]] = {}
-    for (role, _), port in zip(roles, _free_ports(len(roles)), strict=True):
+    for (role, _), port in zip(tasks, _free_ports(len(tasks)), strict=True):
         hosts.setdefault(role, []).append(f"{_HOST}:{port}")
-    width = max(len(f"{role} {index}") for role, index in roles)
-    tasks = [
+    width = max(len(f"{role} {index}") for role, index in tasks)
+    started = [
         _Task(role, index, hosts, train_flags, color=_COLORS[i % len(_COLORS)], width=width)
-        for i, (role, index) in enumerate(roles)
+        for i, (role, index) in enumerate(tasks)
     ]
-    with _ending(tasks):
-        while any(task.is_running for task in tasks):
+    with _ending(started):
+        while any(task.is_running for task in started):
             time.sleep(_LOOK_SECS)
-            for task in tasks:
+            for task in started:
                 failed = task.look(max_restarts)
                 if failed:
                     progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
                     return failed
-    return tasks[0].exit_code
+    return started[0].exit_code
 
 
 class _Task:
@@ -192,23 +212,6 @@ def _ending(tasks: Sequence[_Task]) -> Iterator[None]:
         until = time.monotonic() + _END_SECS
         for task in tasks:
             task.wait(until)
-
-
-def _roles(workers: int, ps: int, evaluator: bool) -> list[tuple[str, int]]:
-    roles = [(cluster.CHIEF, 0)]
-    roles += [(cluster.WORKER, index) for index in range(workers - 1)]
-    roles += [(cluster.PS, index) for index in range(ps)]
-    return roles + [(cluster.EVALUATOR, 0)] * evaluator
-
-
-def _check(workers: int, ps: int, train_flags: Sequence[str]) -> None:
-    if workers < 1:
-        raise InputError(f"--workers: found {workers}, expected at least 1: the chief")
-    if ps < 0:
-        raise InputError(f"--ps: found {ps}, expected at least 0")
-    for flag in train_flags:
-        if not flag.startswith("-"):
-            raise InputError(f"found {flag!r} after --, expected flags of train, as --name=value")
 
 
 def _free_ports(count: int) -> list[int]:

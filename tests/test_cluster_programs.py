@@ -23,6 +23,8 @@ FLAGS = [
     "--max_steps=40",
     "--save_checkpoints_steps=20",
     "--batch_size=64",
+    "--model=dnn",
+    "--hidden_units=64",
     "--log_steps=20",
 ]
 # Plain SGD, so that gradients clipped wrongly show.

@@ -1,0 +1,171 @@
+"""A whole cluster on this machine: what launch starts, shows, starts again and ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from mnist_estimator import InputError, checkpoints, launch
+
+FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
+FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]
+# Else much of the time would go into evaluations.
+ONLY_TRAIN = ["--eval_split=none", "--export=none"]
+COMMAND = [sys.executable, "-m", "mnist_estimator.launch"]
+TIMEOUT_SECS = 240
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("launch")
+    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
+    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def start(work: Path, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        cwd=work,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def tasks_of(launcher: subprocess.Popen) -> dict[str, int]:
+    """Process ids of the running tasks by role and index, from their TF_CONFIG."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    found = {}
+    for pid in children:
+        environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        (config,) = [entry for entry in environ if entry.startswith(b"TF_CONFIG=")]
+        task = json.loads(config.partition(b"=")[2])["task"]
+        found[f"{task['type']} {task['index']}"] = int(pid)
+    return found
+
+
+def wait_for(path: Path, launcher: subprocess.Popen) -> None:
+    while not path.exists():
+        assert launcher.poll() is None, launcher.communicate()
+        threading.Event().wait(0.05)
+
+
+@pytest.mark.smoke
+def test_a_cluster_trains_to_the_end(work):
+    arguments = ("--workers=2", "--ps=1", "--evaluator", "--", *FLAGS)
+    launcher = start(work, *arguments, "--model_dir=ps", "--max_steps=300")
+    out, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 0, err
+    assert {line.partition("|")[0].strip() for line in (out + err).splitlines()} == {
+        "chief 0",
+        "worker 0",
+        "ps 0",
+        "evaluator 0",
+    }
+    assert "chief 0     | step 30" in out
+    assert json.loads((work / "ps/status.json").read_text())["state"] == "done"
+
+
+def test_a_synchronous_worker_that_is_killed_comes_back_and_the_run_goes_on(work):
+    arguments = ("--workers=2", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
+    launcher = start(work, *arguments, "--model_dir=sync", "--max_steps=2000")
+    wait_for(work / "sync/model.ckpt-100.sha256", launcher)
+    os.kill(tasks_of(launcher)["worker 0"], signal.SIGKILL)
+    out, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 0, err
+    assert "worker 0 ended with 137: starting it again" in err
+    assert "chief 0 ended with 138: starting it again" in err
+    assert "step 2000: test accuracy 0." in out
+
+
+def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint(work):
+    arguments = ("--workers=2", "--ps=1", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
+    launcher = start(work, *arguments, "--model_dir=again", "--max_steps=6000")
+    wait_for(work / "again/model.ckpt-0.sha256", launcher)
+    while checkpoints.step_of(checkpoints.newest(str(work / "again"))) < 200:
+        assert launcher.poll() is None, launcher.communicate()
+        threading.Event().wait(0.05)
+    tasks = tasks_of(launcher)
+    for name in ("worker 0", "ps 0"):
+        os.kill(tasks[name], signal.SIGKILL)
+    out, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 0, err
+    assert "ps 0 ended with 137: starting it again" in err
+    assert "test accuracy 0." in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_has_all_tasks_save_and_end(work, number):
+    model_dir = f"stopped{number}"
+    arguments = ("--workers=2", "--", *FLAGS, *ONLY_TRAIN, f"--model_dir={model_dir}")
+    launcher = start(work, *arguments, "--max_steps=1000000")
+    wait_for(work / model_dir / "model.ckpt-0.sha256", launcher)
+    tasks = tasks_of(launcher)
+    launcher.send_signal(number)
+    _, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
+    assert err.splitlines()[-1] == f"launch: {number.name}: stopped"
+    assert f"{number.name}: step" in err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in tasks.values())
+
+
+def test_tasks_end_when_their_launcher_is_killed(work):
+    arguments = ("--workers=1", "--", *FLAGS, "--model_dir=orphan", "--max_steps=1000000")
+    launcher = start(work, *arguments)
+    wait_for(work / "orphan/model.ckpt-0.sha256", launcher)
+    (task,) = tasks_of(launcher).values()
+    launcher.kill()
+    launcher.communicate(timeout=60)
+    for _ in range(600):
+        if not Path(f"/proc/{task}").exists():
+            break
+        threading.Event().wait(0.1)
+    assert not Path(f"/proc/{task}").exists()
+    assert json.loads((work / "orphan/status.json").read_text())["state"] == "preempted"
+
+
+def test_a_task_that_fails_for_good_ends_all(work):
+    launcher = start(work, "--workers=2", "--", "--model_dir=wrong", "--max_steps=0")
+    _, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 2
+    assert "train: --max_steps: found 0, expected at least 1" in err
+    assert "failed with 2: ending the others" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--workers=0"], "--workers: found 0, expected at least 1: the chief"),
+        (["--ps=-1"], "--ps: found -1, expected at least 0"),
+        (["--max_restarts=-1"], "--max_restarts: found -1, expected at least 0"),
+        (["model"], "found 'model' after --, expected flags of train, as --name=value"),
+        (["--max_steps=3"], "Unknown command line flag 'max_steps'"),
+    ],
+)
+def test_wrong_arguments_are_one_line(tmp_path, arguments, line):
+    launcher = start(tmp_path, *arguments)
+    out, err = launcher.communicate(timeout=60)
+    assert launcher.returncode == 2
+    assert not out
+    assert err.startswith("launch: ") and err.count("\n") == 1
+    assert line in err
+
+
+def test_workers_count_the_chief():
+    assert launch.roles(2, 1, True) == [
+        ("chief", 0),
+        ("worker", 0),
+        ("ps", 0),
+        ("evaluator", 0),
+    ]
+    with pytest.raises(InputError):
+        launch.check(0, 0, 0, [])
