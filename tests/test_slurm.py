@@ -109,6 +109,8 @@ def slurm(tmp_path_factory) -> Iterator[Slurm]:
         assert done.returncode == 0, done.stderr
         try:
             environ = os.environ | {"SLURM_CONF": f"{folder}/slurm.conf"}
+            # As the machines of a cluster: a job's tasks are on different nodes.
+            environ["SBATCH_SPREAD_JOB"] = "1"
             # Jobs run the python that is active where they are submitted.
             environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
             yield Slurm(tmp_path_factory.mktemp("jobs"), environ)
@@ -121,8 +123,8 @@ def jobs(slurm) -> dict[str, Job]:
     """Those of several tasks, at once: most of their time goes into the start of their programs."""
     validated = ("--data_dir=validated", "--validation_split=400", "--save_checkpoints_steps=20")
     return {
-        "told": slurm.submit("told", "--max_steps=800", workers=2),
-        "undisturbed": slurm.submit("undisturbed", "--max_steps=800", workers=2),
+        "told": slurm.submit("told", "--max_steps=500", workers=2),
+        "undisturbed": slurm.submit("undisturbed", "--max_steps=500", workers=2),
         "ps": slurm.submit("ps", "--max_steps=40", *validated, workers=2, ps=1, evaluator=True),
     }
 
@@ -133,11 +135,12 @@ def test_a_synchronous_job_told_to_go_comes_back_and_ends_as_if_nothing_had_been
     slurm.run("scancel", "--signal=USR1", job.number)
     job.wait_for_line("^code 143: back into the queue")
     saved = job.step
-    assert 0 < saved < 800
+    assert 0 < saved < 500
     assert f": SIGUSR1: step {saved} is saved in told; " in job.log
     facts = job.wait()
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), job.log
-    assert f"from step {saved} to step 800" in job.log
+    assert (facts["NumNodes"], facts["NumTasks"]) == ("2", "2")
+    assert f"from step {saved} to step 500" in job.log
     undisturbed = jobs["undisturbed"]
     assert undisturbed.wait()["JobState"] == "COMPLETED", undisturbed.log
     assert variables(job.model_dir) == variables(undisturbed.model_dir)
@@ -148,7 +151,7 @@ def test_a_parameter_server_job_trains_to_its_end(jobs):
     facts = job.wait()
     # Slurm calls a job completed when the last of its tasks has ended.
     assert (facts["JobState"], facts["ExitCode"]) == ("COMPLETED", "0:0"), job.log
-    assert (facts["NumTasks"], facts["Restarts"]) == ("4", "0")
+    assert (facts["NumNodes"], facts["NumTasks"], facts["Restarts"]) == ("3", "4", "0")
     metrics = json.loads((job.model_dir / "metrics.json").read_text())
     assert metrics["global_step"] >= 40
     assert metrics["accuracy"] > 0.7
