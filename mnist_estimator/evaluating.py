@@ -11,7 +11,18 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mnist_estimator import checkpoints, exports, hooks, progress, runs, summaries
+from mnist_estimator import (
+    InputError,
+    checkpoints,
+    cluster,
+    endings,
+    exports,
+    hooks,
+    progress,
+    runs,
+    status,
+    summaries,
+)
 from mnist_estimator.compat import estimator
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
@@ -19,6 +30,36 @@ from mnist_estimator.records import Manifest
 from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
+
+
+def run_task(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task, follower: status.Follower
+) -> None:
+    """The part of a cluster's evaluator, up to the last checkpoint of the chief.
+
+    Raises:
+      InputError: if the chief's address is not known, or the chief evaluates by itself.
+      RunError, signals.Interruption: as the chief ended, or was lost.
+    """
+    if not task.chief_address:
+        raise InputError(
+            "--chief_hosts: found nothing for the evaluator, expected the chief's host:port: "
+            "where the chief has gone, the evaluator ends"
+        )
+    if not is_wanted(config, manifest):
+        progress.say("nothing to evaluate while training: no validation split", sys.stderr)
+        return
+    complete = endings.was_complete(config)
+    run = runs.make_estimator(config, manifest, task)
+    with endings.watch(config, task, follower=follower) as watch:
+
+        def is_over() -> bool:
+            if not watch.missing():
+                _check_one_evaluates(config, follower.now())
+            return complete or follower.ended() is not None
+
+        _evaluate_as_they_come(run, config, manifest, is_over)
+    endings.end_like_the_chief(follower.ended())
 
 
 def is_wanted(config: TrainConfig, manifest: Manifest) -> bool:
@@ -43,35 +84,6 @@ def evaluate(
         f"accuracy {result['accuracy']:.4f}, loss {result['loss']:.4f}",
         sys.stderr,
     )
-
-
-def evaluate_as_they_come(
-    run: estimator.Estimator,
-    config: TrainConfig,
-    manifest: Manifest,
-    is_over: Callable[[], bool],
-) -> None:
-    """The work of a cluster's evaluator: each new checkpoint up to the last one; exports the best.
-
-    Args:
-      is_over: whether the chief saves no more; asked about once a second.
-    """
-    evaluations = Evaluations(config.model_dir, config.best_metric)
-    step = 0
-    while step < config.max_steps:
-        # Asked first: what is the newest checkpoint after the end, stays it.
-        over = is_over()
-        newest = checkpoints.newest(config.model_dir)
-        if checkpoints.step_of(newest) not in (0, step):
-            step = checkpoints.step_of(newest)
-            if not evaluations.has(step):
-                evaluate(run, config, manifest, evaluations, newest)
-        elif over:
-            break
-        else:
-            time.sleep(_LOOK_SECS)
-    if config.export == runs.BEST and evaluations.best:
-        export(run, config, manifest, runs.chosen_checkpoint(config))
 
 
 def test(
@@ -123,3 +135,40 @@ def _scored(
         folder, step = run.eval_dir(name), checkpoints.step_of(checkpoint)
         summaries.write_evaluation(folder, step, scores, checkpoint, manifest.image_shape)
     return result, scores
+
+
+def _evaluate_as_they_come(
+    run: estimator.Estimator,
+    config: TrainConfig,
+    manifest: Manifest,
+    is_over: Callable[[], bool],
+) -> None:
+    """The work of a cluster's evaluator: each new checkpoint up to the last one; exports the best.
+
+    Args:
+      is_over: whether the chief saves no more; asked about once a second.
+    """
+    evaluations = Evaluations(config.model_dir, config.best_metric)
+    step = 0
+    while step < config.max_steps:
+        # Asked first: what is the newest checkpoint after the end, stays it.
+        over = is_over()
+        newest = checkpoints.newest(config.model_dir)
+        if checkpoints.step_of(newest) not in (0, step):
+            step = checkpoints.step_of(newest)
+            if not evaluations.has(step):
+                evaluate(run, config, manifest, evaluations, newest)
+        elif over:
+            break
+        else:
+            time.sleep(_LOOK_SECS)
+    if config.export == runs.BEST and evaluations.best:
+        export(run, config, manifest, runs.chosen_checkpoint(config))
+
+
+def _check_one_evaluates(config: TrainConfig, now: status.Status | None) -> None:
+    if now and now.is_training and not now.has_evaluator:
+        raise InputError(
+            f"{config.model_dir}: the chief evaluates by itself, found an evaluator too; give "
+            "--evaluator to every task, or list the evaluator in the cluster"
+        )

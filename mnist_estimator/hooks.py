@@ -119,6 +119,10 @@ class Progress(v1.train.SessionRunHook):
         # With asynchronous workers the others have moved it on.
         self._step = int(run_context.session.run(self._global_step))
         steps = self._step - self._reported_step
+        if steps < 0:
+            # Parameter servers came back with an older checkpoint.
+            self._reported_step, self._seconds = self._step, 0.0
+            return
         rate = steps / self._seconds if self._seconds else math.inf
         self._report(run_values.results, rate)
         self._reported_step, self._seconds = self._step, 0.0

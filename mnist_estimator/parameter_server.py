@@ -8,7 +8,17 @@ import sys
 import time
 from collections.abc import Callable
 
-from mnist_estimator import checkpoints, cluster, hooks, peers, progress, runs, signals
+from mnist_estimator import (
+    checkpoints,
+    cluster,
+    endings,
+    hooks,
+    peers,
+    progress,
+    runs,
+    signals,
+    status,
+)
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 
@@ -17,7 +27,20 @@ _SAVE_SECS = 15.0  # How long one that has to go waits for the chief to save.
 _LEAVE_SECS = 10.0  # How long the workers have, after the chief's end, to leave first.
 
 
-def serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool]) -> None:
+def run_task(config: TrainConfig, task: cluster.Task, follower: status.Follower) -> None:
+    """Serves until the chief has ended.
+
+    Raises:
+      RunError, signals.Interruption: as the chief ended, or if a signal asked for this one's end.
+    """
+    if endings.was_complete(config):
+        return endings.nothing_to_do(config)
+    with endings.watch(config, task, follower=follower):
+        _serve(config, task, lambda: follower.ended() is not None)
+    return endings.end_like_the_chief(follower.ended())
+
+
+def _serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool]) -> None:
     """Serves parameters until `is_over`, or until a signal asks for its end.
 
     Estimator's own waits in C++ for ever, where no signal is heard.

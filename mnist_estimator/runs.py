@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -154,9 +155,21 @@ def make_estimator(
     config: TrainConfig, manifest: Manifest, task: cluster.Task | None = None
 ) -> estimator.Estimator:
     """Returns the Estimator of a run; `task` is this process's place in a cluster, if any."""
-    return estimator.Estimator(
-        model_fn, params=make_params(config, manifest), config=_run_config(config, task)
-    )
+    with graph(config):
+        return estimator.Estimator(
+            model_fn, params=make_params(config, manifest), config=_run_config(config, task)
+        )
+
+
+def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
+    """Where the strategy of several workers has to be made and used: in a graph, not eagerly.
+
+    Made eagerly it starts a coordination service. That takes SIGTERM for itself, waits in C++ for
+    all workers before training is set up, and on a busy machine takes a late heartbeat for the end
+    of a task. Estimator trains in a graph, and needs none of it.
+    """
+    multi_worker = config.strategy == "multi_worker"
+    return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
 
 
 def make_params(config: TrainConfig, manifest: Manifest | TrainedOn) -> dict[str, Any]:

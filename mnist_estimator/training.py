@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -21,6 +20,7 @@ from mnist_estimator import (
     checkpoints,
     cluster,
     compat,
+    endings,
     evaluating,
     hooks,
     inputs,
@@ -41,11 +41,6 @@ from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
 
 _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
-# A synchronous worker that has gone cannot come back into the same session, and to start again
-# takes longer than this. With parameter servers one that is back within the other time goes on.
-_GONE_SECS = 2.0
-_SILENT_SECS = 20.0
-_WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
 
 
 def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
@@ -73,7 +68,7 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     with _saying_what_is_kept(config.model_dir):
         follower = None if task.is_chief else status.Follower(config.model_dir)
         if task.role == cluster.PS:
-            return _serve(config, task, follower)
+            return parameter_server.run_task(config, task, follower)
         manifest = sources.ensure_dataset(
             config.data_dir,
             dataset=config.dataset,
@@ -83,7 +78,7 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
         )
         with _naming_the_cause(config, manifest):
             if task.role == cluster.EVALUATOR:
-                return _evaluate(config, manifest, task, follower)
+                return evaluating.run_task(config, manifest, task, follower)
             if follower:
                 return _work(config, manifest, task, follower)
             with (
@@ -100,16 +95,8 @@ def _saying_what_is_kept(model_dir: str) -> Iterator[None]:
         yield
     except signals.Interruption as interruption:
         raise signals.Interruption(
-            interruption.reason, interruption.exit_code, _kept(model_dir)
+            interruption.reason, interruption.exit_code, endings.kept(model_dir)
         ) from None
-
-
-def _kept(model_dir: str) -> str:
-    newest = checkpoints.newest(model_dir)
-    if not newest:
-        return "nothing is saved yet; the same command begins anew"
-    step = checkpoints.step_of(newest)
-    return f"step {step} is saved in {model_dir}; the same command continues from there"
 
 
 @contextlib.contextmanager
@@ -121,7 +108,7 @@ def _naming_the_cause(config: TrainConfig, manifest: Manifest) -> Iterator[None]
         runs.check_records(config.data_dir, manifest)
         if isinstance(error, tf.errors.InvalidArgumentError):
             raise  # Not a file's fault, so a mistake in the program.
-        kept = _kept(config.model_dir)
+        kept = endings.kept(config.model_dir)
         raise RunError(
             f"stopped training in {config.model_dir}: {error_line(error)}; {kept}"
         ) from error
@@ -150,7 +137,7 @@ def _lead(
     runs.write_run(config, manifest)
     summaries.write_hparams(config.model_dir, runs.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    run = _make_estimator(config, manifest, task)
+    run = runs.make_estimator(config, manifest, task)
 
     def evaluate(checkpoint: str) -> None:
         with signals.at_once():
@@ -161,7 +148,7 @@ def _lead(
     due = step % config.save_checkpoints_steps == 0 or step >= config.max_steps
     if by_itself and step and due and not evaluations.has(step):
         evaluate(newest)  # It was killed before it could.
-    if not _is_complete(config, evaluations, step):
+    if not endings.is_complete(config, evaluations, step):
         progress.say(
             f"training {config.model} on {manifest.num_examples('train'):,} examples of "
             f"{manifest.dataset} {f'from step {step} ' if step else ''}to step "
@@ -173,7 +160,7 @@ def _lead(
             every_steps=config.save_checkpoints_steps,
             after_save=evaluate if by_itself else None,
         )
-        watch = _watch(config, task, recorder=recorder)
+        watch = endings.watch(config, task, recorder=recorder)
         _train(run, config, manifest, task, evaluations, watch, saver=saver)
     recorder.write(status.TRAINED, exit_code=0)
     if task.has_evaluator and config.export == runs.BEST:
@@ -183,29 +170,6 @@ def _lead(
     step = checkpoints.step_of(checkpoints.newest(config.model_dir))
     recorder.write(status.DONE if step >= config.max_steps else status.EARLY_STOPPED, exit_code=0)
     return metrics
-
-
-def _make_estimator(
-    config: TrainConfig, manifest: Manifest, task: cluster.Task
-) -> estimator.Estimator:
-    with _graph(config):
-        return runs.make_estimator(config, manifest, task)
-
-
-def _graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
-    """Where the strategy of several workers has to be made and used: in a graph, not eagerly.
-
-    Made eagerly it starts a coordination service. That takes SIGTERM for itself, waits in C++ for
-    all workers before training is set up, and on a busy machine takes a late heartbeat for the end
-    of a task. Estimator trains in a graph, and needs none of it.
-    """
-    multi_worker = config.strategy == "multi_worker"
-    return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
-
-
-def _is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
-    """Whether a run whose newest checkpoint is of this step trains no more."""
-    return step >= config.max_steps or evaluations.stops_at(step, config.early_stop_patience)
 
 
 def _finish(
@@ -241,117 +205,17 @@ def _work(
     if newest:
         runs.check_continues(config, manifest)
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    if newest and _is_complete(config, evaluations, checkpoints.step_of(newest)):
-        return _nothing_to_do(config)
-    run = _make_estimator(config, manifest, task)
-    watch = _watch(config, task, follower=follower)
+    if newest and endings.is_complete(config, evaluations, checkpoints.step_of(newest)):
+        return endings.nothing_to_do(config)
+    run = runs.make_estimator(config, manifest, task)
+    watch = endings.watch(config, task, follower=follower)
     _train(run, config, manifest, task, evaluations, watch, follower=follower)
     # With collective operations TensorFlow makes each worker a folder for what only the chief
     # writes.
     scratch = os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}")
     if tf.io.gfile.exists(scratch):
         tf.io.gfile.rmtree(scratch)
-    return _end_like_the_chief(follower.ended())
-
-
-def _evaluate(
-    config: TrainConfig, manifest: Manifest, task: cluster.Task, follower: status.Follower
-) -> None:
-    """The part of a cluster's evaluator."""
-    if not task.chief_address:
-        raise InputError(
-            "--chief_hosts: found nothing for the evaluator, expected the chief's host:port: "
-            "where the chief has gone, the evaluator ends"
-        )
-    if not evaluating.is_wanted(config, manifest):
-        progress.say("nothing to evaluate while training: no validation split", sys.stderr)
-        return
-    complete = _was_complete(config)
-    run = _make_estimator(config, manifest, task)
-    with _watch(config, task, follower=follower) as watch:
-
-        def is_over() -> bool:
-            if not watch.missing():
-                _check_one_evaluates(config, follower.now())
-            return complete or follower.ended() is not None
-
-        evaluating.evaluate_as_they_come(run, config, manifest, is_over)
-    _end_like_the_chief(follower.ended())
-
-
-def _check_one_evaluates(config: TrainConfig, now: status.Status | None) -> None:
-    if now and now.is_training and not now.has_evaluator:
-        raise InputError(
-            f"{config.model_dir}: the chief evaluates by itself, found an evaluator too; give "
-            "--evaluator to every task, or list the evaluator in the cluster"
-        )
-
-
-def _serve(config: TrainConfig, task: cluster.Task, follower: status.Follower) -> None:
-    """The part of a parameter server."""
-    if _was_complete(config):
-        return _nothing_to_do(config)
-    with _watch(config, task, follower=follower):
-        parameter_server.serve(config, task, lambda: follower.ended() is not None)
-    return _end_like_the_chief(follower.ended())
-
-
-def _was_complete(config: TrainConfig) -> bool:
-    """Whether the run has come to its end before; reads the newest checkpoint whole."""
-    newest = checkpoints.newest(config.model_dir)
-    if not newest or checkpoints.damage(newest):
-        return False
-    evaluations = Evaluations(config.model_dir, config.best_metric)
-    return _is_complete(config, evaluations, checkpoints.step_of(newest))
-
-
-def _nothing_to_do(config: TrainConfig) -> None:
-    progress.say(f"the run in {config.model_dir} is complete: nothing to train", sys.stderr)
-
-
-def _end_like_the_chief(ended: status.Status | None) -> None:
-    """Gives this process the exit code of the chief."""
-    if ended and ended.exit_code:
-        reason = f"the chief was {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
-        if ended.exit_code >= signals.FIRST_RETRYABLE:
-            raise signals.Interruption(reason, ended.exit_code)
-        raise RunError(reason)
-
-
-def _watch(
-    config: TrainConfig,
-    task: cluster.Task,
-    *,
-    recorder: status.Recorder | None = None,
-    follower: status.Follower | None = None,
-) -> peers.Watch:
-    """Watches the tasks that this one needs; it ends the process when one of them is lost.
-
-    It has to, as the main thread is in C++ then, and hears nothing.
-    """
-
-    def end(line: str) -> None:
-        ended = follower.ended() if follower else None
-        if ended and task.role == cluster.EVALUATOR:
-            return  # The last checkpoint is still to be evaluated.
-        # The filesystem may be what has gone.
-        threading.Timer(_WRITE_SECS, os._exit, [signals.EXIT_LOST]).start()
-        if recorder:
-            recorder.write(status.LOST, signals.EXIT_LOST, line)
-        if ended:
-            line = f"the chief has ended ({ended.state})"
-        progress.complain(f"{line}: {_kept(config.model_dir)}")
-        os._exit(ended.exit_code or 0 if ended else signals.EXIT_LOST)
-
-    synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
-    return peers.Watch(
-        peers.needed(task),
-        on_lost=end,
-        is_over=lambda: follower is not None and follower.ended() is not None,
-        gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
-        silent_secs=_SILENT_SECS,
-        start_secs=config.start_timeout_secs,
-    )
+    return endings.end_like_the_chief(follower.ended())
 
 
 def _train(
@@ -379,10 +243,10 @@ def _train(
         # The last, so that its time holds no other hook's work.
         watchers.append(hooks.Profiler(config.model_dir, *config.profiled))
     input_fn = _input_fn(config, manifest, task)
-    with signals.deferrable(), _naming_the_lost(task):
+    with signals.deferrable(), endings.naming_the_lost(task):
         if task.jobs:
             spec = estimator.TrainSpec(input_fn, max_steps=config.max_steps, hooks=watchers)
-            with watch, _graph(config):
+            with watch, runs.graph(config):
                 if config.strategy == "ps":
                     # TensorFlow would wait for them in C++, where no signal is heard.
                     watch.wait()
@@ -413,18 +277,6 @@ def _stops_early(
         return early or (follower is not None and follower.ended() is not None)
 
     return stops
-
-
-@contextlib.contextmanager
-def _naming_the_lost(task: cluster.Task) -> Iterator[None]:
-    """Of an error that another task's end caused, says so, and exits to be started again."""
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not task.jobs:
-            raise
-        reason = f"another task is gone ({error_line(error)})"
-        raise signals.Interruption(reason, signals.EXIT_LOST) from error
 
 
 def _input_fn(config: TrainConfig, manifest: Manifest, task: cluster.Task):

@@ -69,6 +69,7 @@ MODULES = (
     "exports",
     "tflite",
     "predictors",
+    "endings",
     "parameter_server",
     "evaluating",
     "training",

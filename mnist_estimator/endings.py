@@ -1,0 +1,106 @@
+"""How a task of a cluster ends: with the chief, or when another one that it needs is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator
+
+from mnist_estimator import RunError, checkpoints, cluster, peers, progress, signals, status
+from mnist_estimator.compat import tf
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.records import error_line
+
+# A synchronous worker that has gone cannot come back into the same session, and to start again
+# takes longer than this. With parameter servers one that is back within the other time goes on.
+_GONE_SECS = 2.0
+_SILENT_SECS = 20.0
+_WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
+
+
+def watch(
+    config: TrainConfig,
+    task: cluster.Task,
+    *,
+    recorder: status.Recorder | None = None,
+    follower: status.Follower | None = None,
+) -> peers.Watch:
+    """Watches the tasks that this one needs; it ends the process when one of them is lost.
+
+    It has to, as the main thread is in C++ then, and hears nothing.
+    """
+
+    def end(line: str) -> None:
+        ended = follower.ended() if follower else None
+        if ended and task.role == cluster.EVALUATOR:
+            return  # The last checkpoint is still to be evaluated.
+        # The filesystem may be what has gone.
+        threading.Timer(_WRITE_SECS, os._exit, [signals.EXIT_LOST]).start()
+        if recorder:
+            recorder.write(status.LOST, signals.EXIT_LOST, line)
+        if ended:
+            line = f"the chief has ended ({ended.state})"
+        progress.complain(f"{line}: {kept(config.model_dir)}")
+        os._exit(ended.exit_code or 0 if ended else signals.EXIT_LOST)
+
+    synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
+    return peers.Watch(
+        peers.needed(task),
+        on_lost=end,
+        is_over=lambda: follower is not None and follower.ended() is not None,
+        gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
+        silent_secs=_SILENT_SECS,
+        start_secs=config.start_timeout_secs,
+    )
+
+
+@contextlib.contextmanager
+def naming_the_lost(task: cluster.Task) -> Iterator[None]:
+    """Of an error that another task's end caused, says so, and exits to be started again."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        if not task.jobs:
+            raise
+        reason = f"another task is gone ({error_line(error)})"
+        raise signals.Interruption(reason, signals.EXIT_LOST) from error
+
+
+def end_like_the_chief(ended: status.Status | None) -> None:
+    """Gives this process the exit code of the chief."""
+    if ended and ended.exit_code:
+        reason = f"the chief was {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
+        if ended.exit_code >= signals.FIRST_RETRYABLE:
+            raise signals.Interruption(reason, ended.exit_code)
+        raise RunError(reason)
+
+
+def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
+    """Whether a run whose newest checkpoint is of this step trains no more."""
+    return step >= config.max_steps or evaluations.stops_at(step, config.early_stop_patience)
+
+
+def was_complete(config: TrainConfig) -> bool:
+    """Whether the run has come to its end before; reads the newest checkpoint whole."""
+    newest = checkpoints.newest(config.model_dir)
+    if not newest or checkpoints.damage(newest):
+        return False
+    evaluations = Evaluations(config.model_dir, config.best_metric)
+    return is_complete(config, evaluations, checkpoints.step_of(newest))
+
+
+def nothing_to_do(config: TrainConfig) -> None:
+    """Says that this task has no part in a run."""
+    progress.say(f"the run in {config.model_dir} is complete: nothing to train", sys.stderr)
+
+
+def kept(model_dir: str) -> str:
+    """What of a run is not lost, in words."""
+    newest = checkpoints.newest(model_dir)
+    if not newest:
+        return "nothing is saved yet; the same command begins anew"
+    step = checkpoints.step_of(newest)
+    return f"step {step} is saved in {model_dir}; the same command continues from there"
