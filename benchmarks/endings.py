@@ -47,6 +47,7 @@ _FLAGS = {
     "log_steps": 100,
 }
 _LONG = {"max_steps": 1_000_000}
+_DIVERGING = {"model": "dnn", "optimizer": "sgd", "learning_rate": 1e9, "pixel_max": 1e9}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ def scenarios() -> list[Scenario]:
     for shape, jobs in _SHAPES.items():
         found.append(Scenario(shape, "done"))
         found.append(Scenario(shape, "stops early", _LONG | {"early_stop_patience": 2}))
-        found.append(Scenario(shape, "diverges", _LONG | {"learning_rate": 1e9}))
+        found.append(Scenario(shape, "diverges", _LONG | _DIVERGING))
         for task in (f"{role} 0" for role in jobs):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 what = f"{number.name} to {task}"

@@ -42,7 +42,7 @@ def watch(
         if recorder:
             recorder.write(status.LOST, signals.EXIT_LOST, line)
         if ended:
-            line = f"the chief has ended ({ended.state})"
+            line = f"the chief ended: {ended.state}"
         progress.complain(f"{line}: {kept(config.model_dir)}")
         os._exit(ended.exit_code or 0 if ended else signals.EXIT_LOST)
 
@@ -72,7 +72,7 @@ def naming_the_lost(task: cluster.Task) -> Iterator[None]:
 def end_like_the_chief(ended: status.Status | None) -> None:
     """Gives this process the exit code of the chief."""
     if ended and ended.exit_code:
-        reason = f"the chief was {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
+        reason = f"the chief ended: {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
         if ended.exit_code >= signals.FIRST_RETRYABLE:
             raise signals.Interruption(reason, ended.exit_code)
         raise RunError(reason)

@@ -5,14 +5,16 @@ The chief does it, or, while others train, an evaluator of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_estimator import (
     InputError,
+    RunError,
     checkpoints,
     cluster,
     endings,
@@ -23,10 +25,10 @@ from mnist_estimator import (
     status,
     summaries,
 )
-from mnist_estimator.compat import estimator
+from mnist_estimator.compat import estimator, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.records import Manifest
+from mnist_estimator.records import FILE_ERRORS, Manifest
 from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
@@ -157,13 +159,28 @@ def _evaluate_as_they_come(
         if checkpoints.step_of(newest) not in (0, step):
             step = checkpoints.step_of(newest)
             if not evaluations.has(step):
-                evaluate(run, config, manifest, evaluations, newest)
+                with _passing_over_one_that_vanishes(newest):
+                    evaluate(run, config, manifest, evaluations, newest)
         elif over:
             break
         else:
             time.sleep(_LOOK_SECS)
     if config.export == runs.BEST and evaluations.best:
         export(run, config, manifest, runs.chosen_checkpoint(config))
+
+
+@contextlib.contextmanager
+def _passing_over_one_that_vanishes(checkpoint: str) -> Iterator[None]:
+    """The chief may have saved so many newer ones meanwhile that this one is not kept any more."""
+    try:
+        yield
+    except (RunError, ValueError, *FILE_ERRORS):
+        if v1.train.checkpoint_exists(checkpoint):
+            raise
+        runs.warn(
+            f"{checkpoint} was removed before it was evaluated; save less often, or keep more with "
+            "--keep_checkpoint_max"
+        )
 
 
 def _check_one_evaluates(config: TrainConfig, now: status.Status | None) -> None:
