@@ -39,7 +39,7 @@ main() {
   trap 'exit 130' INT
   choose_tensorflow "${TENSORFLOW:-}"
   choose_python "${PYTHON:-}"
-  make_venv tests "[test,keras,report]"
+  make_venv tests "[test,keras,report,engines]"
   if (($#)); then
     run_pytest "$@" || failed=1
   else

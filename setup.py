@@ -65,6 +65,9 @@ setup(
         # tensorflow 2.N itself, so pip settles on the one that matches.
         "keras": ["tf-keras>=2.15,<2.22"],
         "report": ["matplotlib>=3.7"],
+        # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
+        # the engines' own clients.
+        "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
         "test": [
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.

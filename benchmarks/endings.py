@@ -70,7 +70,7 @@ def scenarios() -> list[Scenario]:
     found = []
     for shape, jobs in _SHAPES.items():
         found.append(Scenario(shape, "done"))
-        found.append(Scenario(shape, "stops early", _LONG | {"early_stop_patience": 2}))
+        found.append(Scenario(shape, "stops early", _LONG | {"early_stop_patience": 1}))
         found.append(Scenario(shape, "diverges", _LONG | _DIVERGING))
         for task in (f"{role} 0" for role in jobs):
             for number in (signal.SIGTERM, signal.SIGKILL):
