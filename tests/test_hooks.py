@@ -108,6 +108,25 @@ def test_a_restart_drops_what_came_after_its_checkpoint(tmp_path):
     assert starts == [7]
 
 
+def test_a_step_back_is_not_reported_as_a_speed():
+    class Restore(v1.train.SessionRunHook):
+        """As when parameter servers come back with an older checkpoint."""
+
+        def begin(self):
+            self._back = v1.train.get_global_step().assign(1)
+            self._steps = 0
+
+        def after_run(self, run_context, run_values):
+            self._steps += 1
+            if self._steps == 7:
+                run_context.session.run(self._back)
+
+    log = io.StringIO()
+    train(log, steps=12, max_steps=99, extra=[Restore()])
+    rates = [line.split("  ")[2] for line in log.getvalue().splitlines()]
+    assert rates == ["20 examples/s", "20 examples/s"], log.getvalue()
+
+
 def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
     log = io.StringIO()
     saver = hooks.CheckpointSaver(str(tmp_path), every_steps=4, after_save=lambda path: None)
@@ -255,6 +274,44 @@ def votes(*, others):
         v1.add_to_collection(model_fn.STOP_TOTAL, own + tf.constant(others))
 
     return build
+
+
+class Watched:
+    """Stands for a watch over the other workers: remembers whether it was stopped."""
+
+    stopped = False
+
+    def stop(self):
+        self.stopped = True
+
+
+@pytest.mark.parametrize(
+    ("steps", "others", "stopped"),
+    [(4, [0.0, 0.0], False), (5, [0.0, 0.0], True), (1, [1.0, 0.0], True), (1, [0.0, 1.0], True)],
+)
+def test_the_others_may_go_after_the_last_step_together(steps, others, stopped):
+    watch = Watched()
+    run(hooks.Together(watch, 5), steps=steps, build=votes(others=others))
+    assert watch.stopped == stopped
+
+
+def begin_twice(build):
+    hook = hooks.Together(Watched(), 9)
+    with tf.Graph().as_default():
+        step = v1.train.get_or_create_global_step()
+        build()
+        hook.begin()
+        with v1.Session() as session:
+            session.run(step.initializer)
+            for _ in range(2):
+                hook.after_create_session(session, None)
+
+
+def test_synchronous_workers_do_not_go_on_in_a_new_session():
+    with pytest.raises(signals.Interruption, match="another worker is gone") as caught:
+        begin_twice(votes(others=[0.0, 0.0]))
+    assert caught.value.exit_code == 138
+    begin_twice(lambda: None)  # With parameter servers they do.
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,131 @@
+"""How a task ends that is not the chief, and what counts as the end of a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from mnist_estimator import RunError, cluster, endings, evaluating, runs, signals, status
+from mnist_estimator.compat import tf
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.evaluations import Evaluations
+
+
+def ended(state, code, reason=""):
+    return status.Status(state, code, 7, reason, "run", "now", False)
+
+
+@pytest.mark.parametrize("how", [None, ended("trained", 0), ended("done", 0)])
+def test_after_a_good_end_a_task_ends_well(how):
+    endings.end_like_the_chief(how)
+
+
+@pytest.mark.parametrize(
+    ("how", "line", "code"),
+    [
+        (ended("preempted", 143, "SIGTERM"), r"the chief ended: preempted \(SIGTERM\)", 143),
+        (ended("lost", 138), "the chief ended: lost", 138),
+    ],
+)
+def test_a_retryable_end_is_everybodys(how, line, code):
+    with pytest.raises(signals.Interruption, match=line) as caught:
+        endings.end_like_the_chief(how)
+    assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize("code", [1, 2])
+def test_a_permanent_failure_is_one_everywhere(code):
+    with pytest.raises(RunError, match=r"the chief ended: failed \(loss is nan\)"):
+        endings.end_like_the_chief(ended("failed", code, "loss is nan"))
+
+
+CLUSTER = cluster.Task({"worker": ("a:1", "b:1")}, "worker", 1)
+
+
+@pytest.mark.parametrize("error", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_what_another_tasks_end_causes_is_retryable(error):
+    with (
+        pytest.raises(signals.Interruption, match="another task is gone") as caught,
+        endings.naming_the_lost(CLUSTER),
+    ):
+        raise error(None, None, "Connection reset by peer")
+    assert caught.value.exit_code == 138
+
+
+def test_a_process_on_its_own_has_nobody_to_lose():
+    with pytest.raises(tf.errors.AbortedError), endings.naming_the_lost(cluster.Task()):
+        raise tf.errors.AbortedError(None, None, "what")
+
+
+def test_a_run_is_complete_at_its_last_step_or_when_nothing_more_is_learned(tmp_path):
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=30, early_stop_patience=2)
+    evaluations = Evaluations(str(tmp_path))
+    assert not endings.is_complete(config, evaluations, 29)
+    assert endings.is_complete(config, evaluations, 30)
+    for step in (10, 20, 25):
+        evaluations.history.append({"global_step": step, "accuracy": 0.5, "loss": 1.0})
+    assert endings.is_complete(config, evaluations, 25)
+    assert not endings.is_complete(config, evaluations, 20)
+
+
+def test_a_folder_without_a_whole_checkpoint_is_not_complete(tmp_path):
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=1)
+    assert not endings.was_complete(config)
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
+    assert not endings.was_complete(config)
+
+
+class Newest:
+    """Stands for a chief that saves: each look finds the next of these steps."""
+
+    def __init__(self, monkeypatch, steps, fails=()):
+        self.steps, self.evaluated, self.exists = list(steps), [], set(steps)
+        self.fails = dict(fails)
+        monkeypatch.setattr(evaluating, "_LOOK_SECS", 0)
+        monkeypatch.setattr(evaluating.checkpoints, "newest", self.newest)
+        monkeypatch.setattr(evaluating, "evaluate", self.evaluate)
+        monkeypatch.setattr(
+            evaluating.v1.train,
+            "checkpoint_exists",
+            lambda path: evaluating.checkpoints.step_of(path) in self.exists,
+        )
+
+    def newest(self, model_dir):
+        step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
+        return f"{model_dir}/model.ckpt-{step}"
+
+    def evaluate(self, run, config, manifest, evaluations, checkpoint):
+        step = evaluating.checkpoints.step_of(checkpoint)
+        if step in self.fails:
+            raise self.fails[step]
+        self.evaluated.append(step)
+
+
+def follow(tmp_path, is_over):
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=100, export=runs.NONE)
+    evaluating._evaluate_as_they_come(None, config, None, is_over)
+
+
+def test_the_evaluator_ends_with_the_last_step(tmp_path, monkeypatch):
+    chief = Newest(monkeypatch, [0, 20, 20, 60, 100])
+    follow(tmp_path, lambda: False)
+    assert chief.evaluated == [20, 60, 100]
+
+
+def test_after_the_chiefs_end_the_last_checkpoint_is_evaluated(tmp_path, monkeypatch):
+    chief = Newest(monkeypatch, [20, 60, 60])
+    follow(tmp_path, lambda: True)
+    assert chief.evaluated == [20, 60]
+
+
+def test_a_checkpoint_that_is_gone_before_it_was_read_is_passed_over(tmp_path, monkeypatch, capsys):
+    chief = Newest(monkeypatch, [20, 60, 100], {20: RunError("model.ckpt-20 not found")})
+    chief.exists.remove(20)
+    follow(tmp_path, lambda: False)
+    assert chief.evaluated == [60, 100]
+    assert "model.ckpt-20 was removed before it was evaluated" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_evaluated_is_an_error(tmp_path, monkeypatch):
+    Newest(monkeypatch, [20, 100], {20: RunError("a record is damaged")})
+    with pytest.raises(RunError, match="damaged"):
+        follow(tmp_path, lambda: False)
