@@ -27,7 +27,7 @@ from mnist_estimator import (
 )
 from mnist_estimator.compat import estimator, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.evaluations import STEP, Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest
 from mnist_estimator.scores import Scores
 
@@ -80,6 +80,9 @@ def evaluate(
     hooks.drop_events_from(run.eval_dir(), checkpoints.step_of(checkpoint))
     result, _ = _scored(run, config, manifest, checkpoint, config.eval_split)
     del result["checkpoint"]  # The record stays true when the model_dir is moved.
+    # Asynchronous workers count on while the chief saves: what is in the file may be a step or two
+    # ahead of its name, by which it is found again.
+    result[STEP] = checkpoints.step_of(checkpoint)
     evaluations.add(result, checkpoint)
     progress.say(
         f"step {result['global_step']}: {config.eval_split} "

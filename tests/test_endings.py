@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mnist_estimator import RunError, cluster, endings, evaluating, runs, signals, status
+from mnist_estimator import evaluations as evaluations_module
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
@@ -72,6 +73,23 @@ def test_a_folder_without_a_whole_checkpoint_is_not_complete(tmp_path):
     assert not endings.was_complete(config)
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-9"\n')
     assert not endings.was_complete(config)
+
+
+def test_an_evaluation_is_found_by_the_name_of_its_checkpoint(tmp_path, monkeypatch):
+    found = {"accuracy": 0.5, "loss": 1.0, "global_step": 22, "checkpoint": "elsewhere"}
+    monkeypatch.setattr(evaluating, "_scored", lambda *_: (dict(found), None))
+    monkeypatch.setattr(evaluating.hooks, "drop_events_from", lambda *_: None)
+    monkeypatch.setattr(evaluations_module.checkpoints, "keep_copy", lambda *_: None)
+    evaluations = Evaluations(str(tmp_path))
+    path = f"{tmp_path}/model.ckpt-20"  # Of asynchronous workers, who went on while it was saved.
+    evaluating.evaluate(FakeRun(), TrainConfig(), None, evaluations, path)
+    assert evaluations.has(20)
+    assert evaluations.best_checkpoint.endswith("best/model.ckpt-20")
+
+
+class FakeRun:
+    def eval_dir(self):
+        return ""
 
 
 class Newest:
