@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 from mnist_estimator import RunError, checkpoints, cluster, peers, progress, signals, status
@@ -18,6 +19,8 @@ from mnist_estimator.records import error_line
 # takes longer than this. With parameter servers one that is back within the other time goes on.
 _GONE_SECS = 2.0
 _SILENT_SECS = 20.0
+_LOOK_SECS = 0.2
+_RECORD_SECS = 5.0  # How long the chief may take to save its last step and record its end.
 _WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
 
 
@@ -67,6 +70,26 @@ def naming_the_lost(task: cluster.Task) -> Iterator[None]:
             raise
         reason = f"another task is gone ({error_line(error)})"
         raise signals.Interruption(reason, signals.EXIT_LOST) from error
+
+
+@contextlib.contextmanager
+def cut_off(follower: status.Follower) -> Iterator[None]:
+    """Around a worker's training: not everything that looks like a loss is one.
+
+    Who leaves the last step of synchronous training first may cut the others off in it. If the
+    chief has come to its end meanwhile, that is what happened.
+    """
+    try:
+        yield
+    except signals.Interruption as lost:
+        if lost.exit_code != signals.EXIT_LOST:
+            raise
+        until = time.monotonic() + _RECORD_SECS
+        while not follower.ended():
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_SECS)
+        end_like_the_chief(follower.ended())
 
 
 def end_like_the_chief(ended: status.Status | None) -> None:

@@ -209,7 +209,8 @@ def _work(
         return endings.nothing_to_do(config)
     run = runs.make_estimator(config, manifest, task)
     watch = endings.watch(config, task, follower=follower)
-    _train(run, config, manifest, task, evaluations, watch, follower=follower)
+    with endings.cut_off(follower):
+        _train(run, config, manifest, task, evaluations, watch, follower=follower)
     # With collective operations TensorFlow makes each worker a folder for what only the chief
     # writes.
     scratch = os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}")

@@ -52,6 +52,35 @@ def test_what_another_tasks_end_causes_is_retryable(error):
     assert caught.value.exit_code == 138
 
 
+LOST = signals.Interruption("another worker is gone", 138)
+
+
+@pytest.mark.parametrize(
+    ("record", "code"), [(None, 138), (("done", 0), 0), (("preempted", 143), 143)]
+)
+def test_one_who_is_cut_off_in_the_last_step_ends_like_the_chief(
+    tmp_path, monkeypatch, record, code
+):
+    monkeypatch.setattr(endings, "_RECORD_SECS", 0)
+    follower = status.Follower(str(tmp_path))
+    if record:
+        status.Recorder(str(tmp_path), False).write(*record)
+    found = 0
+    try:
+        with endings.cut_off(follower):
+            raise LOST
+    except signals.Interruption as interruption:
+        found = interruption.exit_code
+    assert found == code
+
+
+def test_a_signal_is_nobodys_loss(tmp_path):
+    follower = status.Follower(str(tmp_path))
+    status.Recorder(str(tmp_path), False).write("done", 0)
+    with pytest.raises(signals.Interruption, match="SIGTERM"), endings.cut_off(follower):
+        raise signals.Interruption("SIGTERM", 143)
+
+
 def test_a_process_on_its_own_has_nobody_to_lose():
     with pytest.raises(tf.errors.AbortedError), endings.naming_the_lost(cluster.Task()):
         raise tf.errors.AbortedError(None, None, "what")
