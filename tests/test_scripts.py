@@ -335,7 +335,7 @@ def test_tests_run_on_both_ends(ready):
     newest, oldest = ".venv/tests-3.13", ".venv/tests-3.11-tf2.15.1"
     assert ready.calls() == [
         f"venv {newest}",
-        f"pip install --editable {ready.folder}[test,keras,report] tensorflow",
+        f"pip install --editable {ready.folder}[test,keras,report,engines] tensorflow",
         "ruff check",
         "ruff format --check",
         f"venv {oldest}",

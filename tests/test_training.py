@@ -20,6 +20,7 @@ from mnist_estimator import (
     inputs,
     lock,
     networks,
+    peers,
     records,
     runs,
     training,
@@ -133,6 +134,10 @@ def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch
     monkeypatch.setattr(
         training.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
     )
+    # The cluster's other tasks are not there, and would be waited for.
+    seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
+    nobody = peers.Watch({}, on_lost=pytest.fail, **seconds)
+    monkeypatch.setattr(training.endings, "watch", lambda *_, **__: nobody)
     config = TrainConfig(
         model_dir=str(tmp_path), data_dir=make_dataset(), strategy="ps", eval_split="none"
     )
