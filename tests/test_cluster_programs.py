@@ -89,7 +89,7 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
         for role, index in started:
             wait(started[role, index], work / f"{role}{index}.log")
     metrics = json.loads((work / "ps/metrics.json").read_text())
-    assert metrics["accuracy"] > 0.7
+    assert metrics["accuracy"] > 0.5  # By chance 0.1; the workers are never in step.
     assert metrics["global_step"] >= 40
     # The evaluator ends by itself, with the last checkpoint evaluated.
     *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
