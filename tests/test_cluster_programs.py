@@ -109,7 +109,9 @@ def last_line(log: Path) -> str:
 
 
 def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
+    # So small a network saves faster than it is evaluated: nothing is to vanish meanwhile.
     flags = ("--strategy=ps", "--model_dir=ps_preempted", "--max_steps=100000")
+    flags += ("--keep_checkpoint_max=0", "--save_checkpoints_steps=200")
     model_dir = work / "ps_preempted"
     # Without its parameter server the chief cannot save any more: each of the two in a job.
     for roles in (("evaluator", "worker", "ps"), ("chief",)):
