@@ -51,7 +51,7 @@ def _kubeflow(job: jobs.Job) -> str:
             **_pod(job),
             resources=_resources(job, role),
         )
-        for role, count in _counts(job).items()
+        for role, count in job.counts.items()
     ]
     gang = f'schedulingPolicy: {{"minAvailable": {job.num_tasks}}}'
     return jobs.render(
@@ -64,7 +64,7 @@ def _kubeflow(job: jobs.Job) -> str:
 
 
 def _jobset(job: jobs.Job) -> str:
-    counts = _counts(job)
+    counts = job.counts
     hosts = {role: [f"{job.name}-{role}-0-{i}" for i in range(n)] for role, n in counts.items()}
     tasks = [
         jobs.render(
@@ -91,7 +91,7 @@ def _trainjob(job: jobs.Job) -> str:
     # The order that `cluster` gives to tasks that are only numbered.
     hosts = {
         role: [f"{job.name}-node-0-{next(ranks)}" for _ in range(count)]
-        for role, count in _counts(job).items()
+        for role, count in job.counts.items()
     }
     return jobs.render(
         TEMPLATE[job.engine],
@@ -104,12 +104,6 @@ def _trainjob(job: jobs.Job) -> str:
         **_pod(job),
         resources=_resources(job, "worker"),
     )
-
-
-def _counts(job: jobs.Job) -> dict[str, int]:
-    counts = {"chief": 1, "worker": job.num_plain_workers, "ps": job.ps}
-    counts["evaluator"] = int(job.evaluator)
-    return {role: count for role, count in counts.items() if count}
 
 
 def _host_flags(job: jobs.Job, hosts: dict[str, list[str]], *role_flags: str) -> list[str]:
@@ -135,7 +129,7 @@ def _head(job: jobs.Job) -> dict[str, object]:
         # Quoted, as true or null would be names too; title is for the comments.
         "name": yaml_quoted(job.name),
         "title": job.name,
-        "roles": ", ".join(f"{count} {role}" for role, count in _counts(job).items()),
+        "roles": job.roles,
         # For a comment, of which a line's end would be the end.
         "logdir": shlex.quote(job.model_dir)
         if job.model_dir.isprintable()

@@ -30,7 +30,7 @@ def render(job: jobs.Job) -> str:
         log=f"{job.name}-JOBID.log",
         partition=_option("partition", job.partition, "NAME"),
         account=_option("account", job.account, "NAME"),
-        roles=_roles(job),
+        roles=job.roles,
         ntasks=job.num_tasks,
         cpus=job.cpus,
         mem_per_cpu=-(-job.memory_gb * 1024 // job.cpus),
@@ -73,8 +73,3 @@ def _option(name: str, value: object, example: str) -> str:
 def _command(job: jobs.Job) -> str:
     python, dash_m, module, *flags = map(shlex.quote, [*job.train_command, *job.rank_flags])
     return " \\\n  ".join([f"{python} {dash_m} {module}", *flags])
-
-
-def _roles(job: jobs.Job) -> str:
-    counts = {"chief": 1, "worker": job.num_plain_workers, "ps": job.ps, "evaluator": job.evaluator}
-    return ", ".join(f"{count:d} {role}" for role, count in counts.items() if count)

@@ -184,9 +184,6 @@ class Job:
         engines=("ray",),
     )
 
-    # The other engines' own, a block each: add fields here with engines=("slurm",) and so on. They
-    # become flags of submit by themselves.
-
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             if field.metadata:
@@ -234,6 +231,11 @@ class Job:
         """Tasks of each role that there is, in the order of their ranks."""
         counts = {CHIEF: 1, WORKER: self.num_plain_workers, PS: self.ps, EVALUATOR: self.evaluator}
         return {role: int(count) for role, count in counts.items() if count}
+
+    @property
+    def roles(self) -> str:
+        """The tasks of each role, in words."""
+        return ", ".join(f"{count} {role}" for role, count in self.counts.items())
 
     @property
     def num_plain_workers(self) -> int:

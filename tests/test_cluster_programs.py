@@ -84,12 +84,12 @@ def wait(process: subprocess.Popen, log: Path) -> None:
 
 def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     jobs = {"chief": 1, "worker": 1, "ps": 1}
-    with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps") as started:
+    with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps", "--model=cnn") as started:
         # Estimator's parameter server would serve for ever.
         for role, index in started:
             wait(started[role, index], work / f"{role}{index}.log")
     metrics = json.loads((work / "ps/metrics.json").read_text())
-    assert metrics["accuracy"] > 0.5  # By chance 0.1; the workers are never in step.
+    assert metrics["accuracy"] > 0.7
     assert metrics["global_step"] >= 40
     # The evaluator ends by itself, with the last checkpoint evaluated.
     *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
