@@ -73,7 +73,7 @@ read_flags() { # FLAGS...
   settings=$("$venv/bin/python" -c '
 import shlex, sys
 from absl import flags
-from mnist_estimator import config
+from mnist_estimator import config, program
 
 def main(_):
     settings = config.train_config()
@@ -86,7 +86,7 @@ def main(_):
 
 sys.argv[0] = "run_local.sh"
 config.define_train_flags()
-config.run(main)
+program.run(main)
 ' "$@")
   eval "$settings"
 }

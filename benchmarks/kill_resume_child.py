@@ -14,7 +14,7 @@ import os
 
 from absl import flags
 
-from mnist_estimator import cluster, config
+from mnist_estimator import cluster, config, program
 
 _LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
 _ORDINARY = flags.DEFINE_bool("ordinary", False, "Train as is usual, not with this package's.")
@@ -48,7 +48,7 @@ class Log:
 
 def watch(log: Log) -> None:
     """Has the model_fn, the saver and the first hook of training tell the log."""
-    from mnist_estimator import hooks, inputs, model_fn, runs, serving
+    from mnist_estimator import estimators, hooks, inputs, model_fn, serving
     from mnist_estimator.compat import estimator, v1
 
     phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
@@ -81,14 +81,14 @@ def watch(log: Log) -> None:
             log(f"{run_context.session.run(self._global_step)} {' '.join(map(str, examples))}")
             super().after_run(run_context, run_values._replace(results=results))
 
-    runs.model_fn = serving.model_fn = logged_model_fn
+    estimators.model_fn = serving.model_fn = logged_model_fn
     v1.train.Saver.save = logged_save
     hooks.FiniteGuard = LogExamples
 
 
 def train_ordinarily(settings: config.TrainConfig) -> None:
     """Trains as the guides to Estimator show it."""
-    from mnist_estimator import hooks, inputs, records, runs
+    from mnist_estimator import estimators, hooks, inputs, records
     from mnist_estimator.compat import estimator, tf
 
     manifest = records.read_manifest(settings.data_dir)
@@ -111,8 +111,8 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
         )
 
     run = estimator.Estimator(
-        runs.model_fn,
-        params=runs.make_params(settings, manifest),
+        estimators.model_fn,
+        params=estimators.make_params(settings, manifest.num_classes),
         config=estimator.RunConfig(
             settings.model_dir, save_checkpoints_steps=settings.save_checkpoints_steps
         ),
@@ -137,4 +137,4 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
 
 if __name__ == "__main__":
     config.define_train_flags()
-    config.run(main)
+    program.run(main)

@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image, ImageFilter
 
-from mnist_estimator import idx, inputs, model_fn, pictures, records, runs
+from mnist_estimator import estimators, idx, inputs, model_fn, pictures, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 
 _SOURCE_DIR = flags.DEFINE_string("source_dir", None, "Folder with IDX files.", required=True)
@@ -111,7 +111,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
             {inputs.IMAGES: fed},
             None,
             estimator.ModeKeys.PREDICT,
-            runs.make_params(settings, manifest),
+            estimators.make_params(settings, manifest.num_classes),
         )
         checkpoint = runs.find_checkpoint(model_dir, runs.NEWEST)
         v1.train.Saver().restore(session, checkpoint)

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
-from mnist_estimator import inputs, model_fn, networks, records, runs
+from mnist_estimator import estimators, inputs, model_fn, networks, records
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 
@@ -61,7 +61,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     manifest = records.read_manifest(_DATA_DIR.value)
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
-    params = runs.make_params(config, manifest) | {"model": model}
+    params = estimators.make_params(config, manifest.num_classes) | {"model": model}
     allow_any_operation(not config.is_deterministic)
     with tf.Graph().as_default():
         v1.train.create_global_step()

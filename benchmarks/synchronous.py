@@ -376,7 +376,7 @@ def train_and_log(log: str) -> None:
 
 def watch(log: int) -> None:
     """Has the model_fn and the first hook that sees a step's loss write to the log."""
-    from mnist_estimator import hooks, inputs, model_fn, runs
+    from mnist_estimator import estimators, hooks, inputs, model_fn
     from mnist_estimator.compat import estimator, v1
 
     build, guard, collection = model_fn.model_fn, hooks.FiniteGuard, "consumed"
@@ -407,7 +407,7 @@ def watch(log: int) -> None:
             os.write(log, f"{self._step} {float(results[0])!r} {ids}\n".encode())
             super().after_run(run_context, run_values._replace(results=results))
 
-    runs.model_fn, hooks.FiniteGuard = logged_model_fn, LogExamples
+    estimators.model_fn, hooks.FiniteGuard = logged_model_fn, LogExamples
 
 
 if __name__ == "__main__":

@@ -85,6 +85,15 @@ class Task:
         return json.dumps({"cluster": jobs, "task": {"type": self.role, "index": self.index}})
 
 
+def usual_strategy(workers: int, num_ps: int, gpus: int = 0) -> str:
+    """The strategy for so many tasks of which each one that trains has so many GPUs."""
+    if num_ps:
+        return "ps"
+    if workers > 1:
+        return "multi_worker"
+    return "mirrored" if gpus > 1 else "none"
+
+
 def resolve(
     environ: Mapping[str, str],
     *,

@@ -7,20 +7,12 @@ a wrong flag and `--help` are answered at once.
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
-from absl import app, flags
+from absl import flags
 
-from mnist_estimator import InputError, RunError, datasets, signals, splits
-from mnist_estimator.progress import complain
-
-EXIT_FAILED = 1
-EXIT_INPUT = 2
+from mnist_estimator import InputError, datasets, settings, splits
+from mnist_estimator.settings import setting
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -34,18 +26,6 @@ STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
 DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
 
 
-def _setting(
-    default: Any,
-    help_text: str,
-    *,
-    choices: Sequence[str] = (),
-    least: float = 0,
-    most: float = 2**31 - 1,
-) -> Any:
-    limits = {"choices": choices, "least": least, "most": most}
-    return dataclasses.field(default=default, metadata={"help": help_text, **limits})
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """All settings of a training run; every field is the flag of the same name.
@@ -55,65 +35,65 @@ class TrainConfig:
     """
 
     # Where things are.
-    model_dir: str = _setting(
+    model_dir: str = setting(
         "tboard/mod1",
         "Folder for checkpoints, TensorBoard events, run.json and metrics.json. Running the same "
         "command again continues from the newest checkpoint here.",
     )
-    data_dir: str = _setting(
+    data_dir: str = setting(
         "",
         "Folder with the prepared records, or with the four IDX files, which are then prepared "
         "in place. Default: data/DATASET.",
     )
-    dataset: str = _setting(
+    dataset: str = setting(
         "",
         "Named dataset to fetch when the data_dir holds none: mnist, fashion_mnist, kmnist, or "
         "sample (5,000 digits that come with the package, no network needed). Default: whatever "
         "the data_dir holds, else mnist.",
     )
-    validation_split: str = _setting(
+    validation_split: str = setting(
         "auto",
         "Training examples set apart for evaluation while training: a count from the front "
         "(5000), a fraction by seeded shuffle (0.3), 0 for none, or auto: 5000, but a tenth of a "
         "training set smaller than 50,000.",
     )
-    shards: int = _setting(
+    shards: int = setting(
         8, "TFRecord files a split is written as.", least=1, most=splits.MAX_SHARDS
     )
-    cache_mb: int = _setting(
+    cache_mb: int = setting(
         1024,
         "Hold the training images in memory when they take at most this many MiB (a perfect "
         "shuffle, any step entered at once); larger sets stream from disk.",
     )
-    shuffle_buffer: int = _setting(
+    shuffle_buffer: int = setting(
         20_000, "Examples in the shuffle buffer of a set that streams.", least=1
     )
 
     # The network.
-    model: str = _setting(
+    model: str = setting(
         "cnn",
         "Network to train: cnn (two convolutions and a dense layer), softmax (softmax regression), "
         "dnn (dense layers), or a function of yours, as my_module:my_network.",
     )
-    hidden_units: str = _setting("256,128", "Units of each of the dnn's hidden layers.")
-    dropout_rate: float = _setting(
+    hidden_units: str = setting("256,128", "Units of each of the dnn's hidden layers.")
+    dropout_rate: float = setting(
         0.4, "Fraction of the units of the dense hidden layers dropped in training."
     )
-    batch_norm: str = _setting(
+    batch_norm: str = setting(
         "none",
         "Normalize by the mean and variance of the batch: the dense hidden layers, or all layers "
         "but the last.",
         choices=BATCH_NORMS,
     )
-    pixel_max: float = _setting(
+    pixel_max: float = setting(
         1.0, "What the network gets for the brightest pixel, 255; 0 stays 0."
     )
-    initializer: str = _setting(
+    initializer: str = setting(
         "glorot_uniform", "How the weights start; softmax starts at zero.", choices=INITIALIZERS
     )
-    initial_stddev: float = _setting(0.1, "Standard deviation of --initializer=truncated_normal.")
-    initial_bias: float = _setting(0.0, "What the biases start at.", least=-(2**31))
-    precision: str = _setting(
+    initial_stddev: float = setting(0.1, "Standard deviation of --initializer=truncated_normal.")
+    initial_bias: float = setting(0.0, "What the biases start at.", least=-(2**31))
+    precision: str = setting(
         "auto",
         "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
         "bfloat16 where the processor computes in it, else float32.",
@@ -121,37 +101,37 @@ class TrainConfig:
     )
 
     # The optimization.
-    max_steps: int = _setting(5000, "Train until this global step.", least=1)
-    batch_size: int = _setting(
+    max_steps: int = setting(5000, "Train until this global step.", least=1)
+    batch_size: int = setting(
         100,
         "Examples a step, over all workers together (with --strategy=ps: a worker's step).",
         least=1,
     )
-    optimizer: str = _setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
-    loss_reduction: str = _setting(
+    optimizer: str = setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
+    loss_reduction: str = setting(
         "mean",
         "Loss that is minimized: the mean over the examples of a batch, or their sum. Evaluations "
         "always give the mean.",
         choices=("mean", "sum"),
     )
-    learning_rate: float = _setting(0.001, "Peak learning rate.")
-    schedule: str = _setting(
+    learning_rate: float = setting(0.001, "Peak learning rate.")
+    schedule: str = setting(
         "cosine",
         "Course of the learning rate after the warm-up: constant, exponential (times decay_rate "
         "every decay_steps), cosine (to 0 at decay_steps).",
         choices=SCHEDULES,
     )
-    warmup_steps: int = _setting(0, "Steps in which the learning rate rises linearly to its peak.")
-    decay_steps: int = _setting(0, "Length of the schedule in steps; 0: max_steps.")
-    decay_rate: float = _setting(0.96, "Factor of the exponential schedule.")
-    momentum: float = _setting(0.9, "Momentum of the momentum optimizer.")
-    clip_norm: float = _setting(0.0, "Scale gradients down to this global norm; 0: leave them.")
-    deterministic: bool | None = _setting(
+    warmup_steps: int = setting(0, "Steps in which the learning rate rises linearly to its peak.")
+    decay_steps: int = setting(0, "Length of the schedule in steps; 0: max_steps.")
+    decay_rate: float = setting(0.96, "Factor of the exponential schedule.")
+    momentum: float = setting(0.9, "Momentum of the momentum optimizer.")
+    clip_norm: float = setting(0.0, "Scale gradients down to this global norm; 0: leave them.")
+    deterministic: bool | None = setting(
         None,
         "Use only operations that give the same bits every time. Default: yes, except with "
         "--strategy=ps, whose workers are never in step.",
     )
-    seed: int = _setting(
+    seed: int = setting(
         0,
         "Decides the weights' start, the order of the examples, dropout, and the seeded "
         "validation split.",
@@ -159,25 +139,25 @@ class TrainConfig:
     )
 
     # What is kept and shown.
-    save_checkpoints_steps: int = _setting(
+    save_checkpoints_steps: int = setting(
         500, "Steps between checkpoints; each one is evaluated on the eval_split.", least=1
     )
-    keep_checkpoint_max: int = _setting(5, "Newest checkpoints kept; 0: all.")
-    eval_split: str = _setting(
+    keep_checkpoint_max: int = setting(5, "Newest checkpoints kept; 0: all.")
+    eval_split: str = setting(
         "validation",
         "Split evaluated while training; none: no evaluation before the end. The test split is "
         "evaluated once, at the end.",
         choices=("validation", "none"),
     )
-    best_metric: str = _setting(
+    best_metric: str = setting(
         "accuracy",
         "Metric on the eval_split by which the best checkpoint is chosen.",
         choices=("accuracy", "loss"),
     )
-    early_stop_patience: int = _setting(
+    early_stop_patience: int = setting(
         0, "Stop when so many evaluations in a row have been no better than the best; 0: never."
     )
-    export: str = _setting(
+    export: str = setting(
         "best",
         "Model that is exported as a SavedModel to model_dir/export, and evaluated on the test "
         "split: the best on the eval_split (the final one if nothing was evaluated), the final "
@@ -185,18 +165,18 @@ class TrainConfig:
         "and the evaluator exports the best.",
         choices=("best", "final", "none"),
     )
-    eval_batch_size: int = _setting(1000, "Examples a batch in evaluation.", least=1)
-    log_steps: int = _setting(
+    eval_batch_size: int = setting(1000, "Examples a batch in evaluation.", least=1)
+    log_steps: int = setting(
         100, "Steps between progress lines and between TensorBoard's training points.", least=1
     )
-    profile_steps: str = _setting(
+    profile_steps: str = setting(
         "", "First and last step of a profile for TensorBoard's profile page, as 100,110."
     )
 
     # The machine, or machines.
-    intra_op_threads: int = _setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
-    inter_op_threads: int = _setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
-    strategy: str = _setting(
+    intra_op_threads: int = setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
+    inter_op_threads: int = setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
+    strategy: str = setting(
         "none",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
         "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
@@ -204,40 +184,40 @@ class TrainConfig:
         "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain.",
         choices=STRATEGIES,
     )
-    ps_hosts: str = _setting("", "Parameter servers, host:port,host:port.")
-    worker_hosts: str = _setting("", "Workers, host:port,host:port.")
-    chief_hosts: str = _setting(
+    ps_hosts: str = setting("", "Parameter servers, host:port,host:port.")
+    worker_hosts: str = setting("", "Workers, host:port,host:port.")
+    chief_hosts: str = setting(
         "", "The chief, host:port. Without it the first worker is the chief."
     )
-    job_name: str = _setting(
+    job_name: str = setting(
         "",
         "This process's role: chief, worker, ps or evaluator. Without it JOB_COMPLETION_INDEX, "
         "which Kubernetes sets in an Indexed Job, is its place among the host flags' chief, "
         "workers, ps and then the --evaluator.",
     )
-    task_index: int | None = _setting(
+    task_index: int | None = setting(
         None,
         "This process's place among those of its role. Default: JOB_COMPLETION_INDEX if set, "
         "else 0.",
     )
-    num_ps: int = _setting(
+    num_ps: int = setting(
         0,
         "Parameter servers among the tasks, where the engine only numbers them (Slurm, "
         "SageMaker): task 0 is the chief, then come the workers, then so many ps.",
     )
-    evaluator: bool | None = _setting(
+    evaluator: bool | None = setting(
         None,
         "A task of its own evaluates the checkpoints; where the engine only numbers the tasks, "
         "the last one. Default: yes if the cluster's description lists an evaluator. Without "
         "one the chief evaluates.",
     )
-    base_port: int = _setting(
+    base_port: int = setting(
         0,
         "First port of the tasks, where the engine gives no ports. 0: on Slurm derived from the "
         "job's id (task n listens at base_port + n), on SageMaker 2222.",
         most=65535,
     )
-    start_timeout_secs: int = _setting(
+    start_timeout_secs: int = setting(
         600,
         "How long to wait for a task of the cluster that has not answered yet, in seconds. Engines "
         "may start tasks minutes apart.",
@@ -245,8 +225,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            _check_value(field, getattr(self, field.name))
+        for field in settings.fields_of(TrainConfig):
+            settings.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
@@ -297,14 +277,15 @@ class TrainConfig:
         return self.decay_steps or self.max_steps
 
 
-def define_train_flags() -> None:
+def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every setting of a training run."""
-    _define(field.name for field in dataclasses.fields(TrainConfig))
+    settings.define(settings.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
-    _define(DATA_FLAGS)
+    shared = [field for field in settings.fields_of(TrainConfig) if field.name in DATA_FLAGS]
+    settings.define(shared, flags.FLAGS)
 
 
 def define_run_flags(*, data: bool = True) -> None:
@@ -321,96 +302,19 @@ def define_run_flags(*, data: bool = True) -> None:
         names.append("data_dir")
         flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
     for name in names:
-        _show_in_help(name)
+        settings.show_in_help(name, flags.FLAGS)
 
 
-def train_config() -> TrainConfig:
+def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """Returns the parsed flags as a validated `TrainConfig`."""
-    values = {
-        field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(TrainConfig)
-    }
-    values["data_dir"] = values["data_dir"] or default_data_dir(values["dataset"])
-    return TrainConfig(**values)
+    found = settings.read(TrainConfig, values)
+    found["data_dir"] = found["data_dir"] or default_data_dir(found["dataset"])
+    return TrainConfig(**found)
 
 
 def default_data_dir(dataset: str) -> str:
     """The data_dir of a run that names none."""
     return f"data/{dataset or 'mnist'}"
-
-
-def run(main: Callable[[list[str]], int | None], *, takes_arguments: bool = False) -> None:
-    """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
-
-    What is not a flag is an error, unless the command takes arguments.
-
-    Exits with 0 when `main` returns nothing, else with what it returns; with 2 and one line on
-    stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 143 and
-    one line on SIGTERM and SIGUSR1, with 130 on SIGINT.
-    """
-    # What Estimator logs is for its developers; progress and results are reported by the hooks.
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    app.run(_exit_code_of(main, takes_arguments), flags_parser=_parse)
-
-
-def _exit_code_of(
-    main: Callable[[list[str]], int | None], takes_arguments: bool
-) -> Callable[[list[str]], int]:
-    def guarded(argv: list[str]) -> int:
-        try:
-            with signals.handled():
-                if len(argv) > 1 and not takes_arguments:
-                    raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
-                return main(argv) or 0
-        except (InputError, OSError) as error:
-            complain(error)
-            return EXIT_INPUT
-        except RunError as error:
-            complain(error)
-            return EXIT_FAILED
-        except signals.Interruption as interruption:
-            complain(interruption)
-            return interruption.exit_code
-
-    return guarded
-
-
-def _parse(argv: Sequence[str]) -> list[str]:
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:
-        complain(f"{error}; see --help")
-        sys.exit(EXIT_INPUT)
-    except SystemExit:
-        # absl ends --help with 1, which a script would take for a failure.
-        sys.exit(0)
-    except BrokenPipeError:
-        # `--help | head`. Python would complain once more when it flushes stdout at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-def _define(names: Iterable[str]) -> None:
-    fields = {field.name: field for field in dataclasses.fields(TrainConfig)}
-    for name in names:
-        field = fields[name]
-        help_text = field.metadata["help"]
-        if field.metadata["choices"]:
-            flags.DEFINE_enum(name, field.default, field.metadata["choices"], help_text)
-        else:
-            define = {
-                "str": flags.DEFINE_string,
-                "int": flags.DEFINE_integer,
-                "int | None": flags.DEFINE_integer,
-                "float": flags.DEFINE_float,
-                "bool | None": flags.DEFINE_bool,
-            }
-            define[field.type](name, field.default, help_text)
-        _show_in_help(name)
-
-
-def _show_in_help(name: str) -> None:
-    # --help shows the flags of the command that runs, wherever they are defined.
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def _check_model(name: str) -> None:
@@ -426,15 +330,3 @@ def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
     if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
         raise InputError(f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5")
     return tuple(map(int, text.split(",")))
-
-
-def _check_value(field: dataclasses.Field[Any], value: Any) -> None:
-    choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
-    if choices and value not in choices:
-        raise InputError(f"--{field.name}: found {value!r}, expected one of {', '.join(choices)}")
-    if value is None or isinstance(value, (str, bool)):
-        return
-    if not value >= least:  # Also if it is not a number.
-        raise InputError(f"--{field.name}: found {value}, expected at least {least}")
-    if value > most:
-        raise InputError(f"--{field.name}: found {value}, expected at most {most}")

@@ -75,7 +75,7 @@ def render(job: jobs.Job) -> str:
         name=job.name,
         role=quoted(job.role),
         image=quoted(job.image),
-        roles=", ".join(f"{count} {role}" for role, count in job.counts.items()),
+        roles=job.roles,
         entrypoint=quoted(job.train_command[:3]),
         arguments="\n".join(f"  - {quoted(argument)}" for argument in _arguments(job)),
         num_tasks=job.num_tasks,

@@ -40,6 +40,12 @@ class Description:
     source: str
 
 
+def counts(trainers: int, num_ps: int, evaluator: bool) -> dict[str, int]:
+    """Tasks of each role that there is, in the order of their ranks; one trainer is the chief."""
+    found = {CHIEF: 1, WORKER: trainers - 1, PS: num_ps, EVALUATOR: int(evaluator)}
+    return {role: count for role, count in found.items() if count}
+
+
 def from_flags(
     environ: Mapping[str, str],
     hosts: Mapping[str, str],
@@ -215,9 +221,9 @@ def _by_rank(
             f"--{'num_ps' if num_ps else 'evaluator'}: found {given}, but {source} has "
             f"{len(addresses)} tasks, expected at least one more, to train"
         )
-    sizes = {CHIEF: 1, WORKER: trainers - 1, PS: num_ps, EVALUATOR: int(evaluator)}
+    sizes = counts(trainers, num_ps, evaluator)
     rest = iter(addresses)
-    jobs = {role: tuple(next(rest) for _ in range(size)) for role, size in sizes.items() if size}
+    jobs = {role: tuple(next(rest) for _ in range(size)) for role, size in sizes.items()}
     role, index = _at_rank(sizes, rank, source)
     return Description(jobs, role, index, source)
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, splits
+from mnist_estimator import InputError, config, program, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, runs
@@ -116,4 +116,4 @@ def _data(
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main)
+    program.run(main)

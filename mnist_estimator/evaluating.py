@@ -5,11 +5,10 @@ The chief does it, or, while others train, an evaluator of its own.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from mnist_estimator import (
@@ -18,6 +17,7 @@ from mnist_estimator import (
     checkpoints,
     cluster,
     endings,
+    estimators,
     exports,
     hooks,
     progress,
@@ -25,13 +25,14 @@ from mnist_estimator import (
     status,
     summaries,
 )
-from mnist_estimator.compat import estimator, v1
+from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import STEP, Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest
 from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
+_COPY_FOLDER = "evaluating"  # In the model_dir: the checkpoint that the evaluator is at.
 
 
 def run_task(
@@ -52,7 +53,7 @@ def run_task(
         progress.say("nothing to evaluate while training: no validation split", sys.stderr)
         return
     complete = endings.was_complete(config)
-    run = runs.make_estimator(config, manifest, task)
+    run = estimators.make_estimator(config, manifest, task)
     with endings.watch(config, task, follower=follower) as watch:
 
         def is_over() -> bool:
@@ -154,6 +155,7 @@ def _evaluate_as_they_come(
       is_over: whether the chief saves no more; asked about once a second.
     """
     evaluations = Evaluations(config.model_dir, config.best_metric)
+    copies = os.path.join(config.model_dir, _COPY_FOLDER)
     step = 0
     while step < config.max_steps:
         # Asked first: what is the newest checkpoint after the end, stays it.
@@ -161,29 +163,30 @@ def _evaluate_as_they_come(
         newest = checkpoints.newest(config.model_dir)
         if checkpoints.step_of(newest) not in (0, step):
             step = checkpoints.step_of(newest)
-            if not evaluations.has(step):
-                with _passing_over_one_that_vanishes(newest):
-                    evaluate(run, config, manifest, evaluations, newest)
+            if not evaluations.has(step) and (copy := _copied(newest, copies)):
+                evaluate(run, config, manifest, evaluations, copy)
         elif over:
             break
         else:
             time.sleep(_LOOK_SECS)
+    if tf.io.gfile.exists(copies):
+        tf.io.gfile.rmtree(copies)
     if config.export == runs.BEST and evaluations.best:
         export(run, config, manifest, runs.chosen_checkpoint(config))
 
 
-@contextlib.contextmanager
-def _passing_over_one_that_vanishes(checkpoint: str) -> Iterator[None]:
-    """The chief may have saved so many newer ones meanwhile that this one is not kept any more."""
+def _copied(checkpoint: str, folder: str) -> str:
+    """Returns a copy's path: what the chief saves meanwhile may push the checkpoint itself out.
+
+    "" if that has happened already; there is a newer one then.
+    """
     try:
-        yield
-    except (RunError, ValueError, *FILE_ERRORS):
+        checkpoints.keep_copy(checkpoint, folder)
+    except (InputError, RunError, *FILE_ERRORS):
         if v1.train.checkpoint_exists(checkpoint):
             raise
-        runs.warn(
-            f"{checkpoint} was removed before it was evaluated; save less often, or keep more with "
-            "--keep_checkpoint_max"
-        )
+        return ""
+    return os.path.join(folder, os.path.basename(checkpoint))
 
 
 def _check_one_evaluates(config: TrainConfig, now: status.Status | None) -> None:

@@ -6,14 +6,13 @@ started shows before anybody waits for it.
 
 from __future__ import annotations
 
-import concurrent.futures
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from mnist_estimator import cluster, peers
 from mnist_estimator.config import TrainConfig
 
-_CONNECT_SECS = 2.0
-_MOST_CONNECTIONS = 128
+Probe = Callable[[Mapping[str, str]], Mapping[str, str]]
+
 _MEANINGS = {
     peers.ANSWERS: "answers",
     peers.REFUSED: "refused: its machine is there, but no task listens",
@@ -24,18 +23,18 @@ _MEANINGS = {
 def describe(
     config: TrainConfig,
     task: cluster.Task,
-    probe: Callable[[str], str] = lambda address: peers.probe(address, timeout=_CONNECT_SECS),
+    probe_all: Probe = peers.probe_all,
 ) -> str:
     """Returns lines that say who this process is, whom it works with, and on what.
 
     Args:
-      probe: connects to a "host:port" and returns what the connection tells.
+      probe_all: connects to tasks, name -> "host:port", and returns what each connection tells.
     """
     return _aligned(
         [
             ("described by", task.source or "nothing: no host flags, and no engine's variables"),
             ("role", task.name if task.source else "trains alone"),
-            *_answers(task, probe),
+            *_answers(task, probe_all),
             ("strategy", config.strategy),
             ("batch", _batch(config, task)),
             ("data shard", _shard(config, task)),
@@ -83,17 +82,14 @@ def _evaluation(config: TrainConfig, task: cluster.Task) -> str:
     return f"each checkpoint, by {who}"
 
 
-def _answers(task: cluster.Task, probe: Callable[[str], str]) -> Iterable[tuple[str, str]]:
+def _answers(task: cluster.Task, probe_all: Probe) -> Iterable[tuple[str, str]]:
     """A line for each other task that has a port: its name, address and whether it answers."""
     others = dict(task.peers)
     if not task.jobs and not task.is_chief and task.chief_address:
         others[cluster.CHIEF] = task.chief_address
-    # Together, as one that is not there takes the whole time.
-    with concurrent.futures.ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
-        answers = list(pool.map(probe, others.values()))
     width = max(map(len, others.values()), default=0)
-    for (name, address), answer in zip(others.items(), answers, strict=True):
-        yield f"peer {name}", f"{address:{width}}  {_MEANINGS[answer]}"
+    for name, answer in probe_all(others).items():
+        yield f"peer {name}", f"{others[name]:{width}}  {_MEANINGS[answer]}"
     if not others:
         yield "peers", "none"
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config
+from mnist_estimator import InputError, config, program
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -77,4 +77,4 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main)
+    program.run(main)

@@ -1,4 +1,4 @@
-"""What watches a training run: guards, progress and summaries, checkpoints, requests to stop.
+"""What watches a training run: guards, progress and summaries, checkpoints. See also `stopping`.
 
 Their order counts, and `training` gives them in this one: a loss that is not finite stops the run
 before anything is written; a step's summaries are on disk before its checkpoint is; a checkpoint
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from mnist_estimator import RunError, checkpoints, model_fn, peers, progress, signals
+from mnist_estimator import RunError, checkpoints, model_fn, progress, signals
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.scores import Scores
 
@@ -22,7 +22,6 @@ EXAMPLES_PER_SECOND = "examples_per_second"
 # In a model_dir: a parameter server that has to go asks the chief to save what it holds.
 SAVE_REQUEST = ".save_request"
 _LOOK_SECS = 1.0
-_PREEMPTED = 0  # Place in the vote of synchronous workers; at 1, that the run is finished.
 
 
 class FiniteGuard(v1.train.SessionRunHook):
@@ -33,7 +32,7 @@ class FiniteGuard(v1.train.SessionRunHook):
 
     def begin(self) -> None:
         self._loss = v1.get_collection(v1.GraphKeys.LOSSES)[-1]
-        self._rate = _first(model_fn.LEARNING_RATE)
+        self._rate = first_of(model_fn.LEARNING_RATE)
         self._global_step = v1.train.get_global_step()
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
@@ -96,7 +95,7 @@ class Progress(v1.train.SessionRunHook):
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         self._step = self._reported_step = session.run(self._global_step)
         self._seconds = 0.0
-        summary_op = _first(v1.GraphKeys.SUMMARY_OP)
+        summary_op = first_of(v1.GraphKeys.SUMMARY_OP)
         if self._writer and summary_op is not None:
             self._fetches["summary"] = summary_op
         if self._writer:
@@ -241,7 +240,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
-        self._rate = _first(model_fn.LEARNING_RATE)
+        self._rate = first_of(model_fn.LEARNING_RATE)
         self._writer = v1.summary.FileWriterCache.get(self._model_dir)
         newest = checkpoints.newest(self._model_dir)
         if newest:
@@ -308,81 +307,6 @@ class CheckpointSaver(v1.train.SessionRunHook):
             raise diverged(self._model_dir, step, f"variable {name} is not finite", rate)
 
 
-class Stopper(v1.train.SessionRunHook):
-    """Ends training, after a whole step, when a signal was noted or the run has come to its end.
-
-    Synchronous workers vote, and count the votes as part of each step: all stop after the same one,
-    and the chief's checkpoint has everybody's work.
-    """
-
-    def __init__(self, is_finished: Callable[[], bool] = lambda: False) -> None:
-        """`is_finished` says whether the run ends early; it is asked after each step."""
-        self._is_finished = is_finished
-        self.preempted_by_other = False
-
-    def begin(self) -> None:
-        self._votes = v1.get_collection(model_fn.STOP_VOTES)
-        self._total = _first(model_fn.STOP_TOTAL)
-
-    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        # Before, there is nothing to save, and much that may wait for others.
-        signals.defer()
-
-    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs | None:
-        if self._total is None:
-            return None
-        vote = [float(signals.noted()), float(self._is_finished())]
-        return v1.train.SessionRunArgs(self._total, dict.fromkeys(self._votes, vote))
-
-    def after_run(
-        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
-    ) -> None:
-        if self._total is None:
-            stop = signals.noted() or self._is_finished()
-        else:
-            stop = run_values.results.any()
-            self.preempted_by_other = run_values.results[_PREEMPTED] > 0 and not signals.noted()
-        if stop:
-            signals.answer()
-            run_context.request_stop()
-
-
-class Together(v1.train.SessionRunHook):
-    """Keeps synchronous workers together: all begin a session together, and leave it together.
-
-    After the last step that has them all, the watch over the others stops: the chief saves and
-    evaluates then, while they are gone already.
-    """
-
-    def __init__(self, watch: peers.Watch, max_steps: int) -> None:
-        self._watch = watch
-        self._max_steps = max_steps
-        self._begun = False
-
-    def begin(self) -> None:
-        self._global_step = v1.train.get_global_step()
-        self._total = _first(model_fn.STOP_TOTAL)
-
-    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        if self._begun and self._total is not None:
-            # TensorFlow begins a new session when another worker is gone. One that was started
-            # again comes with the newest checkpoint's weights, and this one is steps ahead.
-            raise signals.Interruption("another worker is gone", signals.EXIT_LOST)
-        self._begun = True
-        self._step = int(session.run(self._global_step))
-
-    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        self._step += 1
-        return v1.train.SessionRunArgs(self._total)
-
-    def after_run(
-        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
-    ) -> None:
-        stop = run_values.results
-        if self._step >= self._max_steps or (stop is not None and stop.any()):
-            self._watch.stop()
-
-
 class Seldom:
     """Says, as often as it is asked, whether it is time again to look at a file: once a second."""
 
@@ -397,7 +321,8 @@ class Seldom:
         return True
 
 
-def _first(collection: str) -> tf.Tensor | None:
+def first_of(collection: str) -> tf.Tensor | None:
+    """The first thing in one of the graph's collections, if there is any."""
     found = v1.get_collection(collection)
     return found[0] if found else None
 

@@ -15,8 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from mnist_estimator import InputError, passed_flags
-from mnist_estimator.cluster import CHIEF, EVALUATOR, PS, WORKER
+from mnist_estimator import InputError, cluster, environments, passed_flags, settings
 from mnist_estimator.config import TrainConfig
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
@@ -27,16 +26,9 @@ _MAX_NAME = 40
 
 
 def _setting(
-    default: Any,
-    help_text: str,
-    *,
-    engines: Sequence[str] = ENGINES,
-    choices: Sequence[str] = (),
-    least: float = 0,
-    most: float = 1_000_000,
+    default: Any, help_text: str, *, engines: Sequence[str] = ENGINES, **limits: Any
 ) -> Any:
-    limits = {"engines": engines, "choices": choices, "least": least, "most": most}
-    return dataclasses.field(default=default, metadata={"help": help_text, **limits})
+    return settings.setting(default, help_text, engines=engines, **limits)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +48,12 @@ class Job:
         "Name of the job: lower-case letters, digits and hyphens, 40 characters at most.",
     )
     train_flags: tuple[str, ...] = ()
-    workers: int = _setting(1, "Tasks that train, the chief included.", least=1, most=1000)
+    workers: int = _setting(
+        1,
+        "Tasks that train, the chief included; with several, --strategy=multi_worker.",
+        least=1,
+        most=1000,
+    )
     ps: int = _setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)
     evaluator: bool = _setting(
         False, "Have a task of its own evaluate the checkpoints; without one the chief does."
@@ -69,12 +66,17 @@ class Job:
     cpus: int = _setting(2, "Processor cores of each task.", least=1, most=1024)
     memory_gb: int = _setting(4, "Memory of each task, in GiB.", least=1, most=65_536)
     gpus: int = _setting(
-        0, "GPUs of each task that trains; parameter servers and the evaluator get none.", most=64
+        0,
+        "GPUs of each task that trains; parameter servers and the evaluator get none. Several for "
+        "the only worker: --strategy=mirrored.",
+        most=64,
     )
 
     # How it ends, and begins again.
     time_limit_minutes: int = _setting(
-        0, "The engine ends the job after so many minutes; 0: the engine's own limit."
+        0,
+        "The engine ends the job after so many minutes; 0: the engine's own limit.",
+        most=1_000_000,
     )
     grace_secs: int = _setting(
         60,
@@ -185,9 +187,8 @@ class Job:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.metadata:
-                self._check_field(field)
+        for field in settings.fields_of(Job):
+            self._check_field(field)
         if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:
             raise InputError(
                 f"--name: found {self.name!r}, expected lower-case letters, digits and hyphens, "
@@ -203,11 +204,11 @@ class Job:
 
     @property
     def strategy(self) -> str:
-        """The train flags' `--strategy`, else ps if there are ps, multi_worker if workers."""
-        settings, given = passed_flags.parse(self.train_flags)
+        """The train flags' `--strategy`, else the one that goes with the tasks."""
+        parsed, given = passed_flags.parse(self.train_flags)
         if "strategy" in given:
-            return settings.strategy
-        return "ps" if self.ps else "multi_worker" if self.workers > 1 else "none"
+            return parsed.strategy
+        return cluster.usual_strategy(self.workers, self.ps, self.gpus)
 
     @property
     def train_command(self) -> list[str]:
@@ -229,8 +230,7 @@ class Job:
     @property
     def counts(self) -> dict[str, int]:
         """Tasks of each role that there is, in the order of their ranks."""
-        counts = {CHIEF: 1, WORKER: self.num_plain_workers, PS: self.ps, EVALUATOR: self.evaluator}
-        return {role: int(count) for role, count in counts.items() if count}
+        return environments.counts(self.workers, self.ps, self.evaluator)
 
     @property
     def roles(self) -> str:
@@ -269,21 +269,15 @@ class Job:
         )
 
     def _check_field(self, field: dataclasses.Field[Any]) -> None:
-        limits, value = field.metadata, getattr(self, field.name)
-        if limits["choices"] and value not in limits["choices"]:
-            expected = f"one of {', '.join(limits['choices'])}"
-            raise InputError(f"--{field.name}: found {value!r}, expected {expected}")
-        if value != field.default and self.engine not in limits["engines"]:
+        engines, value = field.metadata["engines"], getattr(self, field.name)
+        settings.check(field, value)
+        if value != field.default and self.engine not in engines:
             raise InputError(
                 f"--{field.name}: found it with --engine={self.engine}, expected it only with "
-                f"--engine={'|'.join(limits['engines'])}"
+                f"--engine={'|'.join(engines)}"
             )
         if isinstance(value, str):
             _check_printable(field.name, value)
-        elif not isinstance(value, bool) and not limits["least"] <= value <= limits["most"]:
-            raise InputError(
-                f"--{field.name}: found {value}, expected {limits['least']} to {limits['most']}"
-            )
 
     def _check_strategy(self) -> None:
         strategy = self.settings.strategy

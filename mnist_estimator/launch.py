@@ -26,7 +26,15 @@ from typing import IO
 
 from absl import flags
 
-from mnist_estimator import InputError, cluster, config, progress, signals
+from mnist_estimator import (
+    InputError,
+    cluster,
+    environments,
+    passed_flags,
+    program,
+    progress,
+    signals,
+)
 
 _HOST = "127.0.0.1"
 _LOOK_SECS = 0.1
@@ -45,11 +53,13 @@ def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
     train_flags = argv[1:]
-    check(values.workers, values.ps, values.max_restarts, train_flags)
-    tasks = roles(values.workers, values.ps, values.evaluator)
-    if not any(flag.startswith("--strategy") for flag in train_flags):
-        strategy = "ps" if values.ps else "multi_worker" if values.workers > 1 else "none"
+    check(values.workers, values.ps, values.max_restarts)
+    _, given = passed_flags.parse(train_flags)
+    if "strategy" not in given:
+        strategy = cluster.usual_strategy(values.workers, values.ps)
         train_flags = [f"--strategy={strategy}", *train_flags]
+    counts = environments.counts(values.workers, values.ps, values.evaluator)
+    tasks = [(role, index) for role, count in counts.items() for index in range(count)]
     return run(tasks, train_flags, max_restarts=values.max_restarts)
 
 
@@ -63,24 +73,13 @@ def define_flags() -> None:
     )
 
 
-def roles(workers: int, ps: int, evaluator: bool) -> list[tuple[str, int]]:
-    """The role and index of each task; the chief is one of the workers."""
-    found = [(cluster.CHIEF, 0)]
-    found += [(cluster.WORKER, index) for index in range(workers - 1)]
-    found += [(cluster.PS, index) for index in range(ps)]
-    return found + [(cluster.EVALUATOR, 0)] * evaluator
-
-
-def check(workers: int, ps: int, max_restarts: int, train_flags: Sequence[str]) -> None:
+def check(workers: int, ps: int, max_restarts: int) -> None:
     """Raises InputError for what no cluster can be made of."""
     if workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1: the chief")
     for name, value in (("ps", ps), ("max_restarts", max_restarts)):
         if value < 0:
             raise InputError(f"--{name}: found {value}, expected at least 0")
-    for flag in train_flags:
-        if not flag.startswith("-"):
-            raise InputError(f"found {flag!r} after --, expected flags of train, as --name=value")
 
 
 def run(tasks: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_restarts: int) -> int:
@@ -225,4 +224,4 @@ def _free_ports(count: int) -> list[int]:
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main, takes_arguments=True)
+    program.run(main, takes_arguments=True, hint=passed_flags.HINT)

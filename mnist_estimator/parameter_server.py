@@ -12,10 +12,10 @@ from mnist_estimator import (
     checkpoints,
     cluster,
     endings,
+    estimators,
     hooks,
     peers,
     progress,
-    runs,
     signals,
     status,
 )
@@ -49,7 +49,7 @@ def _serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool])
         tf.train.ClusterSpec({role: list(hosts) for role, hosts in task.jobs.items()}),
         job_name=task.role,
         task_index=task.index,
-        config=runs.session_config(config, task),
+        config=estimators.session_config(config, task),
     )
     progress.say(f"serving parameters at {server.target}", sys.stderr)
     with signals.deferrable():

@@ -5,24 +5,24 @@ TensorFlow is not imported, and what the process itself was called with is not t
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.config import TrainConfig, default_data_dir
+from mnist_estimator.config import TrainConfig, define_train_flags, train_config
 
-# Submit has flags of its own for these, or the engine says it to each task.
+HINT = "flags of train come after a --"
+
+# Each task is told by its engine, or by the flags before the --.
 _ENGINES_OWN = {
     "job_name": "which the engine sets",
     "task_index": "which the engine sets",
     "chief_hosts": "which the engine sets",
     "worker_hosts": "which the engine sets",
     "ps_hosts": "which the engine sets",
-    "num_ps": "which submit's --ps sets, before the --",
-    "evaluator": "which submit's --evaluator sets, before the --",
+    "num_ps": "which --ps sets, before the --",
+    "evaluator": "which --evaluator sets, before the --",
 }
 
 
@@ -34,13 +34,13 @@ def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"--flagfile: {error}") from None
 
 
-def parse(arguments: tuple[str, ...]) -> tuple[TrainConfig, set[str]]:
+def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
     """The settings of train flags, and the names of those that were given."""
     for argument in arguments:
         if "\0" in argument or not is_text(argument):
             raise InputError(f"train flags: found {argument!r}, expected text without NUL")
     values = flags.FlagValues()
-    define_flags(dataclasses.fields(TrainConfig), values)
+    define_train_flags(values)
     try:
         rest = values(["train", *arguments])[1:]
     except flags.Error as error:
@@ -51,23 +51,7 @@ def parse(arguments: tuple[str, ...]) -> tuple[TrainConfig, set[str]]:
     for name, why in _ENGINES_OWN.items():
         if name in given:
             raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
-    settings = {field.name: values[field.name].value for field in dataclasses.fields(TrainConfig)}
-    settings["data_dir"] = settings["data_dir"] or default_data_dir(settings["dataset"])
-    return TrainConfig(**settings), given
-
-
-def define_flags(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -> None:
-    """Defines a flag for each field of a dataclass of settings that has a help text."""
-    define = {
-        "str": flags.DEFINE_string,
-        "int": flags.DEFINE_integer,
-        "float": flags.DEFINE_float,
-        "bool": flags.DEFINE_bool,
-    }
-    for field in fields:
-        if field.metadata:
-            kind = field.type.removesuffix(" | None")
-            define[kind](field.name, field.default, field.metadata["help"], flag_values=values)
+    return train_config(values), given
 
 
 def is_text(argument: str) -> bool:

@@ -25,7 +25,7 @@ SILENT = "silent"
 _CONNECT_SECS = 5.0
 _LOOK_SECS = 1.0
 _SAY_SECS = 15.0
-_MOST_CONNECTIONS = 32
+_MOST_CONNECTIONS = 128
 
 
 def probe(address: str, *, timeout: float = _CONNECT_SECS) -> str:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, picture_files, progress
+from mnist_estimator import InputError, config, picture_files, program, progress, signals
 
 if TYPE_CHECKING:
     from mnist_estimator import predictors
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     for problem in problems:
         progress.complain(problem)
     if not paths:
-        return config.EXIT_INPUT
+        return signals.EXIT_INPUT
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import predictors, runs
@@ -62,7 +62,7 @@ def main(argv: list[str]) -> int:
         opened = predictors.from_checkpoint(runs.open_run(given.model_dir, given.checkpoint))
     with opened as predictor:
         failed = _predict_all(predictor, paths, as_json=given.json)
-    return config.EXIT_INPUT if failed or problems else 0
+    return signals.EXIT_INPUT if failed or problems else 0
 
 
 def _predict_all(predictor: predictors.Predictor, paths: Sequence[str], *, as_json: bool) -> int:
@@ -130,4 +130,4 @@ def _as_json(path: str, answer: predictors.Answer) -> str:
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main, takes_arguments=True)
+    program.run(main, takes_arguments=True)

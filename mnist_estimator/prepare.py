@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, datasets, splits
+from mnist_estimator import InputError, config, datasets, program, signals, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -165,7 +165,7 @@ def _verify(data_dir: str) -> int | None:
         problems = records.verify(data_dir, report)
     if problems:
         print(*problems, sep="\n")
-        return config.EXIT_INPUT
+        return signals.EXIT_INPUT
     manifest = records.read_manifest(data_dir)
     counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
     print(f"{data_dir}: OK, {counts} examples")
@@ -174,4 +174,4 @@ def _verify(data_dir: str) -> int | None:
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main)
+    program.run(main)

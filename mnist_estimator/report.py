@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, progress, splits
+from mnist_estimator import InputError, config, program, progress, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import panels, runs
@@ -109,4 +109,4 @@ def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.R
 
 if __name__ == "__main__":
     define_flags()
-    config.run(main)
+    program.run(main)

@@ -1,8 +1,7 @@
-"""A run in its model_dir: its Estimator, its record in run.json, and the evaluation of a split."""
+"""A run in its model_dir: its record in run.json, its checkpoints, the evaluation of a split."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -19,7 +18,7 @@ from mnist_estimator import (
     RunError,
     __version__,
     checkpoints,
-    cluster,
+    estimators,
     hooks,
     inputs,
     networks,
@@ -30,7 +29,7 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.files import is_local, write_json
-from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype, model_fn
+from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
 from mnist_estimator.scores import MAX_CLASSES, Scores
 
@@ -95,7 +94,7 @@ class OpenRun:
     @property
     def params(self) -> dict[str, Any]:
         """What `model_fn.model_fn` takes as params."""
-        return make_params(self.config, self.trained_on)
+        return estimators.make_params(self.config, self.trained_on.num_classes)
 
     def data(self, data_dir: str = "") -> tuple[str, Manifest]:
         """The run's own records, or others that fit its network: their folder and manifest.
@@ -141,7 +140,7 @@ def evaluate_alone(
     with tempfile.TemporaryDirectory() as scratch:
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
-            make_estimator(config, manifest),
+            estimators.make_estimator(config, manifest),
             data_dir,
             manifest,
             split,
@@ -149,36 +148,6 @@ def evaluate_alone(
             checkpoint=run.checkpoint,
             scores=scores,
         )
-
-
-def make_estimator(
-    config: TrainConfig, manifest: Manifest, task: cluster.Task | None = None
-) -> estimator.Estimator:
-    """Returns the Estimator of a run; `task` is this process's place in a cluster, if any."""
-    with graph(config):
-        return estimator.Estimator(
-            model_fn, params=make_params(config, manifest), config=_run_config(config, task)
-        )
-
-
-def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
-    """Where the strategy of several workers has to be made and used: in a graph, not eagerly.
-
-    Made eagerly it starts a coordination service. That takes SIGTERM for itself, waits in C++ for
-    all workers before training is set up, and on a busy machine takes a late heartbeat for the end
-    of a task. Estimator trains in a graph, and needs none of it.
-    """
-    multi_worker = config.strategy == "multi_worker"
-    return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
-
-
-def make_params(config: TrainConfig, manifest: Manifest | TrainedOn) -> dict[str, Any]:
-    """What `model_fn.model_fn` takes as params."""
-    return dataclasses.asdict(config) | {
-        "num_classes": manifest.num_classes,
-        "hidden_units": config.layers,
-        "schedule_steps": config.schedule_steps,
-    }
 
 
 def evaluate(
@@ -380,49 +349,3 @@ def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> Non
 
 def _absolute(path: str) -> str:
     return os.path.abspath(path) if is_local(path) else path
-
-
-def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.RunConfig:
-    task = task or cluster.Task()
-    # An evaluator works alone, on whatever was trained how.
-    strategy = "none" if task.role == cluster.EVALUATOR else config.strategy
-    return estimator.RunConfig(
-        model_dir=config.model_dir,
-        tf_random_seed=config.seed,
-        keep_checkpoint_max=config.keep_checkpoint_max,
-        # Our own hooks save, summarize and report: Estimator's count from where a run was resumed.
-        save_checkpoints_steps=None,
-        save_checkpoints_secs=None,
-        save_summary_steps=0,
-        log_step_count_steps=None,
-        session_config=session_config(config, task),
-        # Estimator lets worker i wait 5 * (i + 1) seconds; the session waits for the chief anyway.
-        experimental_max_worker_delay_secs=0,
-        train_distribute=_strategy(strategy),
-    )
-
-
-def session_config(config: TrainConfig, task: cluster.Task) -> v1.ConfigProto:
-    """Threads and device filters of a task's sessions."""
-    # A session_config of one's own replaces RunConfig's device filters too. Without them a process
-    # of a parameter-server cluster waits until all the others have started.
-    filters = {
-        cluster.CHIEF: ["/job:ps", "/job:chief"],
-        cluster.WORKER: ["/job:ps", f"/job:worker/task:{task.index}"],
-        cluster.PS: ["/job:ps", "/job:worker", "/job:chief"],
-        cluster.EVALUATOR: [],
-    }
-    return v1.ConfigProto(
-        allow_soft_placement=True,
-        intra_op_parallelism_threads=config.intra_op_threads,
-        inter_op_parallelism_threads=config.inter_op_threads,
-        device_filters=filters[task.role] if cluster.PS in task.jobs else [],
-    )
-
-
-def _strategy(name: str) -> tf.distribute.Strategy | None:
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return None

@@ -19,10 +19,12 @@ import threading
 import time
 from collections.abc import Iterator
 
-from mnist_estimator import progress
+from mnist_estimator import InputError, progress
 
 # Kubeflow's ExitCode policy, which others can be given too: what ends with less than 128 would fail
 # again, the rest is started again.
+EXIT_FAILED = 1
+EXIT_INPUT = 2
 FIRST_RETRYABLE = 128
 EXIT_PREEMPTED = 143
 EXIT_INTERRUPTED = 130
@@ -47,6 +49,13 @@ class Interruption(BaseException):
         super().__init__(f"{reason}: {outcome or 'stopped'}")
         self.reason = reason
         self.exit_code = exit_code
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code of a program that this error ends."""
+    if isinstance(error, Interruption):
+        return error.exit_code
+    return EXIT_INPUT if isinstance(error, (InputError, OSError)) else EXIT_FAILED
 
 
 class _State:

@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Iterator
 
-from mnist_estimator import InputError, RunError, checkpoints, signals
+from mnist_estimator import InputError, checkpoints, signals
 from mnist_estimator.files import read_bytes, write_json
 
 STATUS_FILE = "status.json"
@@ -28,8 +28,6 @@ LOST = "lost"  # A task that training cannot do without is gone.
 FAILED = "failed"
 STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
 
-_EXIT_FAILED = 1
-_EXIT_INPUT = 2
 _BY_EXIT_CODE = {
     signals.EXIT_PREEMPTED: PREEMPTED,
     signals.EXIT_INTERRUPTED: INTERRUPTED,
@@ -47,7 +45,7 @@ class Status:
       step: the global step of the newest checkpoint.
       reason: why it ended, in words; "" if it just came to its end.
       run: a name of this start of the chief, another one each time.
-      time: when it was written, ISO 8601.
+      time: when it was written, ISO 8601 with the time zone.
       has_evaluator: whether a task of its own evaluates the checkpoints.
     """
 
@@ -63,13 +61,22 @@ class Status:
     def is_training(self) -> bool:
         return self.state == TRAINING
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the chief has failed, and will not be started again."""
+        return self.exit_code is not None and 0 < self.exit_code < signals.FIRST_RETRYABLE
+
+    @property
+    def written(self) -> datetime.datetime:
+        return datetime.datetime.fromisoformat(self.time).astimezone()
+
 
 def read(model_dir: str) -> Status | None:
     """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
     with contextlib.suppress(InputError, ValueError, TypeError):
         text = read_bytes(os.path.join(model_dir, STATUS_FILE))
         found = Status(**json.loads(text or "{}"))
-        if found.state in STATES:
+        if found.state in STATES and found.written:
             return found
     return None
 
@@ -84,7 +91,7 @@ class Recorder:
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
         """Raises InputError if it cannot be written."""
-        now = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
         write_json(os.path.join(self._model_dir, STATUS_FILE), dataclasses.asdict(status))
@@ -102,26 +109,25 @@ def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
         yield recorder
     except BaseException as error:
         with contextlib.suppress(InputError):  # The disk may be what failed.
-            code = _exit_code(error)
+            code = signals.exit_code_of(error)
             reason = getattr(error, "reason", " ".join(str(error).split()))
             recorder.write(_BY_EXIT_CODE.get(code, FAILED), code, reason)
         raise
 
 
-def _exit_code(error: BaseException) -> int:
-    if isinstance(error, signals.Interruption):
-        return error.exit_code
-    is_input = isinstance(error, (InputError, OSError)) and not isinstance(error, RunError)
-    return _EXIT_INPUT if is_input else _EXIT_FAILED
-
-
 class Follower:
     """Tells a task other than the chief when the chief's run has ended."""
 
-    def __init__(self, model_dir: str) -> None:
-        """Remembers what was there before: the record of an earlier start means nothing now."""
+    def __init__(self, model_dir: str, since: datetime.datetime | None = None) -> None:
+        """Remembers what was there before: the record of an earlier start means nothing now.
+
+        `since` is when this process began. What the chief has failed of after that is no earlier
+        start's: it was quicker than this process.
+        """
         self._model_dir = model_dir
         self._before = read(model_dir)
+        if since and self._before and self._before.is_final and self._before.written >= since:
+            self._before = None
 
     def now(self) -> Status | None:
         """The record as it is."""

@@ -17,7 +17,6 @@ again.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import pathlib
 import shlex
@@ -30,7 +29,6 @@ from absl import flags
 
 from mnist_estimator import (
     InputError,
-    config,
     engine_kubernetes,
     engine_ray,
     engine_sagemaker,
@@ -38,6 +36,9 @@ from mnist_estimator import (
     engine_vertex,
     jobs,
     passed_flags,
+    program,
+    settings,
+    signals,
 )
 
 # Each module has render(job), the text of the job file, and command(job, path), which submits it.
@@ -84,8 +85,8 @@ WATCH = {
 def main(argv: list[str]) -> int | None:
     """Reads the flags, makes the job file, and submits it."""
     values = flags.FLAGS
-    settings = {field.name: values[field.name].value for field in _fields()}
-    job = jobs.Job(**settings, train_flags=passed_flags.read_flagfiles(argv[1:]))
+    found = settings.read(jobs.Job, values)
+    job = jobs.Job(**found, train_flags=passed_flags.read_flagfiles(argv[1:]))
     text = ENGINES[job.engine].render(job)
     if values.output:
         _write(values.output, text)
@@ -95,22 +96,15 @@ def main(argv: list[str]) -> int | None:
         print(text, end="")
         return None
     if _submit(job, text):
-        return config.EXIT_FAILED
+        return signals.EXIT_FAILED
     _say_how_to_watch(job)
     return None
 
 
 def _define_flags() -> None:
-    passed_flags.define_flags(_fields(), flags.FLAGS)
+    settings.define(settings.fields_of(jobs.Job), flags.FLAGS)
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
     flags.DEFINE_string("output", "", "Keep the job file here; a file of that name is replaced.")
-    for name in [*(field.name for field in _fields()), "dry_run", "output"]:
-        # --help shows the flags of the command that runs, wherever they are defined.
-        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-
-
-def _fields() -> list[dataclasses.Field]:
-    return [field for field in dataclasses.fields(jobs.Job) if field.metadata]
 
 
 def _write(path: str, text: str) -> None:
@@ -153,4 +147,4 @@ def _say_how_to_watch(job: jobs.Job) -> None:
 
 if __name__ == "__main__":
     _define_flags()
-    config.run(main, takes_arguments=True)
+    program.run(main, takes_arguments=True, hint=passed_flags.HINT)

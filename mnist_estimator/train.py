@@ -23,15 +23,17 @@ With --explain it prints what it has understood, and whether the other tasks ans
 
 from __future__ import annotations
 
+import datetime
 import os
 
 from absl import flags
 
-from mnist_estimator import cluster, config, explain
+from mnist_estimator import cluster, config, explain, program
 
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains, or explains."""
+    since = datetime.datetime.now().astimezone()
     settings = config.train_config()
     task = cluster.resolve(
         os.environ,
@@ -52,7 +54,7 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import training
 
-    training.train(settings, task)
+    training.train(settings, task, since)
 
 
 if __name__ == "__main__":
@@ -63,4 +65,4 @@ if __name__ == "__main__":
         "Print what this process has understood of its cluster and whether the other tasks' ports "
         "answer, and exit.",
     )
-    config.run(main)
+    program.run(main)

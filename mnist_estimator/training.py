@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ from mnist_estimator import (
     cluster,
     compat,
     endings,
+    estimators,
     evaluating,
     hooks,
     inputs,
@@ -32,6 +34,7 @@ from mnist_estimator import (
     signals,
     sources,
     status,
+    stopping,
     summaries,
 )
 from mnist_estimator.compat import estimator, tf
@@ -43,12 +46,17 @@ _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
 
 
-def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
+def train(
+    config: TrainConfig, task: cluster.Task, since: datetime.datetime | None = None
+) -> dict[str, Any] | None:
     """Does a task's part of a training run; a process on its own does all of it.
 
     That is: train up to `max_steps`, or until no more is learned, evaluating each checkpoint; then
     evaluate the chosen model on the test split, once, and export it. A run that is there already
     trains nothing more, but is evaluated and exported all the same.
+
+    Args:
+      since: when this process began; without it, now.
 
     Returns:
       The final test evaluation, as in metrics.json; None if there is no test split or this task is
@@ -66,27 +74,21 @@ def train(config: TrainConfig, task: cluster.Task) -> dict[str, Any] | None:
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
     with _saying_what_is_kept(config.model_dir):
-        follower = None if task.is_chief else status.Follower(config.model_dir)
-        if task.role == cluster.PS:
-            return parameter_server.run_task(config, task, follower)
-        manifest = sources.ensure_dataset(
-            config.data_dir,
-            dataset=config.dataset,
-            validation_split=config.validation_split,
-            shards=config.shards,
-            seed=config.seed,
-        )
-        with _naming_the_cause(config, manifest):
-            if task.role == cluster.EVALUATOR:
-                return evaluating.run_task(config, manifest, task, follower)
-            if follower:
-                return _work(config, manifest, task, follower)
+        if task.is_chief:
             with (
                 lock.held(config.model_dir),
                 _answering(task),
+                # Around everything that may fail: parameter servers, too, are to end then.
                 status.recorded(config.model_dir, task.has_evaluator) as recorder,
+                _dataset(config) as manifest,
             ):
                 return _lead(config, manifest, task, recorder)
+        follower = status.Follower(config.model_dir, since)
+        if task.role == cluster.PS:
+            return parameter_server.run_task(config, task, follower)
+        with _dataset(config) as manifest:
+            part = evaluating.run_task if task.role == cluster.EVALUATOR else _work
+            return part(config, manifest, task, follower)
 
 
 @contextlib.contextmanager
@@ -100,10 +102,17 @@ def _saying_what_is_kept(model_dir: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _naming_the_cause(config: TrainConfig, manifest: Manifest) -> Iterator[None]:
-    """Turns what TensorFlow raises for a file or a record into one line that says which."""
+def _dataset(config: TrainConfig) -> Iterator[Manifest]:
+    """The prepared dataset. What TensorFlow raises for a file or a record becomes one line."""
+    manifest = sources.ensure_dataset(
+        config.data_dir,
+        dataset=config.dataset,
+        validation_split=config.validation_split,
+        shards=config.shards,
+        seed=config.seed,
+    )
     try:
-        yield
+        yield manifest
     except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
         runs.check_records(config.data_dir, manifest)
         if isinstance(error, tf.errors.InvalidArgumentError):
@@ -137,7 +146,7 @@ def _lead(
     runs.write_run(config, manifest)
     summaries.write_hparams(config.model_dir, runs.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    run = runs.make_estimator(config, manifest, task)
+    run = estimators.make_estimator(config, manifest, task)
 
     def evaluate(checkpoint: str) -> None:
         with signals.at_once():
@@ -207,7 +216,7 @@ def _work(
     evaluations = Evaluations(config.model_dir, config.best_metric)
     if newest and endings.is_complete(config, evaluations, checkpoints.step_of(newest)):
         return endings.nothing_to_do(config)
-    run = runs.make_estimator(config, manifest, task)
+    run = estimators.make_estimator(config, manifest, task)
     watch = endings.watch(config, task, follower=follower)
     with endings.cut_off(follower):
         _train(run, config, manifest, task, evaluations, watch, follower=follower)
@@ -230,7 +239,7 @@ def _train(
     saver: hooks.CheckpointSaver | None = None,
     follower: status.Follower | None = None,
 ) -> None:
-    stopper = hooks.Stopper(_stops_early(config, task, evaluations, follower))
+    stopper = stopping.Stopper(_stops_early(config, task, evaluations, follower))
     report = hooks.Progress(
         model_dir=config.model_dir,
         max_steps=config.max_steps,
@@ -238,7 +247,7 @@ def _train(
         every_steps=config.log_steps,
         write_summaries=task.is_chief,
     )
-    watchers = [hooks.Together(watch, config.max_steps), hooks.FiniteGuard(config.model_dir)]
+    watchers = [stopping.Together(watch, config.max_steps), hooks.FiniteGuard(config.model_dir)]
     watchers += [report, *([saver] if saver else []), stopper]
     if config.profiled and task.is_chief:
         # The last, so that its time holds no other hook's work.
@@ -247,7 +256,7 @@ def _train(
     with signals.deferrable(), endings.naming_the_lost(task):
         if task.jobs:
             spec = estimator.TrainSpec(input_fn, max_steps=config.max_steps, hooks=watchers)
-            with watch, runs.graph(config):
+            with watch, estimators.graph(config):
                 if config.strategy == "ps":
                     # TensorFlow would wait for them in C++, where no signal is heard.
                     watch.wait()

@@ -12,7 +12,7 @@ import os
 
 from absl import flags
 
-from mnist_estimator import InputError, config
+from mnist_estimator import InputError, program
 
 _SOURCE_DIR = flags.DEFINE_string("source_dir", "data/mnist", "Folder with the IDX files.")
 _OUTPUT = flags.DEFINE_string("output", "data/mnist_20000.csv", "CSV file to write.")
@@ -40,4 +40,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    config.run(main)
+    program.run(main)

@@ -1,8 +1,10 @@
-"""Small datasets that tests train on and read: every split has a length of its own."""
+"""Datasets that tests train on and read: of the small ones every split has its own length."""
 
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,6 +58,15 @@ def variables(model_dir: Path) -> dict[str, bytes]:
     reader = tf.train.load_checkpoint(str(model_dir))
     names = reader.get_variable_to_shape_map()
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sample prepared in `data`: tasks that start together would all do it."""
+    folder = tmp_path_factory.mktemp("work")
+    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
+    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
+    return folder
 
 
 @pytest.fixture

@@ -32,15 +32,6 @@ CLIPPED = ["--optimizer=sgd", "--schedule=constant", "--learning_rate=0.5", "--c
 TIMEOUT_SECS = 240
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    """A folder with the sample prepared; tasks that start together would prepare it at once."""
-    folder = tmp_path_factory.mktemp("cluster")
-    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
-    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
-    return folder
-
-
 @contextlib.contextmanager
 def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
     """Starts a process a task; gives them by (role, index) and ends those that still run."""
@@ -96,6 +87,19 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     assert read_status(work / "ps") == ("done", 0)
     assert evaluated.startswith(f"step {metrics['global_step']}: validation accuracy 0.")
     assert exported.startswith("exported to ps/export/best/")
+
+
+def test_a_chief_that_cannot_begin_ends_the_parameter_server_too(work):
+    """A chief that has no data has no port either, for which others would wait long."""
+    (work / "broken").mkdir()
+    (work / "broken/manifest.json").write_text("no manifest")
+    jobs = {"chief": 1, "worker": 1, "ps": 1}
+    flags = ["--strategy=ps", "--model_dir=failed", "--data_dir=broken"]
+    with tasks(work, jobs, False, *flags) as started:
+        codes = {role: task.wait(TIMEOUT_SECS) for (role, _), task in started.items()}
+    assert codes == {"chief": 2, "worker": 2, "ps": 1}
+    assert read_status(work / "failed") == ("failed", 2)
+    assert "the chief ended: failed (broken/manifest.json" in last_line(work / "ps0.log")
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from mnist_estimator import RunError, cluster, endings, evaluating, runs, signals, status
-from mnist_estimator import evaluations as evaluations_module
-from mnist_estimator.compat import tf
+from mnist_estimator import (
+    InputError,
+    RunError,
+    checkpoints,
+    cluster,
+    endings,
+    evaluating,
+    runs,
+    signals,
+    status,
+)
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 
@@ -108,7 +119,7 @@ def test_an_evaluation_is_found_by_the_name_of_its_checkpoint(tmp_path, monkeypa
     found = {"accuracy": 0.5, "loss": 1.0, "global_step": 22, "checkpoint": "elsewhere"}
     monkeypatch.setattr(evaluating, "_scored", lambda *_: (dict(found), None))
     monkeypatch.setattr(evaluating.hooks, "drop_events_from", lambda *_: None)
-    monkeypatch.setattr(evaluations_module.checkpoints, "keep_copy", lambda *_: None)
+    monkeypatch.setattr(checkpoints, "keep_copy", lambda *_: None)
     evaluations = Evaluations(str(tmp_path))
     path = f"{tmp_path}/model.ckpt-20"  # Of asynchronous workers, who went on while it was saved.
     evaluating.evaluate(FakeRun(), TrainConfig(), None, evaluations, path)
@@ -121,27 +132,42 @@ class FakeRun:
         return ""
 
 
+def save(path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable("a", shape=[])
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, path, write_meta_graph=False)
+    checkpoints.seal(path)
+
+
+def remove(path):
+    v1.train.remove_checkpoint(path)
+    checkpoints.tidy(os.path.dirname(path))
+
+
 class Newest:
-    """Stands for a chief that saves: each look finds the next of these steps."""
+    """Stands for a chief that saves: each look finds the next of these steps.
+
+    It keeps so few checkpoints that each is gone by the time at which it is evaluated.
+    """
 
     def __init__(self, monkeypatch, steps, fails=()):
-        self.steps, self.evaluated, self.exists = list(steps), [], set(steps)
-        self.fails = dict(fails)
+        self.steps, self.evaluated, self.fails = list(steps), [], dict(fails)
         monkeypatch.setattr(evaluating, "_LOOK_SECS", 0)
-        monkeypatch.setattr(evaluating.checkpoints, "newest", self.newest)
+        monkeypatch.setattr(checkpoints, "newest", self.newest)
         monkeypatch.setattr(evaluating, "evaluate", self.evaluate)
-        monkeypatch.setattr(
-            evaluating.v1.train,
-            "checkpoint_exists",
-            lambda path: evaluating.checkpoints.step_of(path) in self.exists,
-        )
 
     def newest(self, model_dir):
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
-        return f"{model_dir}/model.ckpt-{step}"
+        self.path = f"{model_dir}/model.ckpt-{step}"
+        if step:
+            save(self.path)
+        return self.path
 
     def evaluate(self, run, config, manifest, evaluations, checkpoint):
-        step = evaluating.checkpoints.step_of(checkpoint)
+        step = checkpoints.step_of(checkpoint)
+        remove(self.path)
+        assert not checkpoints.damage(checkpoint)
         if step in self.fails:
             raise self.fails[step]
         self.evaluated.append(step)
@@ -156,6 +182,7 @@ def test_the_evaluator_ends_with_the_last_step(tmp_path, monkeypatch):
     chief = Newest(monkeypatch, [0, 20, 20, 60, 100])
     follow(tmp_path, lambda: False)
     assert chief.evaluated == [20, 60, 100]
+    assert not (tmp_path / "evaluating").exists()
 
 
 def test_after_the_chiefs_end_the_last_checkpoint_is_evaluated(tmp_path, monkeypatch):
@@ -164,12 +191,25 @@ def test_after_the_chiefs_end_the_last_checkpoint_is_evaluated(tmp_path, monkeyp
     assert chief.evaluated == [20, 60]
 
 
-def test_a_checkpoint_that_is_gone_before_it_was_read_is_passed_over(tmp_path, monkeypatch, capsys):
-    chief = Newest(monkeypatch, [20, 60, 100], {20: RunError("model.ckpt-20 not found")})
-    chief.exists.remove(20)
+def test_a_checkpoint_that_is_gone_before_it_was_copied_is_passed_over(tmp_path, monkeypatch):
+    chief = Newest(monkeypatch, [20, 60, 100])
+    keep_copy = checkpoints.keep_copy
+
+    def late(path, folder):
+        if path.endswith("-20"):
+            remove(path)
+        keep_copy(path, folder)
+
+    monkeypatch.setattr(checkpoints, "keep_copy", late)
     follow(tmp_path, lambda: False)
     assert chief.evaluated == [60, 100]
-    assert "model.ckpt-20 was removed before it was evaluated" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_copied_is_an_error(tmp_path, monkeypatch):
+    Newest(monkeypatch, [20, 100])
+    (tmp_path / "evaluating").write_text("no folder")
+    with pytest.raises(InputError, match="evaluating"):
+        follow(tmp_path, lambda: False)
 
 
 def test_a_checkpoint_that_cannot_be_evaluated_is_an_error(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import itertools
 import json
 import pathlib
@@ -15,8 +14,8 @@ import pytest
 import yaml
 from absl import flags
 
-from mnist_estimator import InputError, cluster, engine_kubernetes, jobs, passed_flags
-from mnist_estimator.config import TrainConfig
+from mnist_estimator import InputError, cluster, engine_kubernetes, jobs
+from mnist_estimator.config import define_train_flags
 
 ENGINES = ("kubeflow", "jobset", "trainjob")
 # The CustomResourceDefinitions as their projects publish them; not part of the package.
@@ -293,7 +292,7 @@ def tasks(job):
 
 def parse(arguments):
     values = flags.FlagValues()
-    passed_flags.define_flags(dataclasses.fields(TrainConfig), values)
+    define_train_flags(values)
     assert values(["train", *arguments]) == ["train"]
     return {name: values[name].value for name in values}
 

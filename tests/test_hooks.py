@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from mnist_estimator import InputError, RunError, checkpoints, hooks, model_fn, signals
+from mnist_estimator import InputError, RunError, checkpoints, hooks, model_fn, signals, stopping
 from mnist_estimator.compat import tf, v1
 
 
@@ -168,7 +168,7 @@ def saves(folder, *, steps, start=0, every=10, stop_at=None):
 
     folder.mkdir(exist_ok=True)
     saver = hooks.CheckpointSaver(str(folder), every_steps=every, after_save=after_save)
-    stopper = hooks.Stopper(lambda: stop_at in seen)
+    stopper = stopping.Stopper(lambda: stop_at in seen)
     run(saver, stopper, steps=steps, start=start)
     return seen, sorted(checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("*.index"))
 
@@ -249,7 +249,7 @@ def test_a_signal_ends_training_after_the_step_and_saves_it(tmp_path):
         after_save=lambda path: evaluated.append(checkpoints.step_of(path)),
     )
     with pytest.raises(signals.Interruption), signals.deferrable():
-        run(saver, hooks.Stopper(), Signal(13), steps=99)
+        run(saver, stopping.Stopper(), Signal(13), steps=99)
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-13"
     assert evaluated == [10]
 
@@ -259,7 +259,7 @@ def test_a_run_that_came_to_its_end_elsewhere_stops(tmp_path, monkeypatch):
     answers = iter([False, False, True])
     run(
         hooks.CheckpointSaver(str(tmp_path), every_steps=99),
-        hooks.Stopper(lambda: next(answers)),
+        stopping.Stopper(lambda: next(answers)),
         steps=99,
     )
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-3"
@@ -291,12 +291,12 @@ class Watched:
 )
 def test_the_others_may_go_after_the_last_step_together(steps, others, stopped):
     watch = Watched()
-    run(hooks.Together(watch, 5), steps=steps, build=votes(others=others))
+    run(stopping.Together(watch, 5), steps=steps, build=votes(others=others))
     assert watch.stopped == stopped
 
 
 def begin_twice(build):
-    hook = hooks.Together(Watched(), 9)
+    hook = stopping.Together(Watched(), 9)
     with tf.Graph().as_default():
         step = v1.train.get_or_create_global_step()
         build()
@@ -319,7 +319,7 @@ def test_synchronous_workers_do_not_go_on_in_a_new_session():
     [([0.0, 0.0], 4, False), ([1.0, 0.0], 1, True), ([0.0, 1.0], 1, False)],
 )
 def test_a_worker_stops_when_another_one_votes_for_it(tmp_path, others, steps, preempted):
-    stopper = hooks.Stopper()
+    stopper = stopping.Stopper()
     saver = hooks.CheckpointSaver(str(tmp_path), every_steps=99)
     run(saver, stopper, steps=4, build=votes(others=others))
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-{steps}"
@@ -328,7 +328,7 @@ def test_a_worker_stops_when_another_one_votes_for_it(tmp_path, others, steps, p
 
 @pytest.mark.usefixtures("handled")
 def test_a_worker_votes_when_it_gets_a_signal(tmp_path):
-    stopper = hooks.Stopper()
+    stopper = stopping.Stopper()
     saver = hooks.CheckpointSaver(str(tmp_path), every_steps=99)
     with pytest.raises(signals.Interruption), signals.deferrable():
         run(saver, stopper, Signal(3), steps=99, build=votes(others=[0.0, 0.0]))

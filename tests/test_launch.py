@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import InputError, checkpoints, launch
+from mnist_estimator import checkpoints
 
 FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
 FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]
@@ -20,14 +20,6 @@ FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]
 ONLY_TRAIN = ["--eval_split=none", "--export=none"]
 COMMAND = [sys.executable, "-m", "mnist_estimator.launch"]
 TIMEOUT_SECS = 240
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("launch")
-    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
-    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
-    return folder
 
 
 def start(work: Path, *arguments: str) -> subprocess.Popen:
@@ -134,10 +126,13 @@ def test_tasks_end_when_their_launcher_is_killed(work):
 
 
 def test_a_task_that_fails_for_good_ends_all(work):
-    launcher = start(work, "--workers=2", "--", "--model_dir=wrong", "--max_steps=0")
+    (work / "broken").mkdir()
+    (work / "broken/manifest.json").write_text("no manifest")
+    flags = ["--model_dir=wrong", "--data_dir=broken"]
+    launcher = start(work, "--workers=2", "--ps=1", "--", *flags)
     _, err = launcher.communicate(timeout=TIMEOUT_SECS)
     assert launcher.returncode == 2
-    assert "train: --max_steps: found 0, expected at least 1" in err
+    assert "train: broken/manifest.json" in err
     assert "failed with 2: ending the others" in err
 
 
@@ -147,8 +142,14 @@ def test_a_task_that_fails_for_good_ends_all(work):
         (["--workers=0"], "--workers: found 0, expected at least 1: the chief"),
         (["--ps=-1"], "--ps: found -1, expected at least 0"),
         (["--max_restarts=-1"], "--max_restarts: found -1, expected at least 0"),
-        (["model"], "found 'model' after --, expected flags of train, as --name=value"),
-        (["--max_steps=3"], "Unknown command line flag 'max_steps'"),
+        (["model"], "train flags, after the --: found 'model', expected only --flags"),
+        (["--", "--max_steps=0"], "--max_steps: found 0, expected at least 1"),
+        (["--", "--max_stepps=9"], "train flags, after the --: Unknown command line flag 'max_st"),
+        (["--", "--task_index=1"], "found --task_index, which the engine sets; drop it"),
+        (
+            ["--max_steps=3"],
+            "Unknown command line flag 'max_steps'; flags of train come after a --",
+        ),
     ],
 )
 def test_wrong_arguments_are_one_line(tmp_path, arguments, line):
@@ -158,14 +159,3 @@ def test_wrong_arguments_are_one_line(tmp_path, arguments, line):
     assert not out
     assert err.startswith("launch: ") and err.count("\n") == 1
     assert line in err
-
-
-def test_workers_count_the_chief():
-    assert launch.roles(2, 1, True) == [
-        ("chief", 0),
-        ("worker", 0),
-        ("ps", 0),
-        ("evaluator", 0),
-    ]
-    with pytest.raises(InputError):
-        launch.check(0, 0, 0, [])

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TEST
 
-from mnist_estimator import hooks, inputs, model_fn, networks, records, runs
+from mnist_estimator import estimators, hooks, inputs, model_fn, networks, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import OPTIMIZERS, TrainConfig
 
 
 def params(**options):
     manifest = types.SimpleNamespace(num_classes=CLASSES)
-    return runs.make_params(TrainConfig(**({"max_steps": 100} | options)), manifest)
+    config = TrainConfig(**({"max_steps": 100} | options))
+    return estimators.make_params(config, manifest.num_classes)
 
 
 def rate(step, **options):
@@ -65,7 +66,7 @@ def train_once(tmp_path, make_dataset, **options):
     manifest = records.read_manifest(data_dir)
     options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
-    run = runs.make_estimator(config, manifest)
+    run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=1)
     reader = tf.train.load_checkpoint(run.model_dir)
     before = tf.train.load_checkpoint(f"{run.model_dir}/model.ckpt-0")
@@ -91,7 +92,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     data_dir = make_dataset()
     manifest = records.read_manifest(data_dir)
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
-    run = runs.make_estimator(config, manifest)
+    run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
     metrics = runs.evaluate(
         run,

@@ -38,10 +38,22 @@ def test_an_ipv6_address_is_one():
         assert peers.probe(f"[::1]:{server.getsockname()[1]}") == peers.ANSWERS
 
 
-def test_many_are_asked_at_once():
+def test_each_name_gets_its_own_answer():
     with port() as there:
         found = peers.probe_all({"chief": there, "worker 0": closed_port()})
     assert found == {"chief": peers.ANSWERS, "worker 0": peers.REFUSED}
+
+
+def test_many_are_asked_at_once(monkeypatch):
+    everybody = threading.Barrier(100, timeout=20)
+
+    def connect(address, timeout):
+        everybody.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    found = peers.probe_all({f"worker {n}": f"a:{n}" for n in range(1, 101)})
+    assert list(found.values()) == [peers.SILENT] * 100
 
 
 def test_a_task_without_a_server_of_its_own_answers_too(capsys):

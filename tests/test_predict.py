@@ -135,10 +135,10 @@ def bomb() -> bytes:
 def test_a_mistake_is_answered_without_tensorflow(tmp_path, arguments, line):
     script = (
         "import sys\n"
-        "from mnist_estimator import config, predict\n"
+        "from mnist_estimator import predict, program\n"
         "predict.define_flags()\n"
         "try:\n"
-        "    config.run(predict.main, takes_arguments=True)\n"
+        "    program.run(predict.main, takes_arguments=True)\n"
         "finally:\n"
         "    assert 'tensorflow' not in sys.modules\n"
     )

@@ -49,9 +49,7 @@ def _define(values: flags.FlagValues) -> None:
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
             define = getattr(flags, name)
-            patch.setattr(
-                flags, name, lambda *args, d=define, **more: d(*args, flag_values=values, **more)
-            )
+            patch.setattr(flags, name, lambda *args, d=define, **_: d(*args, flag_values=values))
         prepare.define_flags()
 
 
@@ -96,9 +94,9 @@ def test_sample_then_verify_then_damage(tmp_path: Path):
 
 def test_wrong_flag_is_one_line_and_does_not_wait_for_tensorflow(tmp_path: Path):
     code = (
-        "import sys; from mnist_estimator import config, prepare; prepare.define_flags();\n"
+        "import sys; from mnist_estimator import prepare, program; prepare.define_flags();\n"
         "sys.argv = ['prepare', '--shards=0']\n"
-        "try: config.run(prepare.main)\n"
+        "try: program.run(prepare.main)\n"
         "finally: print('tensorflow' in sys.modules)"
     )
     done = subprocess.run(

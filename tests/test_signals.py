@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mnist_estimator import config, signals
+from mnist_estimator import signals
 
 NUMBERS = [
     (signal.SIGTERM, 143),
@@ -92,10 +92,10 @@ def run_program(main: str, *numbers: int) -> tuple[int, str]:
     """Runs a program whose main is given, sends it signals when it says so; exit code, stderr."""
     source = f"""
 import sys, time
-from mnist_estimator import config, signals
+from mnist_estimator import program, signals
 def main(argv):
 {main}
-config.run(main)
+program.run(main)
 """
     with subprocess.Popen(
         [sys.executable, "-c", source],
@@ -164,15 +164,15 @@ def test_a_program_that_is_saving_may_take_its_time():
 def test_a_signal_after_the_end_changes_nothing():
     source = f"""
 import atexit, os, signal, sys
-from mnist_estimator import config
+from mnist_estimator import program
 atexit.register(lambda: os.kill(os.getpid(), {int(signal.SIGTERM)}))
-config.run(lambda argv: 0)
+program.run(lambda argv: 0)
 """
     ended = subprocess.run([sys.executable, "-c", source], capture_output=True, timeout=60)
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_the_exit_codes_are_those_of_the_contract():
-    assert (config.EXIT_FAILED, config.EXIT_INPUT) == (1, 2)
+    assert (signals.EXIT_FAILED, signals.EXIT_INPUT) == (1, 2)
     assert (signals.EXIT_PREEMPTED, signals.EXIT_INTERRUPTED) == (143, 130)
     assert os.WEXITSTATUS(143 << 8) == 128 + signal.SIGTERM

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 
 import pytest
 
 from mnist_estimator import InputError, RunError, signals, status
+
+RECORD = json.dumps(
+    {
+        "state": "done",
+        "exit_code": 0,
+        "step": 5,
+        "reason": "",
+        "run": "a",
+        "time": "2026-01-02T03:04:05.678+00:00",
+        "has_evaluator": False,
+    }
+)
+
+
+def test_a_record_is_read(tmp_path):
+    (tmp_path / "status.json").write_text(RECORD)
+    assert status.read(str(tmp_path)).step == 5
 
 
 def test_a_folder_without_a_record_has_none(tmp_path):
@@ -15,7 +33,18 @@ def test_a_folder_without_a_record_has_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "7", '{"state": "done"}', b"\xff", '{"state": "lunch"}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"state": "done"}',
+        b"\xff",
+        '{"state": "lunch"}',
+        RECORD.replace("2026-", "in "),
+        RECORD.replace("done", "lunch"),
+    ],
 )
 def test_what_is_no_record_counts_as_none(tmp_path, text):
     (tmp_path / "status.json").write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -63,6 +92,23 @@ def test_an_earlier_end_is_none(tmp_path):
         assert follower.ended() is None
         recorder.write(status.DONE, exit_code=0)
         assert follower.ended().state == "done"
+
+
+def test_a_chief_that_fails_while_a_task_starts_has_ended_for_it(tmp_path):
+    began = datetime.datetime.now().astimezone()
+    with pytest.raises(InputError), status.recorded(str(tmp_path)):
+        raise InputError("no data")
+    assert status.Follower(str(tmp_path), since=began).ended().reason == "no data"
+    # That failure is an earlier start's for whoever begins only now.
+    later = datetime.datetime.now().astimezone() + datetime.timedelta(seconds=1)
+    assert status.Follower(str(tmp_path), since=later).ended() is None
+
+
+def test_a_chief_that_comes_back_has_not_ended_for_a_task_that_starts(tmp_path):
+    began = datetime.datetime.now().astimezone()
+    with pytest.raises(signals.Interruption), status.recorded(str(tmp_path)):
+        raise signals.Interruption("worker 0 is gone", signals.EXIT_LOST)
+    assert status.Follower(str(tmp_path), since=began).ended() is None
 
 
 def test_the_record_is_of_one_start(tmp_path):

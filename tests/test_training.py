@@ -16,6 +16,7 @@ from mnist_estimator import (
     InputError,
     RunError,
     checkpoints,
+    estimators,
     exports,
     inputs,
     lock,
@@ -242,14 +243,14 @@ def test_a_damaged_record_of_an_evaluation_is_named(tmp_path, make_dataset):
 def cut_while_training(monkeypatch, data_dir: str) -> str:
     """Has a shard lose its last records after the check at the start; returns its name."""
     shard = sorted(Path(data_dir).glob("train-*"))[1]
-    make = runs.make_estimator
+    make = estimators.make_estimator
 
     def cut(*args):
         data = shard.read_bytes()
         shard.write_bytes(data[: 16 + int.from_bytes(data[:8], "little")])
         return make(*args)
 
-    monkeypatch.setattr(runs, "make_estimator", cut)
+    monkeypatch.setattr(estimators, "make_estimator", cut)
     return shard.name
 
 

@@ -1,0 +1,91 @@
+"""The Estimator of a run: its network's parameters, its strategy, its sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+from mnist_estimator import cluster
+from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.model_fn import model_fn
+from mnist_estimator.records import Manifest
+
+
+def make_estimator(
+    config: TrainConfig, manifest: Manifest, task: cluster.Task | None = None
+) -> estimator.Estimator:
+    """Returns the Estimator of a run; `task` is this process's place in a cluster, if any."""
+    with graph(config):
+        return estimator.Estimator(
+            model_fn,
+            params=make_params(config, manifest.num_classes),
+            config=_run_config(config, task),
+        )
+
+
+def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
+    """Where the strategy of several workers has to be made and used: in a graph, not eagerly.
+
+    Made eagerly it starts a coordination service. That takes SIGTERM for itself, waits in C++ for
+    all workers before training is set up, and on a busy machine takes a late heartbeat for the end
+    of a task. Estimator trains in a graph, and needs none of it.
+    """
+    multi_worker = config.strategy == "multi_worker"
+    return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
+
+
+def make_params(config: TrainConfig, num_classes: int) -> dict[str, Any]:
+    """What `model_fn.model_fn` takes as params."""
+    return dataclasses.asdict(config) | {
+        "num_classes": num_classes,
+        "hidden_units": config.layers,
+        "schedule_steps": config.schedule_steps,
+    }
+
+
+def session_config(config: TrainConfig, task: cluster.Task) -> v1.ConfigProto:
+    """Threads and device filters of a task's sessions."""
+    # A session_config of one's own replaces RunConfig's device filters too. Without them a process
+    # of a parameter-server cluster waits until all the others have started.
+    filters = {
+        cluster.CHIEF: ["/job:ps", "/job:chief"],
+        cluster.WORKER: ["/job:ps", f"/job:worker/task:{task.index}"],
+        cluster.PS: ["/job:ps", "/job:worker", "/job:chief"],
+        cluster.EVALUATOR: [],
+    }
+    return v1.ConfigProto(
+        allow_soft_placement=True,
+        intra_op_parallelism_threads=config.intra_op_threads,
+        inter_op_parallelism_threads=config.inter_op_threads,
+        device_filters=filters[task.role] if cluster.PS in task.jobs else [],
+    )
+
+
+def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.RunConfig:
+    task = task or cluster.Task()
+    # An evaluator works alone, on whatever was trained how.
+    strategy = "none" if task.role == cluster.EVALUATOR else config.strategy
+    return estimator.RunConfig(
+        model_dir=config.model_dir,
+        tf_random_seed=config.seed,
+        keep_checkpoint_max=config.keep_checkpoint_max,
+        # Our own hooks save, summarize and report: Estimator's count from where a run was resumed.
+        save_checkpoints_steps=None,
+        save_checkpoints_secs=None,
+        save_summary_steps=0,
+        log_step_count_steps=None,
+        session_config=session_config(config, task),
+        # Estimator lets worker i wait 5 * (i + 1) seconds; the session waits for the chief anyway.
+        experimental_max_worker_delay_secs=0,
+        train_distribute=_strategy(strategy),
+    )
+
+
+def _strategy(name: str) -> tf.distribute.Strategy | None:
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy()
+    if name == "multi_worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    return None
