@@ -102,6 +102,11 @@ def seal(path: str) -> None:
     sync(os.path.dirname(path) or ".")
 
 
+def is_sealed(path: str) -> bool:
+    """Whether a checkpoint has been saved to the end, by this package."""
+    return tf.io.gfile.exists(path + _SEAL)
+
+
 def digest(path: str) -> str:
     """sha256 in hex of a checkpoint's index, which has the checksum of every variable."""
     return file_sha256(path + ".index")[1]

@@ -9,7 +9,16 @@ import threading
 import time
 from collections.abc import Iterator
 
-from mnist_estimator import RunError, checkpoints, cluster, peers, progress, signals, status
+from mnist_estimator import (
+    InputError,
+    RunError,
+    checkpoints,
+    cluster,
+    peers,
+    progress,
+    signals,
+    status,
+)
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
@@ -37,17 +46,22 @@ def watch(
     """
 
     def end(line: str) -> None:
-        ended = follower.ended() if follower else None
-        if ended and task.role == cluster.EVALUATOR:
-            return  # The last checkpoint is still to be evaluated.
-        # The filesystem may be what has gone.
-        threading.Timer(_WRITE_SECS, os._exit, [signals.EXIT_LOST]).start()
-        if recorder:
-            recorder.write(status.LOST, signals.EXIT_LOST, line)
-        if ended:
-            line = f"the chief ended: {ended.state}"
-        progress.complain(f"{line}: {kept(config.model_dir)}")
-        os._exit(ended.exit_code or 0 if ended else signals.EXIT_LOST)
+        # The filesystem may be what has gone: what reads or writes there may hang, or raise.
+        deadline = threading.Timer(_WRITE_SECS, os._exit, [signals.EXIT_LOST])
+        deadline.start()
+        code = signals.EXIT_LOST
+        with contextlib.suppress(InputError, tf.errors.OpError):
+            ended = follower.ended() if follower else None
+            if ended and task.role == cluster.EVALUATOR:
+                deadline.cancel()
+                return  # The last checkpoint is still to be evaluated.
+            if recorder:
+                recorder.write(status.LOST, code, line)
+            if ended:
+                line, code = f"the chief ended: {ended.state}", ended.exit_code or 0
+            line = f"{line}: {kept(config.model_dir)}"
+        progress.complain(line)
+        os._exit(code)
 
     synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
     return peers.Watch(
@@ -73,11 +87,11 @@ def naming_the_lost(task: cluster.Task) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cut_off(follower: status.Follower) -> Iterator[None]:
+def cut_off(config: TrainConfig, follower: status.Follower) -> Iterator[None]:
     """Around a worker's training: not everything that looks like a loss is one.
 
     Who leaves the last step of synchronous training first may cut the others off in it. If the
-    chief has come to its end meanwhile, that is what happened.
+    chief has come to its end meanwhile, or has saved the last step, that is what happened.
     """
     try:
         yield
@@ -85,7 +99,7 @@ def cut_off(follower: status.Follower) -> Iterator[None]:
         if lost.exit_code != signals.EXIT_LOST:
             raise
         until = time.monotonic() + _RECORD_SECS
-        while not follower.ended():
+        while not follower.ended() and not was_complete(config):
             if time.monotonic() > until:
                 raise
             time.sleep(_LOOK_SECS)
@@ -98,7 +112,7 @@ def end_like_the_chief(ended: status.Status | None) -> None:
         reason = f"the chief ended: {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
         if ended.exit_code >= signals.FIRST_RETRYABLE:
             raise signals.Interruption(reason, ended.exit_code)
-        raise RunError(reason)
+        raise (InputError if ended.exit_code == signals.EXIT_INPUT else RunError)(reason)
 
 
 def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
@@ -107,12 +121,11 @@ def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> boo
 
 
 def was_complete(config: TrainConfig) -> bool:
-    """Whether the run has come to its end before; reads the newest checkpoint whole."""
+    """Whether the run has come to its end; reads its last checkpoint whole."""
     newest = checkpoints.newest(config.model_dir)
-    if not newest or checkpoints.damage(newest):
-        return False
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    return is_complete(config, evaluations, checkpoints.step_of(newest))
+    complete = newest and is_complete(config, evaluations, checkpoints.step_of(newest))
+    return bool(complete) and not checkpoints.damage(newest)
 
 
 def nothing_to_do(config: TrainConfig) -> None:

@@ -88,7 +88,7 @@ def _jobset(job: jobs.Job) -> str:
 
 def _trainjob(job: jobs.Job) -> str:
     ranks = iter(range(job.num_tasks))
-    # The order that `cluster` gives to tasks that are only numbered.
+    # In the order of the ranks.
     hosts = {
         role: [f"{job.name}-node-0-{next(ranks)}" for _ in range(count)]
         for role, count in job.counts.items()

@@ -5,10 +5,11 @@ The chief does it, or, while others train, an evaluator of its own.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_estimator import (
@@ -25,7 +26,7 @@ from mnist_estimator import (
     status,
     summaries,
 )
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import STEP, Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest
@@ -61,8 +62,11 @@ def run_task(
                 _check_one_evaluates(config, follower.now())
             return complete or follower.ended() is not None
 
-        _evaluate_as_they_come(run, config, manifest, is_over)
+        evaluations = Evaluations(config.model_dir, config.best_metric)
+        _evaluate_as_they_come(run, config, manifest, evaluations, is_over)
     endings.end_like_the_chief(follower.ended())
+    if config.export == runs.BEST and evaluations.best:
+        export(run, config, manifest, runs.chosen_checkpoint(config))
 
 
 def is_wanted(config: TrainConfig, manifest: Manifest) -> bool:
@@ -147,43 +151,51 @@ def _evaluate_as_they_come(
     run: estimator.Estimator,
     config: TrainConfig,
     manifest: Manifest,
+    evaluations: Evaluations,
     is_over: Callable[[], bool],
 ) -> None:
-    """The work of a cluster's evaluator: each new checkpoint up to the last one; exports the best.
+    """Evaluates each new checkpoint up to the last one.
 
     Args:
       is_over: whether the chief saves no more; asked about once a second.
     """
-    evaluations = Evaluations(config.model_dir, config.best_metric)
-    copies = os.path.join(config.model_dir, _COPY_FOLDER)
-    step = 0
-    while step < config.max_steps:
-        # Asked first: what is the newest checkpoint after the end, stays it.
-        over = is_over()
-        newest = checkpoints.newest(config.model_dir)
-        if checkpoints.step_of(newest) not in (0, step):
+    with _copies(config.model_dir) as folder:
+        while True:
+            # Asked first: what is the newest checkpoint after the end, stays it.
+            over = is_over()
+            newest = checkpoints.newest(config.model_dir)
             step = checkpoints.step_of(newest)
-            if not evaluations.has(step) and (copy := _copied(newest, copies)):
+            due = step > 0 and not evaluations.has(step)
+            # One without its seal is still being written, unless it comes from another program.
+            is_there = due and (over or checkpoints.is_sealed(newest))
+            if is_there and (copy := _copied(newest, folder)):
                 evaluate(run, config, manifest, evaluations, copy)
-        elif over:
-            break
-        else:
-            time.sleep(_LOOK_SECS)
-    if tf.io.gfile.exists(copies):
-        tf.io.gfile.rmtree(copies)
-    if config.export == runs.BEST and evaluations.best:
-        export(run, config, manifest, runs.chosen_checkpoint(config))
+            elif over:
+                return
+            else:
+                time.sleep(_LOOK_SECS)
+
+
+@contextlib.contextmanager
+def _copies(model_dir: str) -> Iterator[str]:
+    """A folder for the checkpoint that is evaluated: newer ones may push it out meanwhile."""
+    folder = os.path.join(model_dir, _COPY_FOLDER)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(folder)
 
 
 def _copied(checkpoint: str, folder: str) -> str:
-    """Returns a copy's path: what the chief saves meanwhile may push the checkpoint itself out.
+    """Returns the path of a copy; "" if the checkpoint has gone, or is damaged.
 
-    "" if that has happened already; there is a newer one then.
+    Then another one is the newest, or will be: the chief goes back to the one before.
     """
     try:
         checkpoints.keep_copy(checkpoint, folder)
     except (InputError, RunError, *FILE_ERRORS):
-        if v1.train.checkpoint_exists(checkpoint):
+        if not checkpoints.damage(checkpoint):
             raise
         return ""
     return os.path.join(folder, os.path.basename(checkpoint))

@@ -9,7 +9,8 @@ from typing import Any
 
 from mnist_estimator import InputError
 
-_HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]{0,252})"
+_LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_HOST = rf"(?=.{{1,253}}:){_LABEL}(?:\.{_LABEL})*\.?"
 # An IPv6 address without brackets would take the port for its last group.
 _ADDRESS = re.compile(rf"(?:{_HOST}|\[[0-9A-Fa-f:.]{{2,45}}\]):(?P<port>[0-9]{{1,5}})")
 

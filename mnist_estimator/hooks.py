@@ -7,6 +7,7 @@ is saved before it is evaluated; and only then may the run stop.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -236,6 +237,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self._every_steps = every_steps
         self._after_save = after_save
         self._look_due = Seldom()
+        self._request = os.path.join(model_dir, SAVE_REQUEST)
         self.saved_step = 0
 
     def begin(self) -> None:
@@ -245,6 +247,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         newest = checkpoints.newest(self._model_dir)
         if newest:
             checkpoints.check_variables(newest, _shapes())
+        self._answer_request()  # One that nobody waits for any more.
         # One vector beside a step's work; fetched for a checkpoint only.
         self._floats = [v for v in v1.global_variables() if v.dtype.is_floating]
         self._finite = tf.stack(
@@ -265,9 +268,11 @@ class CheckpointSaver(v1.train.SessionRunHook):
     ) -> None:
         step = int(run_context.session.run(self._global_step))
         due = step // self._every_steps > self.saved_step // self._every_steps
-        if not due and not self._asked_to():
-            return
-        self._save_and_tell(run_context.session, step)
+        asked = self._asked_to()
+        if due or asked:
+            self._save_and_tell(run_context.session, step)
+        if asked:
+            self._answer_request()
 
     def end(self, session: v1.Session) -> None:
         step = int(session.run(self._global_step))
@@ -281,8 +286,12 @@ class CheckpointSaver(v1.train.SessionRunHook):
             self._after_save(path)
 
     def _asked_to(self) -> bool:
-        request = os.path.join(self._model_dir, SAVE_REQUEST)
-        return self._look_due() and tf.io.gfile.exists(request)
+        return self._look_due() and tf.io.gfile.exists(self._request)
+
+    def _answer_request(self) -> None:
+        # Whoever asked may have gone without removing it.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(self._request)
 
     def _save(self, session: v1.Session, step: int) -> str:
         if not tf.io.gfile.isdir(self._model_dir):

@@ -7,6 +7,7 @@ that a wrong flag is answered before anything is submitted.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import re
 import string
@@ -196,26 +197,22 @@ class Job:
             )
         self._check_strategy()
 
-    @property
-    def settings(self) -> TrainConfig:
+    @functools.cached_property
+    def train_command(self) -> list[str]:
+        """The command that every task runs, a string an argument."""
+        usual = cluster.usual_strategy(self.workers, self.ps, self.gpus)
+        train_flags = passed_flags.with_strategy(self.train_flags, usual)
+        return ["python", "-m", "mnist_estimator.train", *train_flags]
+
+    @functools.cached_property
+    def train_config(self) -> TrainConfig:
         """The train flags as the tasks will read them, with their strategy."""
-        parsed = passed_flags.parse(self.train_flags)[0]
-        return dataclasses.replace(parsed, strategy=self.strategy)
+        return passed_flags.parse(self.train_command[3:])[0]
 
     @property
     def strategy(self) -> str:
         """The train flags' `--strategy`, else the one that goes with the tasks."""
-        parsed, given = passed_flags.parse(self.train_flags)
-        if "strategy" in given:
-            return parsed.strategy
-        return cluster.usual_strategy(self.workers, self.ps, self.gpus)
-
-    @property
-    def train_command(self) -> list[str]:
-        """The command that every task runs, a string an argument."""
-        given = passed_flags.parse(self.train_flags)[1]
-        strategy = [] if "strategy" in given else [f"--strategy={self.strategy}"]
-        return ["python", "-m", "mnist_estimator.train", *strategy, *self.train_flags]
+        return self.train_config.strategy
 
     @property
     def rank_flags(self) -> list[str]:
@@ -245,12 +242,12 @@ class Job:
     @property
     def model_dir(self) -> str:
         """Folder of the run."""
-        return self.settings.model_dir
+        return self.train_config.model_dir
 
     @property
     def data_dir(self) -> str:
         """Folder of the records."""
-        return self.settings.data_dir
+        return self.train_config.data_dir
 
     def require(self, *names: str) -> None:
         """Refuses a job that lacks what its engine cannot do without."""
@@ -280,7 +277,7 @@ class Job:
             _check_printable(field.name, value)
 
     def _check_strategy(self) -> None:
-        strategy = self.settings.strategy
+        strategy = self.train_config.strategy
         if (strategy == "ps") != bool(self.ps):
             raise InputError(
                 f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "
@@ -291,6 +288,9 @@ class Job:
                 f"--workers: found {self.workers} with the train flag --strategy={strategy}, "
                 "expected 1; drop that flag to train on all"
             )
+        if strategy in ("mirrored", "multi_worker"):
+            # Each GPU is a replica; without any a worker is one, on its processor.
+            passed_flags.check_batch(self.train_config, self.workers * max(self.gpus, 1))
 
 
 def render(template_name: str, /, **values: object) -> str:

@@ -13,7 +13,9 @@ up to --max_restarts times.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
+import math
 import os
 import signal
 import socket
@@ -52,12 +54,12 @@ runpy.run_module("mnist_estimator.train", run_name="__main__", alter_sys=True)
 def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
-    train_flags = argv[1:]
     check(values.workers, values.ps, values.max_restarts)
-    _, given = passed_flags.parse(train_flags)
-    if "strategy" not in given:
-        strategy = cluster.usual_strategy(values.workers, values.ps)
-        train_flags = [f"--strategy={strategy}", *train_flags]
+    usual = cluster.usual_strategy(values.workers, values.ps)
+    train_flags = passed_flags.with_strategy(argv[1:], usual)
+    settings, _ = passed_flags.parse(train_flags)
+    if settings.strategy == "multi_worker":
+        passed_flags.check_batch(settings, values.workers)
     counts = environments.counts(values.workers, values.ps, values.evaluator)
     tasks = [(role, index) for role, count in counts.items() for index in range(count)]
     return run(tasks, train_flags, max_restarts=values.max_restarts)
@@ -88,19 +90,29 @@ def run(tasks: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_res
     for (role, _), port in zip(tasks, _free_ports(len(tasks)), strict=True):
         hosts.setdefault(role, []).append(f"{_HOST}:{port}")
     width = max(len(f"{role} {index}") for role, index in tasks)
-    started = [
-        _Task(role, index, hosts, train_flags, color=_COLORS[i % len(_COLORS)], width=width)
-        for i, (role, index) in enumerate(tasks)
-    ]
+    started: list[_Task] = []
     with _ending(started):
-        while any(task.is_running for task in started):
-            time.sleep(_LOOK_SECS)
-            for task in started:
-                failed = task.look(max_restarts)
-                if failed:
-                    progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
-                    return failed
-    return started[0].exit_code
+        for (role, index), color in zip(tasks, itertools.cycle(_COLORS), strict=False):
+            started.append(_Task(role, index, hosts, train_flags, color=color, width=width))
+        return _watch(started, max_restarts)
+
+
+def _watch(tasks: Sequence[_Task], max_restarts: int) -> int:
+    """Waits for all tasks, the first of which is the chief; returns the exit code of the whole."""
+    chief = tasks[0]
+    until = math.inf
+    while any(task.is_running for task in tasks) and time.monotonic() < until:
+        time.sleep(_LOOK_SECS)
+        for task in tasks:
+            failed = task.look(max_restarts)
+            if failed:
+                progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
+                return failed
+        if chief.exit_code and not chief.is_running:
+            # Who is started again now would wait long for a chief that does not come.
+            max_restarts = 0
+            until = min(until, time.monotonic() + _END_SECS)
+    return chief.exit_code
 
 
 class _Task:
@@ -176,7 +188,9 @@ class _Task:
             start_new_session=True,
         )
         pipes = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
-        self._threads = [threading.Thread(target=self._pass_on, args=pair) for pair in pipes]
+        self._threads = [
+            threading.Thread(target=self._pass_on, args=pair, daemon=True) for pair in pipes
+        ]
         for thread in self._threads:
             thread.start()
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 
 from mnist_estimator import (
-    checkpoints,
     cluster,
     endings,
     estimators,
@@ -58,22 +57,23 @@ def _serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool])
             time.sleep(_LOOK_SECS)
         if signals.noted():
             signals.answer()
-            _have_saved(config.model_dir)
+            _have_saved(config.model_dir, is_over)
         else:
             _let_workers_leave(task)
 
 
-def _have_saved(model_dir: str) -> None:
+def _have_saved(model_dir: str, is_over: Callable[[], bool]) -> None:
     """Asks the chief to save what only this process holds, and gives it time to."""
-    before = checkpoints.newest(model_dir)
     request = os.path.join(model_dir, hooks.SAVE_REQUEST)
     with contextlib.suppress(tf.errors.OpError):
         with tf.io.gfile.GFile(request, "w") as file:
             file.write("")
         until = time.monotonic() + _SAVE_SECS
-        while checkpoints.newest(model_dir) == before and time.monotonic() < until:
+        # The chief removes it once it has saved.
+        while tf.io.gfile.exists(request) and not is_over() and time.monotonic() < until:
             time.sleep(_LOOK_SECS)
-        tf.io.gfile.remove(request)
+        if tf.io.gfile.exists(request):
+            tf.io.gfile.remove(request)
 
 
 def _let_workers_leave(task: cluster.Task) -> None:

@@ -34,6 +34,21 @@ def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"--flagfile: {error}") from None
 
 
+def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
+    """Train flags with a `--strategy`: `usual`, unless they have one."""
+    _, given = parse(arguments)
+    return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+
+
+def check_batch(settings: TrainConfig, replicas: int) -> None:
+    """Raises InputError unless so many replicas can share a batch of synchronous training."""
+    if settings.batch_size % replicas:
+        raise InputError(
+            f"train flags, after the --: found --batch_size={settings.batch_size}, expected a "
+            f"multiple of the {replicas} replicas that share each batch"
+        )
+
+
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
     """The settings of train flags, and the names of those that were given."""
     for argument in arguments:

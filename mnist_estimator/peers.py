@@ -30,13 +30,13 @@ _MOST_CONNECTIONS = 128
 
 def probe(address: str, *, timeout: float = _CONNECT_SECS) -> str:
     """Connects to "host:port" and closes again; returns ANSWERS, REFUSED or SILENT."""
-    host, _, port = address.rpartition(":")
+    host, port = _split(address)
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout):
+        with socket.create_connection((host, port), timeout):
             return ANSWERS
     except ConnectionRefusedError:
         return REFUSED
-    except OSError:  # No route, no such name yet, or no answer in time.
+    except (OSError, UnicodeError):  # No route, no (such) name yet, or no answer in time.
         return SILENT
 
 
@@ -50,9 +50,9 @@ def probe_all(addresses: Mapping[str, str], *, timeout: float = _CONNECT_SECS) -
 @contextlib.contextmanager
 def listening(address: str) -> Iterator[None]:
     """Answers at this task's own port, where TensorFlow does not: the evaluator watches it."""
-    port = int(address.rpartition(":")[2])
+    host, port = _split(address)
     try:
-        server = socketserver.TCPServer(("", port), socketserver.BaseRequestHandler)
+        server = _server(host)(("", port), socketserver.BaseRequestHandler)
     except OSError as error:
         # Worth no failure: an evaluator that sees nobody ends, and is started again.
         progress.say(f"warning: port {port}: {error.strerror}", sys.stderr)
@@ -64,6 +64,20 @@ def listening(address: str) -> Iterator[None]:
             yield
         finally:
             server.shutdown()
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _server(host: str) -> type[socketserver.TCPServer]:
+    class Server(socketserver.TCPServer):
+        # A port that was closed a moment ago, as by a chief that is started again, is in use else.
+        allow_reuse_address = True
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    return Server
 
 
 def needed(task: cluster.Task) -> dict[str, str]:
@@ -139,7 +153,10 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(_LOOK_SECS):
-            lost = self.look()
+            try:
+                lost = self.look()
+            except Exception as error:  # Else nobody would be watched any more.
+                lost = f"cannot look for the other tasks ({error})"
             if lost and not self._done.is_set():
                 self._done.set()
                 self._on_lost(lost)

@@ -22,9 +22,9 @@ def run(
     What is not a flag is an error, unless the command takes arguments. An unknown flag is answered
     with the hint, too.
 
-    Exits with 0 when `main` returns nothing, else with what it returns; with 2 and one line on
-    stderr for a wrong flag or an `InputError`; with 1 and one line for a `RunError`; with 143 and
-    one line on SIGTERM and SIGUSR1, with 130 on SIGINT.
+    Exits with 0 when `main` returns nothing, else with what it returns. A wrong flag, and an error
+    that is foreseen, are one line on stderr and the exit code of `signals.exit_code_of`: 2 for an
+    `InputError` or an `OSError`, 1 for a `RunError`, 143 on SIGTERM and SIGUSR1, 130 on SIGINT.
     """
     # What Estimator logs is for its developers; progress and results are reported by the hooks.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -15,6 +15,7 @@ import secrets
 from collections.abc import Iterator
 
 from mnist_estimator import InputError, checkpoints, signals
+from mnist_estimator.compat import tf
 from mnist_estimator.files import read_bytes, write_json
 
 STATUS_FILE = "status.json"
@@ -73,7 +74,7 @@ class Status:
 
 def read(model_dir: str) -> Status | None:
     """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
-    with contextlib.suppress(InputError, ValueError, TypeError):
+    with contextlib.suppress(InputError, ValueError, TypeError, tf.errors.OpError):
         text = read_bytes(os.path.join(model_dir, STATUS_FILE))
         found = Status(**json.loads(text or "{}"))
         if found.state in STATES and found.written:
@@ -110,7 +111,8 @@ def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
     except BaseException as error:
         with contextlib.suppress(InputError):  # The disk may be what failed.
             code = signals.exit_code_of(error)
-            reason = getattr(error, "reason", " ".join(str(error).split()))
+            interrupted = isinstance(error, signals.Interruption)
+            reason = error.reason if interrupted else " ".join(str(error).split())
             recorder.write(_BY_EXIT_CODE.get(code, FAILED), code, reason)
         raise
 
@@ -121,8 +123,8 @@ class Follower:
     def __init__(self, model_dir: str, since: datetime.datetime | None = None) -> None:
         """Remembers what was there before: the record of an earlier start means nothing now.
 
-        `since` is when this process began. What the chief has failed of after that is no earlier
-        start's: it was quicker than this process.
+        `since` is when this process began. A failure that the chief has recorded after that, by
+        its machine's clock, is no earlier start's: it was quicker than this process.
         """
         self._model_dir = model_dir
         self._before = read(model_dir)

@@ -76,10 +76,11 @@ def train(
     with _saying_what_is_kept(config.model_dir):
         if task.is_chief:
             with (
+                # A model_dir that is another trainer's has its record.
                 lock.held(config.model_dir),
-                _answering(task),
-                # Around everything that may fail: parameter servers, too, are to end then.
+                # Without data this run ends, and the parameter servers with it.
                 status.recorded(config.model_dir, task.has_evaluator) as recorder,
+                _answering(task),
                 _dataset(config) as manifest,
             ):
                 return _lead(config, manifest, task, recorder)
@@ -208,6 +209,7 @@ def _work(
         if not problem:
             break
         # Synchronous workers read it too. The chief is about to point to the one before it.
+        endings.end_like_the_chief(follower.ended())
         if time.monotonic() > until:
             raise RunError(f"{problem}; found no chief that goes on from another one")
         time.sleep(_LOOK_SECS)
@@ -218,13 +220,17 @@ def _work(
         return endings.nothing_to_do(config)
     run = estimators.make_estimator(config, manifest, task)
     watch = endings.watch(config, task, follower=follower)
-    with endings.cut_off(follower):
-        _train(run, config, manifest, task, evaluations, watch, follower=follower)
-    # With collective operations TensorFlow makes each worker a folder for what only the chief
-    # writes.
-    scratch = os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}")
-    if tf.io.gfile.exists(scratch):
-        tf.io.gfile.rmtree(scratch)
+    progress.say(
+        f"training with the chief at {task.chief_address}, in {config.model_dir}", sys.stderr
+    )
+    try:
+        with endings.cut_off(config, follower):
+            _train(run, config, manifest, task, evaluations, watch, follower=follower)
+    finally:
+        # With collective operations TensorFlow makes each worker a folder for what only the chief
+        # writes.
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}"))
     return endings.end_like_the_chief(follower.ended())
 
 

@@ -13,13 +13,26 @@ from mnist_estimator import (
     cluster,
     endings,
     evaluating,
-    runs,
     signals,
     status,
 )
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
+
+
+def save(path, seal=True):
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.get_variable("a", shape=[])
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, path, write_meta_graph=False)
+    if seal:
+        checkpoints.seal(path)
+
+
+def remove(path):
+    v1.train.remove_checkpoint(path)
+    checkpoints.tidy(os.path.dirname(path))
 
 
 def ended(state, code, reason=""):
@@ -46,8 +59,9 @@ def test_a_retryable_end_is_everybodys(how, line, code):
 
 @pytest.mark.parametrize("code", [1, 2])
 def test_a_permanent_failure_is_one_everywhere(code):
-    with pytest.raises(RunError, match=r"the chief ended: failed \(loss is nan\)"):
+    with pytest.raises(Exception, match=r"^the chief ended: failed \(loss is nan\)$") as caught:
         endings.end_like_the_chief(ended("failed", code, "loss is nan"))
+    assert signals.exit_code_of(caught.value) == code
 
 
 CLUSTER = cluster.Task({"worker": ("a:1", "b:1")}, "worker", 1)
@@ -78,17 +92,25 @@ def test_one_who_is_cut_off_in_the_last_step_ends_like_the_chief(
         status.Recorder(str(tmp_path), False).write(*record)
     found = 0
     try:
-        with endings.cut_off(follower):
+        with endings.cut_off(TrainConfig(model_dir=str(tmp_path)), follower):
             raise LOST
     except signals.Interruption as interruption:
         found = interruption.exit_code
     assert found == code
 
 
+def test_one_who_is_cut_off_after_the_last_step_was_saved_has_lost_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(endings, "_RECORD_SECS", 0)  # The chief evaluates it before it records.
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=9)
+    save(f"{tmp_path}/model.ckpt-9")
+    with endings.cut_off(config, status.Follower(str(tmp_path))):
+        raise LOST
+
+
 def test_a_signal_is_nobodys_loss(tmp_path):
-    follower = status.Follower(str(tmp_path))
+    config, follower = TrainConfig(model_dir=str(tmp_path)), status.Follower(str(tmp_path))
     status.Recorder(str(tmp_path), False).write("done", 0)
-    with pytest.raises(signals.Interruption, match="SIGTERM"), endings.cut_off(follower):
+    with pytest.raises(signals.Interruption, match="SIGTERM"), endings.cut_off(config, follower):
         raise signals.Interruption("SIGTERM", 143)
 
 
@@ -132,19 +154,6 @@ class FakeRun:
         return ""
 
 
-def save(path):
-    with tf.Graph().as_default(), v1.Session() as session:
-        v1.get_variable("a", shape=[])
-        session.run(v1.global_variables_initializer())
-        v1.train.Saver().save(session, path, write_meta_graph=False)
-    checkpoints.seal(path)
-
-
-def remove(path):
-    v1.train.remove_checkpoint(path)
-    checkpoints.tidy(os.path.dirname(path))
-
-
 class Newest:
     """Stands for a chief that saves: each look finds the next of these steps.
 
@@ -153,16 +162,22 @@ class Newest:
 
     def __init__(self, monkeypatch, steps, fails=()):
         self.steps, self.evaluated, self.fails = list(steps), [], dict(fails)
+        self.seal, self._of_folder = True, checkpoints.newest
         monkeypatch.setattr(evaluating, "_LOOK_SECS", 0)
         monkeypatch.setattr(checkpoints, "newest", self.newest)
         monkeypatch.setattr(evaluating, "evaluate", self.evaluate)
 
     def newest(self, model_dir):
+        if model_dir.endswith("evaluating"):
+            return self._of_folder(model_dir)
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         self.path = f"{model_dir}/model.ckpt-{step}"
         if step:
-            save(self.path)
+            save(self.path, seal=self.seal)
         return self.path
+
+    def is_over(self):
+        return len(self.steps) == 1
 
     def evaluate(self, run, config, manifest, evaluations, checkpoint):
         step = checkpoints.step_of(checkpoint)
@@ -171,23 +186,47 @@ class Newest:
         if step in self.fails:
             raise self.fails[step]
         self.evaluated.append(step)
+        evaluations.history.append({"global_step": step})
 
 
 def follow(tmp_path, is_over):
-    config = TrainConfig(model_dir=str(tmp_path), max_steps=100, export=runs.NONE)
-    evaluating._evaluate_as_they_come(None, config, None, is_over)
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=100)
+    evaluations = Evaluations(str(tmp_path))
+    evaluating._evaluate_as_they_come(None, config, None, evaluations, is_over)
 
 
-def test_the_evaluator_ends_with_the_last_step(tmp_path, monkeypatch):
-    chief = Newest(monkeypatch, [0, 20, 20, 60, 100])
-    follow(tmp_path, lambda: False)
-    assert chief.evaluated == [20, 60, 100]
+def test_the_evaluator_ends_when_the_chief_saves_no_more(tmp_path, monkeypatch):
+    # Asynchronous workers: the chief saves at its last step, and once more where they have ended.
+    chief = Newest(monkeypatch, [0, 20, 20, 60, 100, 101])
+    follow(tmp_path, chief.is_over)
+    assert chief.evaluated == [20, 60, 100, 101]
     assert not (tmp_path / "evaluating").exists()
 
 
 def test_after_the_chiefs_end_the_last_checkpoint_is_evaluated(tmp_path, monkeypatch):
     chief = Newest(monkeypatch, [20, 60, 60])
     follow(tmp_path, lambda: True)
+    assert chief.evaluated == [20, 60]
+
+
+def test_a_checkpoint_is_evaluated_when_it_has_been_written_to_the_end(tmp_path, monkeypatch):
+    chief = Newest(monkeypatch, [20, 20, 60, 60])
+    chief.seal = False
+    follow(tmp_path, chief.is_over)
+    assert chief.evaluated == [60]  # When nothing more is written to it.
+
+
+def test_a_damaged_checkpoint_is_passed_over_as_the_chief_does(tmp_path, monkeypatch):
+    chief = Newest(monkeypatch, [60, 20, 60, 60])
+    keep_copy = checkpoints.keep_copy
+
+    def damaged_first(path, folder):
+        if not chief.evaluated and path.endswith("-60"):
+            (tmp_path / "model.ckpt-60.index").write_bytes(b"damaged")
+        keep_copy(path, folder)
+
+    monkeypatch.setattr(checkpoints, "keep_copy", damaged_first)
+    follow(tmp_path, chief.is_over)
     assert chief.evaluated == [20, 60]
 
 
@@ -201,7 +240,7 @@ def test_a_checkpoint_that_is_gone_before_it_was_copied_is_passed_over(tmp_path,
         keep_copy(path, folder)
 
     monkeypatch.setattr(checkpoints, "keep_copy", late)
-    follow(tmp_path, lambda: False)
+    follow(tmp_path, chief.is_over)
     assert chief.evaluated == [60, 100]
 
 

@@ -132,7 +132,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape.values())))
 def test_every_shape_of_job_fits_the_schema(validate, shape):
-    for document in documents(make(**shape)):
+    for document in documents(make(train_flags=("--batch_size=240",), **shape)):
         assert validate(document) == []
 
 
@@ -151,7 +151,7 @@ def test_every_option_fits_the_schema(validate, engine):
     job = jobs.Job(
         engine=engine,
         image="x",
-        workers=3,
+        workers=4,
         train_flags=("--model_dir=gs://b/m", "--data_dir=gs://b/d"),
         **options,
     )
@@ -443,9 +443,9 @@ def test_what_a_jobset_does_after_an_exit_code(engine, exit_code, disrupted, act
 
 @pytest.mark.parametrize("engine", ["jobset", "trainjob"])
 def test_a_lost_peer_is_waited_for_only_so_often(engine):
-    policy, inner = policies(make(engine, workers=3, max_restarts=7))
+    policy, inner = policies(make(engine, workers=4, max_restarts=7))
     limits = [job["backoffLimit"] for _, job in inner]
-    assert limits == ([7, 14] if engine == "jobset" else [21])
+    assert limits == ([7, 21] if engine == "jobset" else [28])
     assert jobset_action(policy, "BackoffLimitExceeded", "too often") == "FailJobSet"
     assert jobset_action(policy, "DeadlineExceeded", "too long") == "FailJobSet"
 

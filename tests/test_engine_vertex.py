@@ -44,7 +44,7 @@ def pools(job):
     "options",
     [
         {},
-        {"workers": 4, "gpus": 2, "time_limit_minutes": 90},
+        {"workers": 5, "gpus": 2, "time_limit_minutes": 90},
         {"workers": 3, "ps": 2, "spot": True, "max_restarts": 0, "service_account": "a@b.c"},
         {"workers": 2, "image": "us-docker.pkg.dev/i:1", "package": "gs://bucket/p.tar.gz"},
         {

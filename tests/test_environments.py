@@ -344,6 +344,8 @@ JOBS = {"chief": ["a:1"], "worker": ["b:1"]}
         (config(JOBS | {"ps": {}}, "chief"), ": cluster.ps: found {}, expected a list"),
         (config(JOBS | {"ps": []}, "chief"), ": cluster.ps: found \\[\\], expected a list"),
         (config(JOBS | {"ps": ["c"]}, "chief"), ": cluster.ps: found 'c', expected host:port"),
+        (config(JOBS | {"ps": ["c..d:1"]}, "chief"), ": cluster.ps: found 'c..d:1', expected host"),
+        (config(JOBS | {"ps": ["c" * 64 + ":1"]}, "chief"), ": cluster.ps: found 'ccc.*expected"),
         (config(JOBS | {"ps": ["::1:5"]}, "chief"), ": cluster.ps: found '::1:5', expected host"),
         (config(JOBS | {"evaluator": ["e:1", "e:2"]}, "chief"), ": cluster.evaluator: found 2"),
         ('{"sparseCluster": {"worker": {"0": "a:1"}}}', ": found sparseCluster, expected cluster"),

@@ -214,8 +214,32 @@ def test_a_checkpoint_of_another_network_is_refused_before_it_is_restored(tmp_pa
 
 def test_a_parameter_server_that_has_to_go_can_ask_for_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(hooks, "_LOOK_SECS", 0)
-    tmp_path.joinpath(hooks.SAVE_REQUEST).write_text("")
-    assert saves(tmp_path, steps=3)[1] == [0, 1, 2, 3]
+    request = tmp_path / hooks.SAVE_REQUEST
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=99)
+    run(saver, Asking(request, 2), steps=5)
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == [
+        f"model.ckpt-{step}.index" for step in (0, 2, 5)
+    ]
+    assert not request.exists()
+
+
+def test_a_request_that_was_left_behind_asks_for_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "_LOOK_SECS", 0)
+    (tmp_path / hooks.SAVE_REQUEST).write_text("")
+    assert saves(tmp_path, steps=3)[1] == [0, 3]
+    assert not (tmp_path / hooks.SAVE_REQUEST).exists()
+
+
+class Asking(v1.train.SessionRunHook):
+    """Asks for a checkpoint during a step, as a parameter server does."""
+
+    def __init__(self, request, step):
+        self._request, self._steps_left = request, step
+
+    def before_run(self, run_context):
+        self._steps_left -= 1
+        if not self._steps_left:
+            self._request.write_text("")
 
 
 class Signal(v1.train.SessionRunHook):

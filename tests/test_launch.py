@@ -95,6 +95,16 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
     assert "test accuracy 0." in out
 
 
+def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(work):
+    arguments = ("--workers=2", "--max_restarts=0", "--", *FLAGS, *ONLY_TRAIN)
+    launcher = start(work, *arguments, "--model_dir=headless", "--max_steps=1000000")
+    wait_for(work / "headless/model.ckpt-0.sha256", launcher)
+    os.kill(tasks_of(launcher)["chief 0"], signal.SIGKILL)
+    _, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 137, err
+    assert "chief 0 ended with 137" in err and "worker 0 ended with 138" in err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_has_all_tasks_save_and_end(work, number):
     model_dir = f"stopped{number}"
@@ -145,6 +155,7 @@ def test_a_task_that_fails_for_good_ends_all(work):
         (["model"], "train flags, after the --: found 'model', expected only --flags"),
         (["--", "--max_steps=0"], "--max_steps: found 0, expected at least 1"),
         (["--", "--max_stepps=9"], "train flags, after the --: Unknown command line flag 'max_st"),
+        (["--workers=3"], "found --batch_size=100, expected a multiple of the 3 replicas that"),
         (["--", "--task_index=1"], "found --task_index, which the engine sets; drop it"),
         (
             ["--max_steps=3"],

@@ -33,6 +33,10 @@ def test_a_host_without_a_name_is_silent():
     assert peers.probe("no-such-host.invalid:2222") == peers.SILENT
 
 
+def test_a_name_that_is_none_is_silent():
+    assert peers.probe(f"{'a' * 64}.b:2222") == peers.SILENT
+
+
 def test_an_ipv6_address_is_one():
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
         assert peers.probe(f"[::1]:{server.getsockname()[1]}") == peers.ANSWERS
@@ -63,6 +67,22 @@ def test_a_task_without_a_server_of_its_own_answers_too(capsys):
         with peers.listening(address):  # Somebody has the port: worth a line, no failure.
             assert "warning: port" in capsys.readouterr().err
     assert peers.probe(address) == peers.REFUSED
+
+
+def test_a_port_that_was_just_closed_can_be_listened_at_again(capsys):
+    address = closed_port()
+    for _ in range(5):
+        with peers.listening(address):
+            for _ in range(20):
+                assert peers.probe(address) == peers.ANSWERS
+    assert not capsys.readouterr().err
+
+
+def test_a_task_at_an_ipv6_address_answers_there():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        address = f"[::1]:{server.getsockname()[1]}"
+    with peers.listening(address):
+        assert peers.probe(address) == peers.ANSWERS
 
 
 JOBS = {"chief": ("a:1",), "worker": ("b:1", "b:2"), "ps": ("c:1", "c:2")}
@@ -161,6 +181,22 @@ def test_the_thread_tells_once_and_only_while_it_watches():
     with peers.Watch({"a": closed_port()}, on_lost=on_lost, **seconds) as watch:
         watch.stop()
     assert len(lost) == 1
+
+
+def test_a_watch_that_cannot_look_tells():
+    lost, told = [], threading.Event()
+
+    def probe_all(addresses):
+        raise RuntimeError("can't start new thread")
+
+    def on_lost(line):
+        lost.append(line)
+        told.set()
+
+    seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
+    with peers.Watch({"a": "a:1"}, on_lost=on_lost, probe_all=probe_all, **seconds):
+        assert told.wait(30)
+    assert lost == ["cannot look for the other tasks (can't start new thread)"]
 
 
 def test_wait_returns_when_all_have_answered():

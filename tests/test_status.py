@@ -8,6 +8,7 @@ import json
 import pytest
 
 from mnist_estimator import InputError, RunError, signals, status
+from mnist_estimator.compat import tf
 
 RECORD = json.dumps(
     {
@@ -20,6 +21,14 @@ RECORD = json.dumps(
         "has_evaluator": False,
     }
 )
+
+
+def test_a_filesystem_that_fails_now_has_no_record_yet(tmp_path, monkeypatch):
+    def read_bytes(path):
+        raise tf.errors.UnavailableError(None, None, "try again")
+
+    monkeypatch.setattr(status, "read_bytes", read_bytes)
+    assert status.read(str(tmp_path)) is None
 
 
 def test_a_record_is_read(tmp_path):

@@ -45,7 +45,7 @@ def make(**options):
 )
 def test_the_strategy_follows_from_the_tasks(options, strategy, tasks):
     job = make(**options)
-    assert (job.strategy, job.settings.strategy, job.num_tasks) == (strategy, strategy, tasks)
+    assert (job.strategy, job.train_config.strategy, job.num_tasks) == (strategy, strategy, tasks)
     command = job.train_command
     assert command[:3] == ["python", "-m", "mnist_estimator.train"]
     assert " ".join(command).count("--strategy") == 1
@@ -121,6 +121,9 @@ def test_a_wrong_job_is_one_line_that_names_the_flag(options, line):
         ({"ps": 1}, ["--strategy=multi_worker"], "--ps: found 1 with the train flag --strat"),
         ({"workers": 2}, ["--strategy=mirrored"], "--workers: found 2 with the train flag --st"),
         ({"ps": 1}, ["--deterministic"], "--deterministic: found it with --strategy=ps"),
+        ({"workers": 3}, [], "train flags, after the --: found --batch_size=100, expected a mult"),
+        ({"gpus": 8}, [], "train flags, after the --: .* multiple of the 8 replicas that share"),
+        ({"workers": 5, "gpus": 8}, ["--batch_size=100"], "train flags, .* of the 40 replicas"),
     ],
 )
 def test_a_wrong_train_flag_is_found_before_anything_is_submitted(options, train_flags, line):
@@ -296,7 +299,7 @@ def test_a_mistake_is_one_line(kubectl, tmp_path, arguments, line):
 def test_help_shows_the_engines_flags(tmp_path):
     done = run("--help", path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0
-    for field in submit._fields():
+    for field in settings.fields_of(jobs.Job):
         assert f"{field.name}:" in done.stdout
 
 
