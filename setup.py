@@ -76,7 +76,7 @@ setup(
             "pillow>=10.1",
             "pytest>=8.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.7",
             "pyyaml>=6.0",
             # Exact: another version formats and judges differently.
             "ruff==0.17.6",

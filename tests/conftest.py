@@ -15,6 +15,29 @@ TRAIN, VALIDATION, TEST = 70, 12, 23
 CLASSES = 4
 
 
+# Files that run whole programs, the longest ones first. They come before all others, so that at the
+# end none of the processes that share the tests is left alone with one.
+LONG = (
+    "test_cluster_programs",
+    "test_faults",
+    "test_launch",
+    "test_training",
+    "test_slurm",
+    "test_readme",
+    "test_predict",
+    "test_engine_ray",
+    "test_exports",
+    "test_compat_cluster",
+    "test_report",
+    "test_programs",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 @dataclasses.dataclass
 class ArraySource:
     """Examples held in arrays, as `writer.write_dataset` takes them."""

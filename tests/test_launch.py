@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import checkpoints
+from mnist_estimator import checkpoints, launch
 
 FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
 FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]
@@ -95,14 +95,41 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
     assert "test accuracy 0." in out
 
 
-def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(work):
-    arguments = ("--workers=2", "--max_restarts=0", "--", *FLAGS, *ONLY_TRAIN)
-    launcher = start(work, *arguments, "--model_dir=headless", "--max_steps=1000000")
-    wait_for(work / "headless/model.ckpt-0.sha256", launcher)
-    os.kill(tasks_of(launcher)["chief 0"], signal.SIGKILL)
-    _, err = launcher.communicate(timeout=TIMEOUT_SECS)
-    assert launcher.returncode == 137, err
-    assert "chief 0 ended with 137" in err and "worker 0 ended with 138" in err
+class Told:
+    """A task whose process ends with these exit codes, one after the other."""
+
+    def __init__(self, name, *exit_codes):
+        self.name, self.exit_code, self.is_running = name, 0, True
+        self.exit_codes, self.restarts = list(exit_codes), 0
+
+    def look(self, max_restarts):
+        if self.is_running and self.exit_codes:
+            self.exit_code = self.exit_codes.pop(0)
+            self.is_running = self.exit_code >= 128 and self.restarts < max_restarts
+            self.restarts += self.is_running
+        return 0
+
+
+def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(monkeypatch):
+    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    chief, worker = Told("chief 0", 137, 137), Told("worker 0", 138, 138, 138)
+    assert launch._watch([chief, worker], max_restarts=1) == 137
+    assert (chief.restarts, worker.restarts) == (1, 1)
+
+
+def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    monkeypatch.setattr(launch, "_END_SECS", 0)
+    ps = Told("ps 0")
+    assert launch._watch([Told("chief 0", 138), ps], max_restarts=0) == 138
+    assert ps.is_running  # For `run` to end.
+
+
+def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
+    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    evaluator = Told("evaluator 0", 137, 0)
+    assert launch._watch([Told("chief 0", 0), evaluator], max_restarts=1) == 0
+    assert evaluator.restarts == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

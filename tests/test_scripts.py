@@ -326,7 +326,7 @@ def test_local_uses_the_sample_for_no_other_mistake(ready):
     assert len(ready.calls()) == 3
 
 
-PARALLEL = "--numprocesses=2 --dist=loadfile"
+PARALLEL = "--numprocesses=2 --dist=loadfile --no-loadscope-reorder"
 
 
 def test_tests_run_on_both_ends(ready):
