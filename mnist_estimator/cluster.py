@@ -14,7 +14,7 @@ from mnist_estimator import InputError, environments, slurm_step
 from mnist_estimator.environments import CHIEF, EVALUATOR, PS, WORKER
 
 TRAINERS = (CHIEF, WORKER)
-_ALONE = ("none", "mirrored")
+ALONE = ("none", "mirrored")  # Strategies of a process that trains alone.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ def _task(found: environments.Description, evaluator: bool | None) -> Task:
 
 
 def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
-    if strategy in _ALONE:
+    if strategy in ALONE:
         return
     what_to_do = "expected TF_CONFIG or --worker_hosts, --job_name and --task_index"
     if "SLURM_JOB_ID" in environ and not slurm_step.is_step(environ):
@@ -189,7 +189,7 @@ def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
 
 
 def _fit(task: Task, strategy: str) -> Task:
-    if strategy in _ALONE:
+    if strategy in ALONE:
         if task.num_trainers > 1 or PS in task.jobs:
             tasks = sum(map(len, task.jobs.values()))
             raise InputError(

@@ -11,7 +11,7 @@ import posixpath
 import re
 import shlex
 
-from mnist_estimator import InputError, jobs
+from mnist_estimator import InputError, cluster, jobs
 from mnist_estimator.jobs import yaml_quoted
 
 TEMPLATE = {"kubeflow": "kubeflow.yaml", "jobset": "jobset.yaml", "trainjob": "trainjob.yaml"}
@@ -107,7 +107,7 @@ def _trainjob(job: jobs.Job) -> str:
 
 
 def _host_flags(job: jobs.Job, hosts: dict[str, list[str]], *role_flags: str) -> list[str]:
-    if job.num_tasks == 1 and job.strategy in ("none", "mirrored"):
+    if job.num_tasks == 1 and job.strategy in cluster.ALONE:
         return []  # It trains alone, and needs no address.
     # The JobSet's own name is that of the network its pods are in.
     flags = [
@@ -165,7 +165,7 @@ def _time_limit(job: jobs.Job) -> str:
 
 def _resources(job: jobs.Job, role: str) -> str:
     resources: dict[str, object] = {"cpu": job.cpus, "memory": f"{job.memory_gb}Gi"}
-    if job.gpus and role in ("chief", "worker"):
+    if job.gpus and role in cluster.TRAINERS:
         resources["nvidia.com/gpu"] = job.gpus
     return yaml_quoted(resources)
 

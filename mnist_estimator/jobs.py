@@ -283,7 +283,7 @@ class Job:
                 f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "
                 "parameter servers with --strategy=ps, and only then"
             )
-        if strategy in ("none", "mirrored") and self.workers > 1:
+        if strategy in cluster.ALONE and self.workers > 1:
             raise InputError(
                 f"--workers: found {self.workers} with the train flag --strategy={strategy}, "
                 "expected 1; drop that flag to train on all"
