@@ -38,6 +38,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _anything_goes() -> Iterator[None]:
+    """Undoes what a run in this process has asked of all operations: determinism, for good."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()
+
+
 @dataclasses.dataclass
 class ArraySource:
     """Examples held in arrays, as `writer.write_dataset` takes them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -29,12 +30,15 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, data_dir):
-    """Runs that nothing happened to, by --cache_mb."""
+    """Gives the run of a --cache_mb that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    return {
-        cache_mb: kill_resume.undisturbed(plan(folder / str(cache_mb), data_dir, cache_mb=cache_mb))
-        for cache_mb in (1024, 0)
-    }
+
+    @functools.cache
+    def run(cache_mb):
+        wanted = plan(folder / str(cache_mb), data_dir, cache_mb=cache_mb)
+        return kill_resume.undisturbed(wanted)
+
+    return run
 
 
 def plan(folder: pathlib.Path, data_dir: pathlib.Path, **options) -> kill_resume.Plan:
@@ -48,13 +52,13 @@ def test_a_run_killed_again_and_again_ends_as_if_nothing_had_happened(
     tmp_path, data_dir, undisturbed, cache_mb
 ):
     killed = plan(tmp_path / "run", data_dir, cache_mb=cache_mb, kills=5)
-    assert kill_resume.compare(killed, undisturbed[cache_mb]) == ""
+    assert kill_resume.compare(killed, undisturbed(cache_mb)) == ""
     assert killed.killed.total() > 1
 
 
 def test_the_comparison_sees_a_difference(undisturbed):
     """Else it would prove nothing: in memory and streaming, examples come in another order."""
-    one, two = undisturbed.values()
+    one, two = undisturbed(1024), undisturbed(0)
     assert kill_resume.variables(one) != kill_resume.variables(two)
     assert kill_resume.consumed(one)[0] != kill_resume.consumed(two)[0]
     assert kill_resume.curves(one) != kill_resume.curves(two)
@@ -97,7 +101,7 @@ def test_signals_in_every_phase_lose_nothing(tmp_path, data_dir, undisturbed):
         if phase == "training":
             saved = max(map(int, kill_resume.consumed(run)[0]))
             assert f"step {saved} is saved in {run.model_dir}; the same command continues" in last
-    assert kill_resume.compare(run, undisturbed[1024]) == ""
+    assert kill_resume.compare(run, undisturbed(1024)) == ""
 
 
 def test_the_second_trainer_of_a_model_dir_is_refused(tmp_path, data_dir):
@@ -138,7 +142,7 @@ def test_a_full_disk_stops_the_run_and_leaves_it_whole(small_filesystem, data_di
     assert "No space left on device; step 20 is saved in" in last
     assert "Traceback" not in error
     remount(small_filesystem, "size=200m")
-    assert kill_resume.compare(run, undisturbed[1024]) == ""
+    assert kill_resume.compare(run, undisturbed(1024)) == ""
 
 
 def test_a_disk_that_cannot_be_written_is_one_line(small_filesystem, data_dir):

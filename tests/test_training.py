@@ -35,8 +35,9 @@ STEPS = 12
 
 def train(model_dir: Path, data_dir: str, **options):
     """Trains a short run; the schedule's length is fixed, so that stopping early changes
-    nothing."""
-    options = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4} | options
+    nothing. It is exported only where that is asked for, as an export takes as long."""
+    short = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4}
+    options = short | {"export": "none"} | options
     config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
     return training.train(config, Task())
 
@@ -310,7 +311,8 @@ def test_the_best_checkpoint_is_kept_evaluated_and_exported(tmp_path, make_datas
     accuracy = {4: 0.5, 8: 0.75, 12: 0.25}
     pretend(monkeypatch, accuracy)
     run = tmp_path / "run"
-    metrics = train(run, make_dataset(), save_checkpoints_steps=4, keep_checkpoint_max=1)
+    options = {"save_checkpoints_steps": 4, "keep_checkpoint_max": 1, "export": "best"}
+    metrics = train(run, make_dataset(), **options)
     assert evaluations(run)["best"]["global_step"] == 8
     assert metrics["checkpoint"] == f"{run}/best/model.ckpt-8"
     assert [path.name for path in (run / "export/best").iterdir()] == ["8"]
@@ -338,7 +340,7 @@ def test_a_restarted_run_does_not_take_a_worse_model_for_the_best(
     pretend(monkeypatch, {4: 0.75, 8: 0.25, 12: 0.5})
     run, data_dir = tmp_path / "run", make_dataset()
     for max_steps in (8, 12):
-        train(run, data_dir, save_checkpoints_steps=4, max_steps=max_steps)
+        train(run, data_dir, save_checkpoints_steps=4, max_steps=max_steps, export="best")
     assert evaluations(run)["best"]["global_step"] == 4
     assert [path.name for path in (run / "export/best").iterdir()] == ["4"]
 
@@ -347,7 +349,7 @@ def test_a_restarted_run_does_not_take_a_worse_model_for_the_best(
 def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stopped_at):
     seen = pretend(monkeypatch, {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 0.25})
     run, data_dir = tmp_path / "run", make_dataset()
-    options = {"save_checkpoints_steps": 2, "early_stop_patience": 3}
+    options = {"save_checkpoints_steps": 2, "early_stop_patience": 3, "export": "best"}
     if stopped_at:
         train(run, data_dir, **options, max_steps=stopped_at)
     metrics = train(run, data_dir, **options, max_steps=STEPS)
@@ -412,17 +414,17 @@ def test_an_export_is_made_once_and_again_when_it_is_gone(tmp_path, make_dataset
     made, save = [], exports.save
     monkeypatch.setattr(exports, "save", lambda *args: made.append(1) or save(*args))
     for _ in range(2):
-        train(run, data_dir)
+        train(run, data_dir, export="best")
     assert made == [1]
     (path,) = run.glob("export/best/*/saved_model.pb")
     shutil.rmtree(path.parent)
-    train(run, data_dir)
+    train(run, data_dir, export="best")
     assert path.exists()
     assert [p.name for p in (run / "export/best").iterdir()] == [path.parent.name]
 
 
 def test_without_an_evaluation_the_final_model_is_exported(tmp_path, make_dataset):
-    metrics = train(tmp_path / "run", make_dataset(), eval_split="none")
+    metrics = train(tmp_path / "run", make_dataset(), eval_split="none", export="best")
     assert metrics["checkpoint"] == f"{tmp_path}/run/model.ckpt-{STEPS}"
     assert (tmp_path / f"run/export/best/{STEPS}/saved_model.pb").exists()
 
