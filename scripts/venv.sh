@@ -133,8 +133,9 @@ make_venv() { # NAME EXTRAS [REQUIREMENT...]
 install() { # EXTRAS REQUIREMENT...
   local extras=$1
   shift
+  # What is imported is compiled then; most modules never are, and to compile all takes a minute.
   "$python" -m venv "$venv" &&
-    "$venv/bin/python" -m pip install --editable "$root$extras" "$@"
+    "$venv/bin/python" -m pip install --no-compile --editable "$root$extras" "$@"
 }
 
 # The checkout's place counts too: a virtual environment does not survive being moved or copied.

@@ -335,11 +335,11 @@ def test_tests_run_on_both_ends(ready):
     newest, oldest = ".venv/tests-3.13", ".venv/tests-3.11-tf2.15.1"
     assert ready.calls() == [
         f"venv {newest}",
-        f"pip install --editable {ready.folder}[test,keras,report,engines] tensorflow",
+        f"pip install --no-compile --editable {ready.folder}[test,keras,report,engines] tensorflow",
         "ruff check",
         "ruff format --check",
         f"venv {oldest}",
-        f"pip install --editable {ready.folder}[test,report] tensorflow==2.15.1",
+        f"pip install --no-compile --editable {ready.folder}[test,report] tensorflow==2.15.1",
         f"pytest {PARALLEL} --durations=10",
         f"other: {oldest}/bin/python",
         f"pytest {PARALLEL} -m smoke",
