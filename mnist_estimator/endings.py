@@ -58,7 +58,7 @@ def watch(
             if recorder:
                 recorder.write(status.LOST, code, line)
             if ended:
-                line, code = f"the chief ended: {ended.state}", ended.exit_code or 0
+                line, code = _how(ended), ended.exit_code or 0
             line = f"{line}: {kept(config.model_dir)}"
         progress.complain(line)
         os._exit(code)
@@ -99,7 +99,7 @@ def cut_off(config: TrainConfig, follower: status.Follower) -> Iterator[None]:
         if lost.exit_code != signals.EXIT_LOST:
             raise
         until = time.monotonic() + _RECORD_SECS
-        while not follower.ended() and not was_complete(config):
+        while not follower.ended() and not _is_known_complete(config):
             if time.monotonic() > until:
                 raise
             time.sleep(_LOOK_SECS)
@@ -109,10 +109,13 @@ def cut_off(config: TrainConfig, follower: status.Follower) -> Iterator[None]:
 def end_like_the_chief(ended: status.Status | None) -> None:
     """Gives this process the exit code of the chief."""
     if ended and ended.exit_code:
-        reason = f"the chief ended: {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
         if ended.exit_code >= signals.FIRST_RETRYABLE:
-            raise signals.Interruption(reason, ended.exit_code)
-        raise (InputError if ended.exit_code == signals.EXIT_INPUT else RunError)(reason)
+            raise signals.Interruption(_how(ended), ended.exit_code)
+        raise (InputError if ended.exit_code == signals.EXIT_INPUT else RunError)(_how(ended))
+
+
+def _how(ended: status.Status) -> str:
+    return f"the chief ended: {ended.state}" + (f" ({ended.reason})" if ended.reason else "")
 
 
 def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
@@ -123,9 +126,18 @@ def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> boo
 def was_complete(config: TrainConfig) -> bool:
     """Whether the run has come to its end; reads its last checkpoint whole."""
     newest = checkpoints.newest(config.model_dir)
+    if not newest:
+        return False
     evaluations = Evaluations(config.model_dir, config.best_metric)
-    complete = newest and is_complete(config, evaluations, checkpoints.step_of(newest))
-    return bool(complete) and not checkpoints.damage(newest)
+    complete = is_complete(config, evaluations, checkpoints.step_of(newest))
+    return complete and not checkpoints.damage(newest)
+
+
+def _is_known_complete(config: TrainConfig) -> bool:
+    try:
+        return was_complete(config)
+    except InputError:  # The filesystem may have gone together with the other task.
+        return False
 
 
 def nothing_to_do(config: TrainConfig) -> None:

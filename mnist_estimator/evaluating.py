@@ -29,7 +29,7 @@ from mnist_estimator import (
 from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import STEP, Evaluations
-from mnist_estimator.records import FILE_ERRORS, Manifest
+from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
 from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
@@ -43,7 +43,7 @@ def run_task(
 
     Raises:
       InputError: if the chief's address is not known, or the chief evaluates by itself.
-      RunError, signals.Interruption: as the chief ended, or was lost.
+      RunError, InputError or signals.Interruption: as the chief ended; the last if it was lost.
     """
     if not task.chief_address:
         raise InputError(
@@ -159,6 +159,7 @@ def _evaluate_as_they_come(
     Args:
       is_over: whether the chief saves no more; asked about once a second.
     """
+    warned: set[str] = set()
     with _copies(config.model_dir) as folder:
         while True:
             # Asked first: what is the newest checkpoint after the end, stays it.
@@ -168,7 +169,7 @@ def _evaluate_as_they_come(
             due = step > 0 and not evaluations.has(step)
             # One without its seal is still being written, unless it comes from another program.
             is_there = due and (over or checkpoints.is_sealed(newest))
-            if is_there and (copy := _copied(newest, folder)):
+            if is_there and (copy := _copied(newest, folder, warned, over)):
                 evaluate(run, config, manifest, evaluations, copy)
             elif over:
                 return
@@ -187,16 +188,21 @@ def _copies(model_dir: str) -> Iterator[str]:
             tf.io.gfile.rmtree(folder)
 
 
-def _copied(checkpoint: str, folder: str) -> str:
-    """Returns the path of a copy; "" if the checkpoint has gone, or is damaged.
+def _copied(checkpoint: str, folder: str, warned: set[str], over: bool) -> str:
+    """Returns the path of a copy; "" if there is none (yet), with a warning, once.
 
-    Then another one is the newest, or will be: the chief goes back to the one before.
+    A checkpoint that has gone, or is damaged, does not stay the newest: the chief saves another
+    one, or goes back to the one before. Where it is the copy that fails, that may pass.
     """
     try:
         checkpoints.keep_copy(checkpoint, folder)
-    except (InputError, RunError, *FILE_ERRORS):
-        if not checkpoints.damage(checkpoint):
+    except (InputError, RunError, *FILE_ERRORS) as error:
+        problem = checkpoints.damage(checkpoint)
+        if over and not problem:
             raise
+        if checkpoint not in warned:
+            warned.add(checkpoint)
+            runs.warn(f"{problem or error_line(error)}: not evaluated yet")
         return ""
     return os.path.join(folder, os.path.basename(checkpoint))
 

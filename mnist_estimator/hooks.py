@@ -247,7 +247,6 @@ class CheckpointSaver(v1.train.SessionRunHook):
         newest = checkpoints.newest(self._model_dir)
         if newest:
             checkpoints.check_variables(newest, _shapes())
-        self._answer_request()  # One that nobody waits for any more.
         # One vector beside a step's work; fetched for a checkpoint only.
         self._floats = [v for v in v1.global_variables() if v.dtype.is_floating]
         self._finite = tf.stack(
@@ -260,19 +259,17 @@ class CheckpointSaver(v1.train.SessionRunHook):
         newest = checkpoints.newest(self._model_dir)
         if newest and checkpoints.step_of(newest) == step:
             self.saved_step = step
-            return
-        self._save(session, step)
+        else:
+            self._save(session, step)
+        self._answer_request()  # Also one that nobody waits for any more.
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
         step = int(run_context.session.run(self._global_step))
         due = step // self._every_steps > self.saved_step // self._every_steps
-        asked = self._asked_to()
-        if due or asked:
+        if due or self._asked_to():
             self._save_and_tell(run_context.session, step)
-        if asked:
-            self._answer_request()
 
     def end(self, session: v1.Session) -> None:
         step = int(session.run(self._global_step))
@@ -282,6 +279,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
 
     def _save_and_tell(self, session: v1.Session, step: int) -> None:
         path = self._save(session, step)
+        self._answer_request()  # Before what may take long; one that comes later is a new one.
         if self._after_save and not signals.noted():
             self._after_save(path)
 

@@ -7,7 +7,7 @@ So a distributed run is tried before it is submitted. What follows `--` are flag
 every task gets. The first worker is the chief. Each line of a task comes with its name before it.
 Ctrl-C has every task save and end. The exit code is the chief's, or that of the first task that
 failed for good; a task whose exit code asks for it (128 or more, as after a kill) is started again
-up to --max_restarts times.
+up to --max_restarts times, but without a chief all end.
 """
 
 from __future__ import annotations

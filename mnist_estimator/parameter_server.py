@@ -30,7 +30,8 @@ def run_task(config: TrainConfig, task: cluster.Task, follower: status.Follower)
     """Serves until the chief has ended.
 
     Raises:
-      RunError, signals.Interruption: as the chief ended, or if a signal asked for this one's end.
+      RunError, InputError or signals.Interruption: as the chief ended; the last if it was lost, or
+        if a signal asked for this one's end.
     """
     if endings.was_complete(config):
         return endings.nothing_to_do(config)

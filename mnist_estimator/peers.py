@@ -28,11 +28,11 @@ _SAY_SECS = 15.0
 _MOST_CONNECTIONS = 128
 
 
-def probe(address: str, *, timeout: float = _CONNECT_SECS) -> str:
+def probe(address: str) -> str:
     """Connects to "host:port" and closes again; returns ANSWERS, REFUSED or SILENT."""
     host, port = _split(address)
     try:
-        with socket.create_connection((host, port), timeout):
+        with socket.create_connection((host, port), _CONNECT_SECS):
             return ANSWERS
     except ConnectionRefusedError:
         return REFUSED
@@ -40,11 +40,10 @@ def probe(address: str, *, timeout: float = _CONNECT_SECS) -> str:
         return SILENT
 
 
-def probe_all(addresses: Mapping[str, str], *, timeout: float = _CONNECT_SECS) -> dict[str, str]:
+def probe_all(addresses: Mapping[str, str]) -> dict[str, str]:
     """Probes many at once: name -> address gives name -> answer."""
     with concurrent.futures.ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
-        answers = pool.map(lambda address: probe(address, timeout=timeout), addresses.values())
-        return dict(zip(addresses, answers, strict=True))
+        return dict(zip(addresses, pool.map(probe, addresses.values()), strict=True))
 
 
 @contextlib.contextmanager
@@ -126,7 +125,7 @@ class Watch:
         self._on_lost, self._is_over = on_lost, is_over
         self._gone_secs, self._silent_secs, self._start_secs = gone_secs, silent_secs, start_secs
         self._probe_all, self._clock = probe_all, clock
-        self._started = clock()
+        self._started = self._looked_at = clock()
         self._next_line = self._started + _SAY_SECS
         self._answered_at: dict[str, float] = {}
         self._done = threading.Event()
@@ -153,13 +152,19 @@ class Watch:
 
     def _run(self) -> None:
         while not self._done.wait(_LOOK_SECS):
-            try:
-                lost = self.look()
-            except Exception as error:  # Else nobody would be watched any more.
-                lost = f"cannot look for the other tasks ({error})"
+            lost = self._look_or_fail()
             if lost and not self._done.is_set():
                 self._done.set()
                 self._on_lost(lost)
+
+    def _look_or_fail(self) -> str:
+        try:
+            lost = self.look()
+        except Exception as error:  # It would end this thread, and nobody would notice.
+            failing = self._clock() - self._looked_at > self._silent_secs
+            return f"cannot look for the other tasks ({error})" if failing else ""
+        self._looked_at = self._clock()
+        return lost
 
     def look(self) -> str:
         """Connects to everybody once; returns who is lost, "" if nobody is."""

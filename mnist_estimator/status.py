@@ -63,8 +63,8 @@ class Status:
         return self.state == TRAINING
 
     @property
-    def is_final(self) -> bool:
-        """Whether the chief has failed, and will not be started again."""
+    def has_failed(self) -> bool:
+        """Whether the chief has failed for good: it will not be started again."""
         return self.exit_code is not None and 0 < self.exit_code < signals.FIRST_RETRYABLE
 
     @property
@@ -92,7 +92,7 @@ class Recorder:
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
         """Raises InputError if it cannot be written."""
-        now = datetime.datetime.now().astimezone().isoformat(timespec="milliseconds")
+        now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
         write_json(os.path.join(self._model_dir, STATUS_FILE), dataclasses.asdict(status))
@@ -128,7 +128,7 @@ class Follower:
         """
         self._model_dir = model_dir
         self._before = read(model_dir)
-        if since and self._before and self._before.is_final and self._before.written >= since:
+        if since and self._before and self._before.has_failed and self._before.written >= since:
             self._before = None
 
     def now(self) -> Status | None:

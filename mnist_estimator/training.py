@@ -65,8 +65,8 @@ def train(
     Raises:
       InputError: if the data cannot be had, the settings do not fit it, or another trainer is at
         work in the model_dir.
-      RunError: if a file cannot be read or written, the loss is not finite any more, or the chief
-        failed.
+      RunError: if a file cannot be read or written, or the loss is not finite any more. Of these
+        two, other tasks raise the one that the chief failed with.
       signals.Interruption: if a signal ended it, the chief's or another one's end, or the loss of
         a task that it needs; says what is saved.
     """

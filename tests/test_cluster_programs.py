@@ -85,7 +85,8 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     # The evaluator ends by itself, with the last checkpoint evaluated.
     *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
     assert read_status(work / "ps") == ("done", 0)
-    assert evaluated.startswith(f"step {metrics['global_step']}: validation accuracy 0.")
+    last = checkpoints.step_of(metrics["checkpoint"])
+    assert evaluated.startswith(f"step {last}: validation accuracy 0.")
     assert exported.startswith("exported to ps/export/best/")
 
 
@@ -113,9 +114,9 @@ def last_line(log: Path) -> str:
 
 
 def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
-    # So small a network saves faster than it is evaluated: nothing is to vanish meanwhile.
+    # So small a network saves faster than it is evaluated: checkpoints vanish meanwhile.
     flags = ("--strategy=ps", "--model_dir=ps_preempted", "--max_steps=100000")
-    flags += ("--keep_checkpoint_max=0", "--save_checkpoints_steps=200")
+    flags += ("--save_checkpoints_steps=200",)
     model_dir = work / "ps_preempted"
     # Without its parameter server the chief cannot save any more: each of the two in a job.
     for roles in (("evaluator", "worker", "ps"), ("chief",)):

@@ -107,6 +107,16 @@ def test_one_who_is_cut_off_after_the_last_step_was_saved_has_lost_nothing(tmp_p
         raise LOST
 
 
+def test_where_the_folder_is_lost_too_it_is_the_loss_that_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(endings, "_RECORD_SECS", 0)
+    save(f"{tmp_path}/model.ckpt-9")
+    (tmp_path / "evaluations.json").write_text("unreadable")
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=9)
+    follower = status.Follower(str(tmp_path))
+    with pytest.raises(signals.Interruption, match="gone"), endings.cut_off(config, follower):
+        raise LOST
+
+
 def test_a_signal_is_nobodys_loss(tmp_path):
     config, follower = TrainConfig(model_dir=str(tmp_path)), status.Follower(str(tmp_path))
     status.Recorder(str(tmp_path), False).write("done", 0)
@@ -244,11 +254,26 @@ def test_a_checkpoint_that_is_gone_before_it_was_copied_is_passed_over(tmp_path,
     assert chief.evaluated == [60, 100]
 
 
+def test_a_copy_that_fails_is_tried_again(tmp_path, monkeypatch, capsys):
+    chief = Newest(monkeypatch, [20, 20, 20, 20])
+    keep_copy, failures = checkpoints.keep_copy, [InputError("no space"), InputError("no space")]
+
+    def failing(path, folder):
+        if failures:
+            raise failures.pop()
+        keep_copy(path, folder)
+
+    monkeypatch.setattr(checkpoints, "keep_copy", failing)
+    follow(tmp_path, chief.is_over)
+    assert chief.evaluated == [20]
+    assert capsys.readouterr().err.count("no space: not evaluated yet") == 1
+
+
 def test_a_checkpoint_that_cannot_be_copied_is_an_error(tmp_path, monkeypatch):
-    Newest(monkeypatch, [20, 100])
+    chief = Newest(monkeypatch, [20, 100])
     (tmp_path / "evaluating").write_text("no folder")
     with pytest.raises(InputError, match="evaluating"):
-        follow(tmp_path, lambda: False)
+        follow(tmp_path, chief.is_over)
 
 
 def test_a_checkpoint_that_cannot_be_evaluated_is_an_error(tmp_path, monkeypatch):

@@ -193,7 +193,7 @@ def test_a_watch_that_cannot_look_tells():
         lost.append(line)
         told.set()
 
-    seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
+    seconds = {"gone_secs": 9, "silent_secs": 0, "start_secs": 9}
     with peers.Watch({"a": "a:1"}, on_lost=on_lost, probe_all=probe_all, **seconds):
         assert told.wait(30)
     assert lost == ["cannot look for the other tasks (can't start new thread)"]
