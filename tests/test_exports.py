@@ -58,7 +58,7 @@ def exported(tmp_path_factory):
     options = {"model": "cnn", "batch_norm": "all", "precision": "float32"}
     # TensorFlow Lite's converter draws numbers, for which determinism would ask for a seed.
     options["deterministic"] = False
-    train(folder / "run", data_dir, max_steps=6, **options)
+    train(folder / "run", data_dir, max_steps=6, export="best", **options)
     run = runs.open_run(str(folder / "run"))
     (path,) = (folder / "run/export/best").iterdir()
     return run, data_dir, str(path)
