@@ -207,7 +207,7 @@ def follow(tmp_path, is_over):
 
 def test_the_evaluator_ends_when_the_chief_saves_no_more(tmp_path, monkeypatch):
     # Asynchronous workers: the chief saves at its last step, and once more where they have ended.
-    chief = Newest(monkeypatch, [0, 20, 20, 60, 100, 101])
+    chief = Newest(monkeypatch, [0, 20, 20, 60, 100, 100, 101])
     follow(tmp_path, chief.is_over)
     assert chief.evaluated == [20, 60, 100, 101]
     assert not (tmp_path / "evaluating").exists()

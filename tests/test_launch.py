@@ -96,15 +96,16 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
 
 
 class Told:
-    """A task whose process ends with these exit codes, one after the other."""
+    """A task whose process ends with these exit codes, one a look; None: it still runs."""
 
     def __init__(self, name, *exit_codes):
         self.name, self.exit_code, self.is_running = name, 0, True
         self.exit_codes, self.restarts = list(exit_codes), 0
 
     def look(self, max_restarts):
-        if self.is_running and self.exit_codes:
-            self.exit_code = self.exit_codes.pop(0)
+        code = self.exit_codes.pop(0) if self.is_running and self.exit_codes else None
+        if code is not None:
+            self.exit_code = code
             self.is_running = self.exit_code >= 128 and self.restarts < max_restarts
             self.restarts += self.is_running
         return 0
@@ -112,9 +113,9 @@ class Told:
 
 def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
-    chief, worker = Told("chief 0", 137, 137), Told("worker 0", 138, 138, 138)
+    chief, worker = Told("chief 0", 137, 137), Told("worker 0", None, None, 138)
     assert launch._watch([chief, worker], max_restarts=1) == 137
-    assert (chief.restarts, worker.restarts) == (1, 1)
+    assert (chief.restarts, worker.restarts) == (1, 0)
 
 
 def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
@@ -127,7 +128,7 @@ def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
 
 def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
-    evaluator = Told("evaluator 0", 137, 0)
+    evaluator = Told("evaluator 0", None, 137, 0)
     assert launch._watch([Told("chief 0", 0), evaluator], max_restarts=1) == 0
     assert evaluator.restarts == 1
 
