@@ -126,7 +126,9 @@ def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
             for role in roles:
                 before = checkpoints.newest(str(model_dir))
                 started[role, 0].send_signal(signal.SIGTERM)
-                assert started[role, 0].wait(60) == 143, (work / f"{role}0.log").read_text()
+                assert started[role, 0].wait(TIMEOUT_SECS) == 143, (
+                    work / f"{role}0.log"
+                ).read_text()
                 assert last_line(work / f"{role}0.log").startswith("train: SIGTERM: step ")
                 if role in ("ps", "chief"):
                     # The weights that go with it have been saved.
@@ -147,7 +149,7 @@ def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
             if model_dir == "preempted":
                 wait_for(work / "preempted/model.ckpt-0.sha256", started["worker", 0])
                 started["worker", 1].send_signal(signal.SIGUSR1)
-                codes = [started["worker", index].wait(60) for index in (0, 1)]
+                codes = [started["worker", index].wait(TIMEOUT_SECS) for index in (0, 1)]
             else:
                 for index in (0, 1):
                     wait(started["worker", index], work / f"worker{index}.log")

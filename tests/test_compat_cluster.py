@@ -11,7 +11,7 @@ import sys
 import pytest
 
 PROGRAM = pathlib.Path(__file__).with_name("cluster_program.py")
-TIMEOUT_SECS = 120
+TIMEOUT_SECS = 240
 
 
 def test_parameter_server_cluster_trains_evaluates_and_ends(tmp_path):

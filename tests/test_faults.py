@@ -20,6 +20,7 @@ import kill_resume  # noqa: E402
 from mnist_estimator import checkpoints  # noqa: E402
 
 STEPS = 60
+TIMEOUT_SECS = 240  # A guard against hanging; how fast a machine is, is not the question.
 PHASES = kill_resume.PHASES
 
 
@@ -93,7 +94,7 @@ def test_signals_in_every_phase_lose_nothing(tmp_path, data_dir, undisturbed):
     for phase, number in zip(PHASES, numbers, strict=True):
         with started(run, phase, steps=7 if phase == "training" else 0) as process:
             process.send_signal(number)
-            error = process.communicate(timeout=60)[1]
+            error = process.communicate(timeout=TIMEOUT_SECS)[1]
         assert process.returncode == (130 if number == signal.SIGINT else 143), error
         *_, last = error.splitlines()
         assert number.name in last
@@ -108,7 +109,10 @@ def test_the_second_trainer_of_a_model_dir_is_refused(tmp_path, data_dir):
     run = plan(tmp_path / "run", data_dir, steps=100_000)
     with started(run, "training") as first:
         second = start(run)
-        error = second.communicate(timeout=60)[1]
+        try:
+            error = second.communicate(timeout=TIMEOUT_SECS)[1]
+        finally:
+            second.kill()
         assert second.returncode == 2
         assert f"in use by the trainer on host {os.uname().nodename}, process {first.pid}" in error
         assert error.count("\n") == 1
@@ -136,7 +140,10 @@ def test_a_full_disk_stops_the_run_and_leaves_it_whole(small_filesystem, data_di
     run = plan(small_filesystem / "run", data_dir)
     run.folder.mkdir()
     ended = start(run)
-    error = ended.communicate(timeout=120)[1]
+    try:
+        error = ended.communicate(timeout=TIMEOUT_SECS)[1]
+    finally:
+        ended.kill()
     assert ended.returncode == 1
     *_, last = error.splitlines()
     assert "No space left on device; step 20 is saved in" in last
@@ -150,7 +157,7 @@ def test_a_disk_that_cannot_be_written_is_one_line(small_filesystem, data_dir):
     run = plan(small_filesystem / "run", data_dir)
     command = [word for word in run.command() if not word.startswith(("--log=", "--ordinary"))]
     command[1:2] = ["-m", "mnist_estimator.train"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_SECS)
     assert ended.returncode == 2
     assert ended.stderr.startswith(f"train: {run.model_dir}: ")
     assert ended.stderr.endswith("Read-only file system\n")

@@ -141,7 +141,7 @@ def test_a_signal_has_all_tasks_save_and_end(work, number):
     wait_for(work / model_dir / "model.ckpt-0.sha256", launcher)
     tasks = tasks_of(launcher)
     launcher.send_signal(number)
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=TIMEOUT_SECS)
     assert launcher.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     assert err.splitlines()[-1] == f"launch: {number.name}: stopped"
     assert f"{number.name}: step" in err
@@ -154,7 +154,7 @@ def test_tasks_end_when_their_launcher_is_killed(work):
     wait_for(work / "orphan/model.ckpt-0.sha256", launcher)
     (task,) = tasks_of(launcher).values()
     launcher.kill()
-    launcher.communicate(timeout=60)
+    launcher.communicate(timeout=TIMEOUT_SECS)
     for _ in range(600):
         if not Path(f"/proc/{task}").exists():
             break
@@ -193,7 +193,7 @@ def test_a_task_that_fails_for_good_ends_all(work):
 )
 def test_wrong_arguments_are_one_line(tmp_path, arguments, line):
     launcher = start(tmp_path, *arguments)
-    out, err = launcher.communicate(timeout=60)
+    out, err = launcher.communicate(timeout=TIMEOUT_SECS)
     assert launcher.returncode == 2
     assert not out
     assert err.startswith("launch: ") and err.count("\n") == 1
