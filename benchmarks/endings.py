@@ -17,13 +17,13 @@ import os
 import pathlib
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 
 from absl import app, flags
+from clusters import prepare_sample, spread
 
 _RUNS = flags.DEFINE_integer("runs", 50, "Cluster runs; the scenarios come in turn.")
 _ONLY = flags.DEFINE_string("only", "", "Run only the scenarios whose name has this in it.")
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> None:
     seconds, hung = [], 0
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(_LOGS.value or folder)
-        _prepare(work)
+        prepare_sample(work)
         for number, scenario in zip(range(_RUNS.value), itertools.cycle(chosen), strict=False):
             took, codes = run(scenario, work, f"run{number}")
             hung += took is None
@@ -94,7 +94,7 @@ def main(argv: list[str]) -> None:
             shown = "HUNG" if took is None else f"{took:.1f} s"
             print(f"{number + 1:3} {scenario.name:50} {shown:>7}  {codes}", flush=True)
     print(f"{len(seconds)} of {len(seconds) + hung} runs ended by themselves; seconds from the")
-    print("chief's end to the last task's: " + _spread(seconds))
+    print("chief's end to the last task's: " + spread(seconds))
 
 
 def run(scenario: Scenario, work: pathlib.Path, name: str) -> tuple[float | None, str]:
@@ -170,17 +170,6 @@ def _wait_for_steps(model_dir: pathlib.Path, chief: subprocess.Popen) -> None:
         if chief.poll() is not None:
             raise SystemExit(f"{model_dir}: the chief ended with {chief.returncode} too early")
         time.sleep(0.05)
-
-
-def _prepare(work: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "mnist_estimator.prepare", "--dataset=sample"]
-    subprocess.run([*command, "--data_dir=data"], cwd=work, check=True, capture_output=True)
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "none"
-    return f"median {statistics.median(values):.1f}, largest {max(values):.1f}"
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ import pathlib
 import random
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from absl import app, flags
+from clusters import prepare_sample, spread
 
 from mnist_estimator import signals
 
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(_LOGS.value or folder).absolute()
         work.mkdir(parents=True, exist_ok=True)
-        _prepare(work)
+        prepare_sample(work)
         with _network() as network:
             wanted = _reference(network, work)
             for number in range(1, _RUNS.value + 1):
@@ -112,7 +112,7 @@ def main(argv: list[str]) -> None:
                 except Failed as error:
                     print(f"run{number}: FAILED: {error}", flush=True)
     print(f"{good} of {_RUNS.value} runs ended, waited and went on as they have to")
-    print(f"seconds from the cut to a worker's end: {_spread(seconds)}")
+    print(f"seconds from the cut to a worker's end: {spread(seconds)}")
     if good < _RUNS.value:
         raise SystemExit(1)
 
@@ -318,11 +318,6 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _prepare(work: pathlib.Path) -> None:
-    command = [sys.executable, "-m", "mnist_estimator.prepare", "--dataset=sample"]
-    subprocess.run([*command, "--data_dir=data"], cwd=work, check=True, capture_output=True)
-
-
 def _variables(model_dir: pathlib.Path) -> dict[str, bytes]:
     """Every variable of the newest checkpoint: weights, optimizer slots, global step."""
     from mnist_estimator.compat import tf  # Only now: it takes seconds, and prints.
@@ -330,12 +325,6 @@ def _variables(model_dir: pathlib.Path) -> dict[str, bytes]:
     reader = tf.train.load_checkpoint(str(model_dir))
     names = reader.get_variable_to_shape_map()
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return "none"
-    return f"median {statistics.median(values):.1f}, largest {max(values):.1f}"
 
 
 if __name__ == "__main__":
