@@ -64,10 +64,11 @@ def check_scale(name: str, brightest: int, trained: int, where: str) -> str:
       What is doubtful; "" if nothing is.
 
     Raises:
-      InputError: if the images are so much brighter that they are of another scale.
+      InputError: if the images are of another scale for certain.
     """
     found = f"{name}: the brightest pixel is {brightest}, expected about {trained} as in {where}"
-    if brightest >= _OTHER_SCALE * trained:
+    # Darker images may be what they are; those whose pixels are 0 and 1 are not.
+    if brightest >= _OTHER_SCALE * trained or (brightest == 1 and trained >= _OTHER_SCALE):
         raise InputError(f"{found}; bring both to one scale")
     if brightest >= _BRIGHTER * trained or brightest * _DARKER <= trained:
         return f"{found}; see that both have one scale"

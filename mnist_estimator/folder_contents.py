@@ -107,13 +107,13 @@ def _dataset_below(folder: str, names: list[str]) -> Contents | None:
     return Contents(f"a prepared dataset in {_show(below[0])}", f"give {quoted(where)}", True)
 
 
-def _idx_below(folder: str, names: list[str]) -> Contents | None:
-    for under in sorted({os.path.dirname(name) for name in names} - {""}):
+def _four_files(folder: str, names: list[str]) -> Contents | None:
+    for under in sorted({os.path.dirname(name) for name in names}):
         inside = [os.path.basename(name) for name in names if os.path.dirname(name) == under]
         if len(datasets.locate(inside)) == len(datasets.ROLES):
-            where = os.path.join(folder, under)
+            where = os.path.join(folder, under).rstrip("/")
             flags = f"--source_dir={quoted(where)}"
-            return _readable(folder, [f"{under}/"], "the four IDX files", flags)
+            return _readable(folder, [f"{under or '.'}/"], "the four IDX files", flags)
     return None
 
 
@@ -187,7 +187,7 @@ _NO_COMMAND = (
 _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
     _run,
     _dataset_below,
-    _idx_below,
+    _four_files,
     _idx,
     _csv,
     _npz,

@@ -144,8 +144,8 @@ def find_manifest(data_dir: str) -> Manifest | None:
     with file_errors(path):
         try:
             size = tf.io.gfile.stat(path).length
-        except tf.errors.NotFoundError:
-            return None
+        except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+            return None  # The second one where data_dir is a file.
         if size > _MAX_MANIFEST_BYTES:
             raise ManifestError(f"{path}: {size} bytes, expected at most {_MAX_MANIFEST_BYTES}")
         with tf.io.gfile.GFile(path, "rb") as file:

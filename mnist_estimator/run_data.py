@@ -28,10 +28,11 @@ def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
     trained = record["dataset"]
     contents = folder_contents.look(data_dir)
     found = f"holds {contents.found}" if contents else f"no {records.MANIFEST}"
+    again = "name its folder with --data_dir, or prepare it again with "
+    again += _prepare_command(record, data_dir)
     return (
         f"{data_dir}: {found}, expected the prepared dataset of the run in {model_dir}, which is "
-        f"{_described(trained)}; name its folder with --data_dir, or prepare it again with "
-        f"{_prepare_command(record, data_dir)}"
+        f"{_described(trained)}; {contents.advice if contents and contents.is_data else again}"
     )
 
 

@@ -192,7 +192,7 @@ def _check_fillable(data_dir: str, dataset: str) -> None:
     if contents and (contents.is_data or not dataset):
         raise InputError(
             f"{data_dir}: holds {contents.found}, expected a prepared dataset, the four IDX files "
-            f"or nothing; {contents.advice}"
+            f"in it, or nothing; {contents.advice}"
         )
 
 
