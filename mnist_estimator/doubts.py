@@ -117,9 +117,7 @@ def _same_examples(manifest: Manifest) -> str:
 
 
 def _image_digests(sources: Mapping[str, str], part: str) -> list[str]:
-    return [
-        digest for role, digest in sources.items() if part in role and not role.endswith("labels")
-    ]
+    return [digest for role, digest in sources.items() if part in role and "labels" not in role]
 
 
 def _one_class(manifest: Manifest) -> str:
@@ -138,11 +136,10 @@ def _sorted(data_dir: str, manifest: Manifest) -> str:
     by_front = manifest.split_rule.startswith("first ") and validation.any() and train.any()
     if not by_front or not _spread_otherwise(train, validation):
         return ""
+    again = prepare_command(["--validation_split=auto", "--force"], data_dir)
     return (
         f"the examples are sorted by class: validation, the {manifest.split_rule}, has other "
-        "classes than training; prepare it again with "
-        f"{prepare_command('--validation_split=auto --force', data_dir)} and the flags that name "
-        "its files"
+        f"classes than training; prepare it again with {again} and the flags that name its files"
     )
 
 
@@ -219,7 +216,8 @@ def _other_names(manifest: Manifest, trained: Mapping[str, Any]) -> str:
 
 def _seen_examples(manifest: Manifest, split: str, trained: Mapping[str, Any]) -> str:
     """`split` is "" for all examples of a file."""
-    found = set(_image_digests(manifest.sources, TEST if split == TEST else TRAIN))
+    part = {TEST: TEST, "": ""}.get(split, TRAIN)
+    found = set(_image_digests(manifest.sources, part))
     if not found & set(_image_digests(trained.get("sources", {}), TRAIN)):
         return ""
     if split == VALIDATION and manifest.split_rule == trained.get("split_rule"):

@@ -100,7 +100,7 @@ def _data(
     if not (given.csv or given.images):
         yield *run.data(given.data_dir, given.split), given.split
         return
-    from mnist_estimator import sources
+    from mnist_estimator import records, sources
 
     trained_on = run.trained_on
     if given.csv:
@@ -112,8 +112,9 @@ def _data(
     with tempfile.TemporaryDirectory() as folder:
         found.write(folder, validation_split="0", shards=1, seed=0)
         name = given.csv or given.images
-        data_dir, manifest = run.data(folder, splits.TRAIN, name)
-        yield data_dir, dataclasses.replace(manifest, dataset=name), splits.TRAIN
+        manifest = dataclasses.replace(records.read_manifest(folder), dataset=name)
+        run.check(name, manifest, splits.TRAIN, is_file=True)
+        yield folder, manifest, splits.TRAIN
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from mnist_estimator import datasets, records
 from mnist_estimator.compat import tf
@@ -63,9 +63,10 @@ def quoted(path: str) -> str:
     return shlex.quote(path if path.isprintable() else ascii(path)[1:-1])
 
 
-def prepare_command(flags: str, data_dir: str) -> str:
+def prepare_command(flags: Sequence[str], data_dir: str) -> str:
     """The command that prepares a dataset."""
-    return f"python -m mnist_estimator.prepare {flags} --data_dir={quoted(data_dir)}"
+    given = [*flags, f"--data_dir={quoted(data_dir)}"]
+    return f"python -m mnist_estimator.prepare {' '.join(given)}"
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -198,7 +199,7 @@ _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
 
 def _readable(folder: str, there: list[str], what: str, flags: str) -> Contents:
     beside = f"{folder.rstrip('/') or 'data'}-prepared"
-    advice = f"read them with {prepare_command(flags, beside)}, and give that --data_dir"
+    advice = f"read them with {prepare_command([flags], beside)}, and give that --data_dir"
     return Contents(f"{what} ({_list(there)})", advice, True)
 
 

@@ -44,12 +44,9 @@ def _described(trained: dict[str, Any]) -> str:
 
 
 def _prepare_command(record: dict[str, Any], data_dir: str) -> str:
-    trained, given = record["dataset"], record["flags"]
-    named = [f"--dataset={trained['name']}"]
-    flags = (
-        named
-        if datasets.is_known(trained["name"])
-        else [f"--{role}=FILE" for role in trained["sources"]]
-    )
-    flags += [f"--{name}={given[name]}" for name in _USUAL if given[name] != _USUAL[name]]
-    return folder_contents.prepare_command(" ".join(flags), data_dir)
+    name, given = record["dataset"]["name"], record["flags"]
+    named = datasets.is_known(name)
+    flags = [f"--dataset={name}"] if named else []
+    flags += [f"--{flag}={given[flag]}" for flag in _USUAL if given[flag] != _USUAL[flag]]
+    command = folder_contents.prepare_command(flags, data_dir)
+    return command if named else f"{command} and the flags that name its files"

@@ -34,6 +34,7 @@ from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
 from mnist_estimator.scores import MAX_CLASSES, Scores
+from mnist_estimator.splits import TEST
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
@@ -103,28 +104,32 @@ class OpenRun:
         """What `model_fn.model_fn` takes as params."""
         return estimators.make_params(self.config, self.trained_on.num_classes)
 
-    def data(self, data_dir: str = "", split: str = "", name: str = "") -> tuple[str, Manifest]:
+    def data(self, data_dir: str = "", split: str = TEST) -> tuple[str, Manifest]:
         """The run's own records, or others that fit its network: their folder and manifest.
-
-        What is doubtful about evaluating the run on them is said.
 
         Args:
           split: the one to be evaluated.
-          name: the file whose examples they are, all of them and for the time being.
 
         Raises:
-          InputError: if there are none, or they do not fit.
+          InputError: if there are none, or as `check`.
         """
-        trained = self.record["dataset"]
-        data_dir = data_dir or trained["data_dir"]
+        data_dir = data_dir or self.record["dataset"]["data_dir"]
         manifest = records.find_manifest(data_dir)
         if manifest is None:
             raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))
-        check_fits(self.record, name or data_dir, manifest)
-        kind = {"name": name or data_dir, "records": not name}
+        self.check(data_dir, manifest, split)
+        return data_dir, manifest
+
+    def check(self, name: str, manifest: Manifest, split: str, *, is_file: bool = False) -> None:
+        """Says what is doubtful about evaluating the run on a split, or on a file of this name.
+
+        Raises:
+          InputError: if the examples do not fit the network, or are of another scale.
+        """
+        check_fits(self.record, name, manifest)
+        trained, kind = self.record["dataset"], {"name": name, "records": not is_file}
         for line in doubts.of_evaluation(manifest, split, trained, **kind):
             warn(line)
-        return data_dir, manifest
 
 
 def open_run(model_dir: str, checkpoint: str = "") -> OpenRun:

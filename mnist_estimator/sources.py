@@ -235,7 +235,7 @@ def ensure_dataset(
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
     for damage in writer.damages(data_dir, manifest):
-        again = folder_contents.prepare_command("--force", data_dir)
+        again = folder_contents.prepare_command(["--force"], data_dir)
         raise InputError(
             f"{data_dir}: found {damage}; prepare it again with {again} and the flags that name "
             "its files"
