@@ -43,7 +43,7 @@ class TrainConfig:
     data_dir: str = setting(
         "",
         "Folder with the prepared records, or with the four IDX files, which are then prepared "
-        "in place. Default: data/DATASET.",
+        "in place. One with other files is refused. Default: data/DATASET.",
     )
     dataset: str = setting(
         "",
@@ -55,7 +55,8 @@ class TrainConfig:
         "auto",
         "Training examples set apart for evaluation while training: a count from the front "
         "(5000), a fraction by seeded shuffle (0.3), 0 for none, or auto: 5000, but a tenth of a "
-        "training set smaller than 50,000.",
+        "training set smaller than 50,000; from the front of a named dataset, of other data by "
+        "seeded shuffle in each class.",
     )
     shards: int = setting(
         8, "TFRecord files a split is written as.", least=1, most=splits.MAX_SHARDS
