@@ -76,7 +76,14 @@ def find(
             f"{path}: no header line that names its {num_fields} columns, so none is {asked!r} "
             f"(--label_column); give {FIRST} or {LAST}"
         )
-    return _all_but(num_fields, num_fields - 1 if asked == LAST else 0, certain=bool(asked))
+    columns = _all_but(num_fields, num_fields - 1 if asked == LAST else 0, certain=bool(asked))
+    if not names:
+        return columns
+    warning = (
+        f"{path}: found {len(names)} names of columns but {num_fields} fields a line; took no "
+        "notice of the names"
+    )
+    return dataclasses.replace(columns, warning=warning)
 
 
 def _all_but(num_fields: int, label: int, *, certain: bool) -> Columns:

@@ -283,6 +283,13 @@ def test_columns_sorted_as_text_with_rows_are_read_with_a_warning(
     assert "took the first number for the row" in capsys.readouterr().err
 
 
+def test_a_header_that_does_not_fit_is_passed_over_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert read(tmp_path / "x.csv", text(ROWS, ["label", "pixels"]))[0] == LABELS
+    assert "2 names of columns but 17 fields a line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("asked", ["kind", "KIND", "last"])
 def test_the_label_column_is_the_one_asked_for(tmp_path: Path, asked: str):
     content = text(LAST, [*NAMES, "kind"])
