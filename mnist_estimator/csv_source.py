@@ -1,37 +1,30 @@
-"""Examples from CSV, a line each: the label first and then the pixels."""
+"""Examples from CSV, a line each: a label and pixels."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import math
 import re
-import zlib
 from collections.abc import Iterator
 
 import numpy as np
 
-from mnist_estimator import InputError, records, splits
-from mnist_estimator.compat import tf
+from mnist_estimator import InputError, csv_columns, csv_labels, progress, splits
+from mnist_estimator.csv_labels import Values, whole
+from mnist_estimator.csv_text import BLANKS_AND_COMMA, CsvError, CsvText
 
-_BLOCK_BYTES = 2**20
-_MAX_LINE_BYTES = 2**26
-_SPACES = re.compile(rb"[ \t]*,[ \t]*")
-
-
-class CsvError(InputError):
-    """A CSV file that does not hold examples."""
-
-    def __init__(self, path: str, line: int, problem: str) -> None:
-        super().__init__(f"{path}: line {line}: {problem}")
+_NUMBERS = re.compile(rb"(?:%b,)*%b" % (csv_labels.NUMBER, csv_labels.NUMBER))
+_SAMPLE_LINES = 20
 
 
 class CsvSource:
     """Examples from one CSV file, plain or .gz, with or without a header line; a `writer.Source`.
 
     The label is a whole number from 0 up, a pixel one from 0 to 255; an image's pixels stand row
-    by row, and the channels of a pixel side by side. The file is read once to count its lines, and
-    then again for the examples.
+    by row, and the channels of a pixel side by side, unless the header's names say another order.
+    The file is read once to count its lines and labels, and then again for the examples.
+
+    Attributes:
+      labels: how many lines have each label, as far as labels are whole numbers.
     """
 
     def __init__(
@@ -41,27 +34,53 @@ class CsvSource:
         role: str,
         image_shape: tuple[int, int, int] | None = None,
         num_classes: int | None = None,
+        label_column: str = "",
     ) -> None:
         """Counts the lines.
 
         Args:
           role: what the manifest calls the file's digest.
-          image_shape: (H, W, C); None: a square of one channel.
+          image_shape: (H, W, C); None: what the header says, else a square of one channel.
           num_classes: labels must be less.
+          label_column: its name, "first", "last", or "" for what the header says, else the first.
 
         Raises:
-          CsvError: if the file holds no examples, or is not text.
+          InputError: if the file holds no examples, or is not text, or if one of its columns is
+            neither the label nor a pixel.
         """
         self.name, self._role = path, role
         self._max_label = (num_classes or splits.MAX_CLASSES) - 1
-        first, self.num_examples = "", 0
-        for number, line in self._lines():
-            first = first or (number, line.count(b","))
-            self.num_examples += 1
-        if not first:
-            raise CsvError(path, 1, "found no examples, expected a label and pixels")
-        self.image_shape = image_shape or _square(path, *first)
-        self._pixels = math.prod(self.image_shape)
+        self._text = text = CsvText(path)
+        if text.num_fields == 1:
+            raise _lone_field(text)
+        columns = csv_columns.find(path, text.names, text.num_fields, label_column, image_shape)
+        self._label, self._pixels = columns.label, columns.pixels
+        self._count(certain=columns.certain, image_shape=image_shape)
+        self.image_shape = image_shape or columns.image_shape or _square(text)
+        if columns.image_shape and columns.image_shape != self.image_shape:
+            raise InputError(
+                f"{path}: its columns are named for images of {_by(columns.image_shape)}, expected "
+                f"{_by(self.image_shape)} (--image_shape)"
+            )
+        self._num_fields = math.prod(self.image_shape) + 1
+        if columns.warning:
+            progress.warn(columns.warning)
+
+    def _count(self, *, certain: bool, image_shape: tuple[int, int, int] | None) -> None:
+        first, last, between, sample = Values(), Values(), Values(), []
+        labels = {0: first, self._text.num_fields - 1: last}.get(self._label, between)
+        for _, line in self._text.lines():
+            first.add(line[: line.find(b",")])
+            last.add(line[line.rfind(b",") + 1 :])
+            if labels is between:
+                labels.add(_field(line, self._label))
+            if not certain and len(sample) < _SAMPLE_LINES:
+                sample.append(line.split(b","))
+        self.num_examples, self.labels = first.lines, labels.numbers()
+        if not certain:
+            pixels = math.prod(image_shape) if image_shape else None
+            csv_labels.check_one_hot(self.name, sample, pixels)
+            csv_labels.check_first(self.name, first, last)
 
     def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
@@ -70,7 +89,7 @@ class CsvSource:
           CsvError: at the first line that is no example.
         """
         labels, images = [], []
-        for number, line in self._lines():
+        for number, line in self._text.lines():
             label, image = self._parse(number, line)
             labels.append(label)
             images.append(image)
@@ -82,106 +101,107 @@ class CsvSource:
 
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the uncompressed content by role."""
-        return {self._role: self._digest}
+        return {self._role: self._text.digest}
 
     def _arrays(self, images: list[bytes], labels: list[int]) -> tuple[np.ndarray, np.ndarray]:
         pixels = np.frombuffer(b"".join(images), np.uint8)
         return pixels.reshape(-1, *self.image_shape), np.array(labels, np.int64)
 
     def _parse(self, number: int, line: bytes) -> tuple[int, bytes]:
-        tight = _SPACES.sub(b",", line.strip()) if b" " in line or b"\t" in line else line
-        # fromstring is five times as fast as int(), but understands whatever it can.
-        only_digits = not tight.translate(None, b"0123456789,")
-        if only_digits and b",," not in b",%b," % tight and tight.count(b",") == self._pixels:
-            fields = np.fromstring(tight, np.int64, sep=",")
-            if fields[0] <= self._max_label and fields[1:].max() <= 255:
-                return int(fields[0]), fields[1:].astype(np.uint8).tobytes()
+        tight = line
+        if b" " in line or b"\t" in line:
+            tight = BLANKS_AND_COMMA.sub(b",", line.strip())
+        if tight.count(b",") == self._num_fields - 1:
+            fields = _numbers(tight)
+            if fields is not None and fields[self._label] <= self._max_label:
+                pixels = fields[self._pixels]
+                if pixels.max() <= 255:
+                    return int(fields[self._label]), pixels.astype(np.uint8).tobytes()
         raise CsvError(self.name, number, self._problem(line))
 
     def _problem(self, line: bytes) -> str:
         fields = line.split(b",")
         if not line:
             return "found nothing, expected a label and pixels"
-        for column, field in enumerate(fields, 1):
-            most = self._max_label if column == 1 else 255
-            what = "label" if column == 1 else "pixel"
-            if not field.strip().isdigit():
-                return f"field {column} is {_show(field)}, expected a whole number"
-            if len(field.strip()) > 18 or int(field) > most:
-                return f"field {column} is {_show(field)}, expected a {what} from 0 to {most}"
-        shape = "x".join(map(str, self.image_shape))
+        for column, field in enumerate(fields):
+            what, most = ("label", self._max_label) if column == self._label else ("pixel", 255)
+            value = whole(field)
+            found = f"field {column + 1} is {_show(field)}, expected"
+            if value is None:
+                return f"{found} a whole number{self._hint(column, field)}"
+            if value > most:
+                return f"{found} a {what} from 0 to {most}"
         return (
-            f"{len(fields)} fields, expected {self._pixels + 1}: a label and {shape} pixels "
-            "(--image_shape)"
+            f"{len(fields)} fields, expected {self._num_fields}: a label and "
+            f"{_by(self.image_shape)} pixels (--image_shape)"
         )
 
-    def _lines(self) -> Iterator[tuple[int, bytes]]:
-        """Yields (number from 1, line without its end) of the lines that should be examples."""
-        blank = 0
-        digest = hashlib.sha256()
-        for number, line in enumerate(_split(self.name, _blocks(self.name, digest)), 1):
-            line = line.rstrip(b"\r")
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-                fields = line.split(b",")
-                if len(fields) > 1 and not any(field.strip().isdigit() for field in fields):
-                    continue  # A header.
-            if not line.strip():
-                blank = blank or number
-                continue
-            if blank:  # Blank lines may only end the file.
-                raise CsvError(self.name, blank, "found nothing, expected a label and pixels")
-            yield number, line
-        self._digest = digest.hexdigest()
+    def _hint(self, column: int, field: bytes) -> str:
+        names, text = self._text.names, field.strip().decode("utf-8", "replace")
+        if names and text == names[min(column, len(names) - 1)]:
+            return "; it is the header again, as where files were joined: delete the line"
+        if csv_labels.is_fraction(field) and column != self._label:
+            return "; multiply pixels from 0 to 1 by 255 and round them"
+        if column == self._label and text[:1].isalpha():
+            return "; number the classes from 0"
+        return ""
 
 
-def _square(path: str, number: int, pixels: int) -> tuple[int, int, int]:
-    if not pixels:
-        raise CsvError(path, number, "found one field, expected a label and pixels, with commas")
-    side = math.isqrt(pixels)
-    if side * side != pixels:
-        raise CsvError(
-            path,
-            number,
-            f"{pixels} fields after the label, expected a square number of pixels; "
-            "say what they are with --image_shape=H,W,C",
-        )
-    return side, side, 1
+def _numbers(line: bytes) -> np.ndarray | None:
+    """Returns a line's whole numbers, int64; None if it holds anything else."""
+    # fromstring is five times as fast as int(), but understands whatever it can.
+    if not line.translate(None, b"0123456789,") and b",," not in b",%b," % line:
+        return np.fromstring(line, np.int64, sep=",")
+    if not _NUMBERS.fullmatch(line):
+        return None
+    fields = np.array(list(map(float, line.split(b","))))
+    if fields.max() > 2**53 or (fields != np.floor(fields)).any():
+        return None
+    return fields.astype(np.int64)
+
+
+def _field(line: bytes, column: int) -> bytes:
+    fields = line.split(b",", column + 1)
+    return fields[column] if column < len(fields) else b""
+
+
+def _lone_field(text: CsvText) -> CsvError:
+    _, line = next(text.lines())
+    return CsvError(
+        text.path,
+        text.first_line,
+        f"found one field, {_show(line)}, expected a label and pixels, with commas between; delete "
+        "lines that are no examples",
+    )
+
+
+def _square(text: CsvText) -> tuple[int, int, int]:
+    pixels = text.num_fields - 1
+    if _is_square(pixels):
+        return math.isqrt(pixels), math.isqrt(pixels), 1
+    also = ""
+    if pixels > 3 and _is_square(pixels + 1):
+        also = f" ({pixels + 1} would be one: does each line have a label?)"
+    elif pixels > 3 and _is_square(pixels - 1):
+        also = f" ({pixels - 1} would be one: is there an index beside the label?)"
+    third = math.isqrt(pixels // 3)
+    example = f"{third},{third},3" if third * third * 3 == pixels else "H,W,C"
+    raise CsvError(
+        text.path,
+        text.first_line,
+        f"{pixels} fields after the label, expected a square number of pixels{also}; "
+        f"say what they are with --image_shape={example}",
+    )
+
+
+def _is_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 == number
+
+
+def _by(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _show(field: bytes) -> str:
     text = ascii(field.decode("utf-8", "replace"))
     return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _split(path: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yields lines, without their newlines; holds no more than one and a block."""
-    rest, count = b"", 0
-    for block in blocks:
-        zero = block.find(b"\0")
-        if zero >= 0:
-            line = count + block.count(b"\n", 0, zero) + 1
-            raise CsvError(path, line, "found a zero byte, expected text")
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-        count += len(lines)
-        if len(rest) > _MAX_LINE_BYTES:
-            raise CsvError(
-                path, count + 1, f"more than {_MAX_LINE_BYTES} bytes, expected shorter lines"
-            )
-    if rest:
-        yield rest
-
-
-def _blocks(path: str, digest: hashlib._Hash) -> Iterator[bytes]:
-    """Yields a file's content, uncompressed if it is gzip, and adds it to the digest."""
-    with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
-        compressed = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        content = gzip.GzipFile(fileobj=file) if compressed else file
-        try:
-            while block := content.read(_BLOCK_BYTES):
-                digest.update(block)
-                yield block
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path}: its gzip data is broken: {error}; copy it again") from None

@@ -24,7 +24,7 @@ from absl import flags
 from mnist_estimator import InputError, config, program, splits
 
 if TYPE_CHECKING:
-    from mnist_estimator import records, runs
+    from mnist_estimator import records, runs, sources
 
 
 def define_flags() -> None:
@@ -34,7 +34,13 @@ def define_flags() -> None:
     flags.DEFINE_string("images", "", "IDX file of images to evaluate in place of a split.")
     flags.DEFINE_string("labels", "", "IDX file of their labels.")
     flags.DEFINE_string(
-        "csv", "", "CSV file to evaluate in place of a split: a line each, label, then pixels."
+        "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
+    )
+    flags.DEFINE_string(
+        "label_column",
+        "",
+        "Which column of the CSV file is the label: its name, first or last. Default: what the "
+        "header names label, class, target, y, category or digit; else the first.",
     )
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
@@ -60,8 +66,8 @@ def main(argv: list[str]) -> None:
         metrics = runs.evaluate_alone(
             run, data_dir, manifest, split, batch_size=given.batch_size, scores=scores
         )
-        of_file = given.csv or given.images
-        described = runs.describe(metrics, "" if of_file else split, manifest)
+        # The folder's only split is called train; the examples are the file's, of no split.
+        described = runs.describe(metrics, "" if _other_file(given) else split, manifest)
     if scores:
         metrics |= scores.report()
     if given.json:
@@ -82,11 +88,16 @@ def _check(given: flags.FlagValues) -> None:
         raise InputError(f"--{there} without --{missing}: expected both")
     if given.csv and given.images:
         raise InputError("--csv and --images: found both, expected one source")
-    other = given.csv or given.images
-    if other and (given["split"].present or given.data_dir):
+    if given.label_column and not given.csv:
+        raise InputError("--label_column: not without --csv")
+    if _other_file(given) and (given["split"].present or given.data_dir):
         named = "split" if given["split"].present else "data_dir"
         what = "csv" if given.csv else "images"
         raise InputError(f"--{what} and --{named}: found both, expected one source")
+
+
+def _other_file(given: flags.FlagValues) -> str:
+    return given.csv or given.images
 
 
 @contextlib.contextmanager
@@ -97,24 +108,34 @@ def _data(
 
     Other files are made a dataset for the time being: so they are checked, and may be of any size.
     """
-    if not (given.csv or given.images):
+    other = _other_file(given)
+    if not other:
         yield *run.data(given.data_dir, given.split), given.split
         return
-    from mnist_estimator import records, sources
+    from mnist_estimator import records
+
+    with tempfile.TemporaryDirectory() as folder:
+        _open(run, given).write(folder, validation_split="0", shards=1, seed=0)
+        manifest = dataclasses.replace(records.read_manifest(folder), dataset=other)
+        run.check(other, manifest, splits.TRAIN, is_file=True)
+        yield folder, manifest, splits.TRAIN
+
+
+def _open(run: runs.OpenRun, given: flags.FlagValues) -> sources.Sources:
+    from mnist_estimator import csv_source, sources
 
     trained_on = run.trained_on
-    if given.csv:
-        shape, classes = trained_on.image_shape, trained_on.num_classes
-        found = sources.from_csv(given.csv, image_shape=shape, num_classes=classes)
-    else:
+    if given.images:
         paths = {"train_images": given.images, "train_labels": given.labels}
-        found = sources.from_idx(paths, trained_on.num_classes)
-    with tempfile.TemporaryDirectory() as folder:
-        found.write(folder, validation_split="0", shards=1, seed=0)
-        name = given.csv or given.images
-        manifest = dataclasses.replace(records.read_manifest(folder), dataset=name)
-        run.check(name, manifest, splits.TRAIN, is_file=True)
-        yield folder, manifest, splits.TRAIN
+        return sources.from_idx(paths, trained_on.num_classes)
+    opened = csv_source.CsvSource(
+        given.csv,
+        role="csv",
+        image_shape=trained_on.image_shape,
+        num_classes=trained_on.num_classes,
+        label_column=given.label_column,
+    )
+    return sources.Sources(sources.CUSTOM, opened, None, trained_on.num_classes)
 
 
 if __name__ == "__main__":

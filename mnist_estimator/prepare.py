@@ -39,10 +39,16 @@ def define_flags() -> None:
     define(
         "train_csv",
         "",
-        "CSV file of the training examples, plain or .gz: a line each, its label and then its "
-        "pixels, 0 to 255. A header line may come first.",
+        "CSV file of the training examples, plain or .gz: a line each, its label and its pixels, 0 "
+        "to 255. A header line may come first.",
     )
     define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
+    define(
+        "label_column",
+        "",
+        "Which column of a CSV file is the label: its name, first or last. Default: what the "
+        "header names label, class, target, y, category or digit; else the first.",
+    )
     define("image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square.")
     flags.DEFINE_integer(
         "num_classes", None, "Labels must be less than this. Default: the largest label plus 1."
@@ -93,6 +99,8 @@ def _check(values: Mapping[str, Any]) -> None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
         if not custom:
             raise InputError(f"--num_classes: not without --source_dir, --{_IDX[0]} or --{_CSV[0]}")
+    if values["label_column"] and not set(given) & set(_CSV):
+        raise InputError(f"--label_column: not without --{_CSV[0]}; IDX files hold labels apart")
     if values["image_shape"]:
         _parse_shape(values["image_shape"])
         if not set(given) & set(_CSV):
@@ -157,7 +165,8 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     if values["train_csv"]:
         shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
         train, test = values["train_csv"], values["test_csv"] or None
-        return sources.from_csv(train, test, image_shape=shape, num_classes=classes)
+        options = {"num_classes": classes, "label_column": values["label_column"]}
+        return sources.from_csv(train, test, image_shape=shape, **options)
     return sources.from_data_dir(data_dir, values["dataset"])
 
 

@@ -238,8 +238,8 @@ def check_records(data_dir: str, manifest: Manifest) -> None:
 
 
 def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
-    """The line that tells a user what `evaluate` found; `split` is "" for a file."""
-    what = f"{split} accuracy" if split else "accuracy"
+    """The line that tells a user what `evaluate` found on a split, or with "" on a file."""
+    what = f"{split} accuracy".lstrip()
     return (
         f"step {metrics['global_step']}: {what} {metrics[ACCURACY]:.4f}, "
         f"loss {metrics[LOSS]:.4f} on {metrics[EXAMPLES]:,} examples of {manifest.dataset}"

@@ -17,10 +17,12 @@ import numpy as np
 
 from mnist_estimator import (
     InputError,
+    csv_labels,
     datasets,
     files,
     folder_contents,
     idx,
+    progress,
     records,
     splits,
     workspace,
@@ -94,15 +96,27 @@ def from_csv(
     *,
     image_shape: tuple[int, int, int] | None = None,
     num_classes: int | None = None,
+    label_column: str = "",
 ) -> Sources:
-    """Opens CSV files; see `csv_source.CsvSource`."""
-    options = {"image_shape": image_shape, "num_classes": num_classes}
-    return Sources(
-        CUSTOM,
-        CsvSource(train, role="train_csv", **options),
-        CsvSource(test, role="test_csv", **options) if test else None,
-        num_classes,
-    )
+    """Opens CSV files; see `csv_source.CsvSource`. Prints a warning on doubtful labels.
+
+    Raises:
+      InputError: as `CsvSource`, or if every label is the same and `num_classes` is not given.
+    """
+    shape, options = image_shape, {"num_classes": num_classes, "label_column": label_column}
+    opened = CsvSource(train, role="train_csv", image_shape=shape, **options)
+    # What the header of the training examples says of the images holds for the others too.
+    shape = opened.image_shape
+    tested = CsvSource(test, role="test_csv", image_shape=shape, **options) if test else None
+    if len(opened.labels) == 1 < opened.num_examples and num_classes is None:
+        raise InputError(
+            f"{train}: every label is {min(opened.labels)}, expected two classes or more; is the "
+            "label column right (--label_column)? If it is, give --num_classes"
+        )
+    doubt = csv_labels.doubt(opened.labels, num_classes, tested.labels if tested else None)
+    if doubt:
+        progress.warn(f"{train}: {doubt}")
+    return Sources(CUSTOM, opened, tested, num_classes)
 
 
 def from_name(name: str, folder: str, report: Callable[[str], None] | None = None) -> Sources:

@@ -231,6 +231,7 @@ def test_again_and_force(tmp_path: Path, call, capsys):
         ("--num_classes=10", "--num_classes: not without --source_dir"),
         ("--num_classes=10 --dataset=mnist", "--num_classes: not without --source_dir"),
         ("--image_shape=28,28,1", "--image_shape: not without --train_csv"),
+        ("--label_column=last", "--label_column: not without --train_csv"),
         ("--image_shape=28x28 --train_csv=x --data_dir=d", "--image_shape: found '28x28'"),
         ("--image_shape=0,28,1 --train_csv=x --data_dir=d", "--image_shape: found '0,28,1'"),
         ("--verify --dataset=mnist", "--verify and --dataset: found both"),

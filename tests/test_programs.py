@@ -98,6 +98,16 @@ def test_evaluate_takes_any_split_and_checkpoint(work):
     )
 
 
+def test_evaluate_speaks_of_the_file_that_it_was_given(work):
+    rows = "".join(f"{'0,' * 784}{label}\n" for label in range(10))
+    (work / "zeros.csv").write_text(rows)
+    flags = ["--model_dir=tboard/mod1", "--csv=zeros.csv", "--label_column=last"]
+    stdout, stderr = command("evaluate", *flags, cwd=work)
+    assert stderr == ""
+    line = r"step 60: accuracy 0\.1000, loss \d+\.\d{4} on 10 examples of zeros\.csv"
+    assert re.fullmatch(line, stdout.splitlines()[0])
+
+
 def test_a_second_process_ends_with_the_same_bytes(work):
     from mnist_estimator.compat import tf
 
@@ -120,9 +130,15 @@ def test_a_second_process_ends_with_the_same_bytes(work):
         ),
         (["--data_dir=none"], "none: no manifest.json, expected a prepared dataset"),
         (["--checkpoint=c-7"], "--checkpoint: c-7 not found, expected one of tboard/mod1"),
+        (
+            ["--images=small.idx", "--labels=labels.idx"],
+            "small.idx: found images (2, 2, 1) of 10 classes, expected (28, 28, 1) of 10, which",
+        ),
     ],
 )
 def test_evaluate_answers_a_mistake_in_one_line(work, flags, line):
+    (work / "small.idx").write_bytes(bytes([0, 0, 8, 3, *[0, 0, 0, 2] * 3, *range(8)]))
+    (work / "labels.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]))
     stdout, stderr = command("evaluate", "--model_dir=tboard/mod1", *flags, cwd=work, code=2)
     assert stdout == ""
     assert stderr.startswith(f"evaluate: {line}")
