@@ -15,12 +15,13 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf import message
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, datasets
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 
@@ -112,7 +113,7 @@ def read_manifest(data_dir: str) -> Manifest:
     if manifest is None:
         raise NoDatasetError(
             f"{data_dir}: no {MANIFEST}, expected a prepared dataset; make one with "
-            f"python -m mnist_estimator.prepare --data_dir={data_dir}"
+            f"{prepare_command(data_dir)}"
         )
     return manifest
 
@@ -136,7 +137,21 @@ def find_manifest(data_dir: str) -> Manifest | None:
     try:
         return _parse_manifest(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: {error}; prepare the dataset again with --force") from None
+        raise ManifestError(f"{path}: {error}; {prepare_again(data_dir)}") from None
+
+
+def prepare_command(data_dir: str, *more: str) -> str:
+    """The command that prepares a data_dir, as a shell takes it."""
+    return shlex.join(["python", "-m", "mnist_estimator.prepare", f"--data_dir={data_dir}", *more])
+
+
+def prepare_again(data_dir: str, manifest: Manifest | None = None) -> str:
+    """Advice to replace a dataset: the command, as far as its source is known."""
+    name = manifest.dataset if manifest else ""
+    if name in datasets.DATASETS or name == datasets.SAMPLE:
+        return f"replace it with {prepare_command(data_dir, f'--dataset={name}', '--force')}"
+    command = prepare_command(data_dir, "--force")
+    return f"replace it with {command} and the flags that name the files it was made of"
 
 
 def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:

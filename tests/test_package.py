@@ -50,6 +50,7 @@ MODULES = (
     "compat",
     "records",
     "files",
+    "events",
     "workspace",
     "csv_source",
     "writer",
