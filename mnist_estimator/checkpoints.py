@@ -4,6 +4,9 @@ Beside `model.ckpt-40.index` and `model.ckpt-40.data-*` lies `model.ckpt-40.sha2
 in the format of sha256sum (`sha256sum -c model.ckpt-40.sha256`). A checkpoint without one, as
 another program writes it or a killed one leaves it, is read through instead: TensorFlow keeps
 checksums of its tensors, but not of everything else in the files.
+
+TensorFlow takes the path of a checkpoint for a pattern, where it reads one and where it deletes old
+ones. Here all is done by exact names, and only what is sealed is deleted: this package wrote it.
 """
 
 from __future__ import annotations
@@ -11,12 +14,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from mnist_estimator import InputError, RunError
-from mnist_estimator.compat import tf
-from mnist_estimator.files import is_local, sync, write_text
+from mnist_estimator import InputError, RunError, files
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.files import sync
 from mnist_estimator.records import error_line, file_errors, file_sha256
 
 BASENAME = "model.ckpt"
@@ -26,7 +29,7 @@ _PATH = re.compile(r"model\.ckpt-(?P<step>\d+)")
 _FILE = re.compile(rf"(?P<name>{_PATH.pattern})\.(index|data-\d{{5}}-of-\d{{5}}|sha256)")
 # What a save that was killed leaves behind.
 _LEFT_OVER = re.compile(
-    rf"{_PATH.pattern}(_temp|\.index\.tempstate\d+|\.sha256\.tmp)|{_STATE}\.tmp.*"
+    rf"{_PATH.pattern}(_temp|\.index\.tempstate\d+|\.sha256\.tmp)|{_STATE}\.tmp[0-9a-f]*"
 )
 _SEALED = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<file>\S+)")
 
@@ -38,9 +41,12 @@ def step_of(path: str) -> int:
 
 
 def newest(model_dir: str) -> str:
-    """The path of the checkpoint that TensorFlow takes for the newest one; "" if there is none."""
+    """The path of the checkpoint that TensorFlow takes for the newest one; "" if there is none.
+
+    Where the list names another folder, as after a move, that of the same name in this folder.
+    """
     state = _state(model_dir)
-    return _absolute(model_dir, state.model_checkpoint_path) if state else ""
+    return _here(model_dir, state.model_checkpoint_path) if state else ""
 
 
 def newest_whole(model_dir: str, warn: Callable[[str], None] = lambda line: None) -> str:
@@ -94,11 +100,11 @@ def damage(path: str) -> str:
 
 def seal(path: str) -> None:
     """Writes the digests of a checkpoint's files, and forces all of them to the disk."""
-    files = sorted(name for name in _files(path) if not name.endswith(_SEAL))
-    lines = [f"{file_sha256(name)[1]}  {os.path.basename(name)}\n" for name in files]
-    for name in files:
+    parts = sorted(name for name in _files(path) if not name.endswith(_SEAL))
+    lines = [f"{file_sha256(name)[1]}  {os.path.basename(name)}\n" for name in parts]
+    for name in parts:
         sync(name)
-    write_text(path + _SEAL, "".join(lines))
+    files.write_text(path + _SEAL, "".join(lines))
     sync(os.path.dirname(path) or ".")
 
 
@@ -114,14 +120,43 @@ def digest(path: str) -> str:
 
 def point_to(path: str) -> None:
     """Makes TensorFlow take this checkpoint of its folder for the newest one."""
+    keep_newest(path, 0)
+
+
+def is_pointed_to(path: str) -> bool:
+    """Whether TensorFlow, which takes the paths in its list as they are, restores this one."""
+    state = _state(os.path.dirname(path))
+    found = state.model_checkpoint_path if state else ""
+    return os.path.normpath(found) == os.path.normpath(path)
+
+
+def keep_newest(path: str, keep: int) -> None:
+    """Makes a checkpoint that is whole the newest one; of those before it the oldest ones go.
+
+    Args:
+      keep: how many sealed ones are left, with this one; 0: all. Later ones stay, too: the user
+        may have gone back.
+    """
     folder = os.path.dirname(path)
-    if newest(folder) == path:
-        return
-    older = [p for p in _candidates(folder) if step_of(p) < step_of(path) and not damage(p)]
-    names = [os.path.basename(p) for p in [*sorted(older, key=step_of), path]]
+    going = surplus(path, keep)
+    if os.path.basename(newest(folder)) == os.path.basename(path):
+        # Nothing points to them, and the disk may be full of them.
+        _remove(going)
+    kept = [older for older in _older(path) if older not in going]
+    names = [os.path.basename(older) for older in [*kept, path]]
     lines = [f'model_checkpoint_path: "{names[-1]}"']
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-    write_text(os.path.join(folder, _STATE), "\n".join(lines) + "\n")
+    text = "\n".join(lines) + "\n"
+    state = os.path.join(folder, _STATE)
+    if files.read_bytes(state) != text.encode():
+        files.write_text(state, text)
+    _remove(going)
+
+
+def surplus(path: str, keep: int) -> list[str]:
+    """The sealed checkpoints before this one that are too many if only `keep` are kept."""
+    sealed = [older for older in _older(path) if is_sealed(older)] if keep else []
+    return sealed[: max(len(sealed) + 1 - keep, 0)]
 
 
 def tidy(model_dir: str) -> None:
@@ -130,17 +165,20 @@ def tidy(model_dir: str) -> None:
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(model_dir)]
         for name in names:
             path = os.path.join(model_dir, name)
+            found = _FILE.fullmatch(name)
             if _LEFT_OVER.fullmatch(name):
                 (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
-            elif name.endswith(_SEAL) and name.removesuffix(_SEAL) + ".index" not in names:
+            elif found and name.endswith(_SEAL) and f"{found['name']}.index" not in names:
                 tf.io.gfile.remove(path)
 
 
 def keep_copy(path: str, folder: str) -> None:
     """Makes `folder` hold a copy of this checkpoint, and then no other; at every moment one."""
+    before = newest(folder)
     with file_errors(folder):
         tf.io.gfile.makedirs(folder)
-        for file in _files(path):
+        # The seal first: by it a copy that was killed is known for one of this package's.
+        for file in sorted(_files(path), key=lambda file: not file.endswith(_SEAL)):
             copy = os.path.join(folder, os.path.basename(file))
             tf.io.gfile.copy(file, copy + ".tmp", overwrite=True)
             sync(copy + ".tmp")
@@ -150,10 +188,84 @@ def keep_copy(path: str, folder: str) -> None:
     if problem:
         raise RunError(f"{problem}, after it was copied from {path}")
     point_to(kept)
+    drop_copies(folder, [before] if before != kept else [], kept)
+
+
+def drop_copies(folder: str, more: Iterable[str] = (), kept: str = "") -> None:
+    """Removes the copies that `keep_copy` has made in a folder, and the folder once it is empty.
+
+    Args:
+      more: copies of checkpoints that have no seal.
+      kept: the one that stays.
+    """
     with file_errors(folder):
-        for name in tf.io.gfile.listdir(folder):
-            if _PATH.match(name) and not name.startswith(os.path.basename(path) + "."):
-                tf.io.gfile.remove(os.path.join(folder, name))
+        names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+    for name in names:
+        if name.endswith(".tmp") and _FILE.fullmatch(name.removesuffix(".tmp")):
+            files.remove(os.path.join(folder, name))
+    sealed = {name.removesuffix(_SEAL) for name in names if name.endswith(_SEAL)}
+    copies = [os.path.join(folder, name) for name in sealed if _PATH.fullmatch(name)]
+    _remove(copy for copy in {*copies, *more} if copy and copy != kept)
+    if not kept:
+        files.remove(os.path.join(folder, _STATE))
+        files.remove_empty(folder)
+
+
+class Saver(v1.train.Saver):
+    """Restores what lies at exactly this path, and deletes nothing."""
+
+    def __init__(self) -> None:
+        # Of 0 none is deleted: TensorFlow deletes what matches.
+        super().__init__(
+            sharded=True,
+            max_to_keep=0,
+            defer_build=True,
+            allow_empty=True,
+            save_relative_paths=True,
+        )
+
+    def restore(self, sess: v1.Session, save_path: str) -> None:
+        """Restores the variables. Of a path that is not literal this process reads the values."""
+        if files.is_literal(save_path):
+            super().restore(sess, save_path)
+            return
+        filename = sess.graph.get_tensor_by_name(self.saver_def.filename_tensor_name)
+        readers = [op for op in filename.consumers() if op.type == "RestoreV2"]
+        with opened(save_path) as reader:
+            # Fed, they are not computed, so that no device, a parameter server's neither, reads.
+            values = {
+                tensor: reader.get_tensor(name.decode())
+                for op in readers
+                for name, tensor in zip(tf.get_static_value(op.inputs[1]), op.outputs, strict=True)
+            }
+        sess.run(self.saver_def.restore_op_name, values)
+
+    def recover_last_checkpoints(self, checkpoint_paths: list[str]) -> None:
+        """Does nothing: the list is for deleting, and TensorFlow looks for what matches it."""
+
+
+def add_saver() -> None:
+    """Has the graph's sessions restore, and the run's hook save, with a `Saver`."""
+    if not v1.get_collection(v1.GraphKeys.SAVERS):
+        v1.add_to_collection(v1.GraphKeys.SAVERS, Saver())
+
+
+@contextlib.contextmanager
+def readable(path: str) -> Iterator[str]:
+    """A literal path of a checkpoint; of one that has none a copy in memory."""
+    if files.is_literal(path):
+        yield path
+        return
+    folder, name = os.path.split(path)
+    with files.in_memory(folder, map(os.path.basename, _files(path))) as copy:
+        yield os.path.join(copy, name)
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Any]:
+    """TensorFlow's reader of a checkpoint."""
+    with readable(path) as literal:
+        yield v1.train.NewCheckpointReader(literal)
 
 
 def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
@@ -162,7 +274,8 @@ def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
     Args:
       expected: the graph's variables, name -> shape.
     """
-    found = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    with opened(path) as reader:
+        found = reader.get_variable_to_shape_map()
     for name, shape in expected.items():
         if found.get(name) != shape:
             has = f"of shape {found[name]}" if name in found else "not at all"
@@ -181,10 +294,9 @@ def _candidates(model_dir: str) -> list[str]:
     if state:
         listed.insert(0, state.model_checkpoint_path)
     with file_errors(model_dir):
-        files = [_FILE.fullmatch(name) for name in tf.io.gfile.listdir(model_dir)]
-    present = {found["name"] for found in files if found}
+        present = _names(model_dir)
     others = [os.path.join(model_dir, name) for name in present]
-    paths = [_absolute(model_dir, path) for path in listed]
+    paths = [_here(model_dir, path) for path in listed]
     return list(dict.fromkeys([*paths, *sorted(others, key=step_of, reverse=True)]))
 
 
@@ -196,10 +308,24 @@ def _state(folder: str) -> Any:
         return None
 
 
-def _absolute(folder: str, path: str) -> str:
-    # TensorFlow writes names relative to the folder, or absolute if it was given so.
-    name = os.path.basename(path)
-    return os.path.join(folder, name) if is_local(path) else path
+def _here(folder: str, path: str) -> str:
+    # TensorFlow writes names relative to the folder, or absolute if it was given so; then they are
+    # of no use once the folder is moved.
+    return os.path.join(folder, os.path.basename(path))
+
+
+def _names(folder: str) -> set[str]:
+    """Names of the checkpoints of which there is a file."""
+    found = map(_FILE.fullmatch, tf.io.gfile.listdir(folder or "."))
+    return {match["name"] for match in found if match}
+
+
+def _older(path: str) -> list[str]:
+    """The checkpoints of the same folder that come before this one, by their steps."""
+    folder = os.path.dirname(path)
+    with file_errors(folder):
+        paths = [os.path.join(folder, name) for name in _names(folder)]
+    return sorted((p for p in paths if step_of(p) < step_of(path)), key=step_of)
 
 
 def _files(path: str) -> list[str]:
@@ -210,12 +336,19 @@ def _files(path: str) -> list[str]:
     return [os.path.join(folder, match[0]) for match in found if match and match["name"] == name]
 
 
+def _remove(paths: Iterable[str]) -> None:
+    for path in paths:
+        # The seal goes last: it is what says that the others may go.
+        for file in sorted(_files(path), key=lambda file: file.endswith(_SEAL)):
+            files.remove(file)
+
+
 def _unreadable(path: str) -> str:
     """Reads a checkpoint through; returns what is wrong with it."""
     try:
-        reader = tf.train.load_checkpoint(path)
-        for name in reader.get_variable_to_shape_map():
-            reader.get_tensor(name)
+        with opened(path) as reader:
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
     except (tf.errors.OpError, ValueError, RuntimeError, IndexError) as error:
         return f"{path} is damaged: {error_line(error)}"
     return ""

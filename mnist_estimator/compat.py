@@ -156,6 +156,25 @@ def look_for_variables_every(secs: float) -> None:
     manager.__init__ = functools.partialmethod(original, recovery_wait_secs=secs)
 
 
+def event_writer(folder: str, prefix: str) -> Any:
+    """The `FileWriter` of a folder's events, one in a process.
+
+    Args:
+      prefix: what the path of its file begins with, if it is made now; "": what TensorFlow chooses.
+    """
+    cache = v1.summary.FileWriterCache
+    with tf.Graph().as_default():  # Which a writer would keep.
+        if prefix and folder not in cache._cache:
+            made = v1.summary.FileWriter(folder)
+            # No argument says it. The file is begun with the first event.
+            events = made.event_writer
+            events.close()
+            events._ev_writer = type(events._ev_writer)(prefix.encode())
+            events.reopen()
+            cache._cache[folder] = made
+        return cache.get(folder)
+
+
 def _silence_deprecations() -> None:
     """Turns off notices about what this package, or Estimator, calls on the user's behalf."""
     from tensorflow.python.util import deprecation

@@ -39,11 +39,13 @@ class TrainConfig:
         "tboard/mod1",
         "Folder for checkpoints, TensorBoard events, run.json and metrics.json. Running the same "
         "command again continues from the newest checkpoint here.",
+        is_path=True,
     )
     data_dir: str = setting(
         "",
         "Folder with the prepared records, or with the four IDX files, which are then prepared "
         "in place. One with other files is refused. Default: data/DATASET.",
+        is_path=True,
     )
     dataset: str = setting(
         "",
@@ -291,19 +293,16 @@ def define_data_flags() -> None:
 
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
-    flags.DEFINE_string("model_dir", "tboard/mod1", "Folder of the run.")
-    flags.DEFINE_string(
+    settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    settings.define_path(
         "checkpoint",
         "",
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
         "its --export.",
     )
-    names = ["model_dir", "checkpoint"]
     if data:
-        names.append("data_dir")
-        flags.DEFINE_string("data_dir", "", "Folder with prepared records. Default: the run's own.")
-    for name in names:
-        settings.show_in_help(name, flags.FLAGS)
+        help_text = "Folder with prepared records. Default: the run's own."
+        settings.define_path("data_dir", "", help_text)
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:

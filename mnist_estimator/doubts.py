@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator import InputError
-from mnist_estimator.folder_contents import prepare_command
+from mnist_estimator import InputError, records
 from mnist_estimator.records import Manifest
 from mnist_estimator.splits import SPLITS, TEST, TRAIN, VALIDATION
 
@@ -136,7 +135,7 @@ def _sorted(data_dir: str, manifest: Manifest) -> str:
     by_front = manifest.split_rule.startswith("first ") and validation.any() and train.any()
     if not by_front or not _spread_otherwise(train, validation):
         return ""
-    again = prepare_command(["--validation_split=auto", "--force"], data_dir)
+    again = records.prepare_command(data_dir, "--validation_split=auto", "--force")
     return (
         f"the examples are sorted by class: validation, the {manifest.split_rule}, has other "
         f"classes than training; prepare it again with {again} and the flags that name its files"

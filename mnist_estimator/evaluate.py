@@ -15,13 +15,12 @@ import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, splits
+from mnist_estimator import InputError, config, program, settings, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, runs, sources
@@ -31,9 +30,9 @@ def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
-    flags.DEFINE_string("images", "", "IDX file of images to evaluate in place of a split.")
-    flags.DEFINE_string("labels", "", "IDX file of their labels.")
-    flags.DEFINE_string(
+    settings.define_path("images", "", "IDX file of images to evaluate in place of a split.")
+    settings.define_path("labels", "", "IDX file of their labels.")
+    settings.define_path(
         "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
     )
     flags.DEFINE_string(
@@ -44,7 +43,7 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
-    flags.DEFINE_string(
+    settings.define_path(
         "output",
         "",
         "Folder to write to: evaluation.json, per_class.csv and confusion_matrix.csv.",
@@ -112,9 +111,9 @@ def _data(
     if not other:
         yield *run.data(given.data_dir, given.split), given.split
         return
-    from mnist_estimator import records
+    from mnist_estimator import files, records
 
-    with tempfile.TemporaryDirectory() as folder:
+    with files.temporary_folder() as folder:
         _open(run, given).write(folder, validation_split="0", shards=1, seed=0)
         manifest = dataclasses.replace(records.read_manifest(folder), dataset=other)
         run.check(other, manifest, splits.TRAIN, is_file=True)

@@ -26,7 +26,7 @@ from mnist_estimator import (
     status,
     summaries,
 )
-from mnist_estimator.compat import estimator, tf
+from mnist_estimator.compat import estimator
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import STEP, Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
@@ -184,8 +184,8 @@ def _copies(model_dir: str) -> Iterator[str]:
     try:
         yield folder
     finally:
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(folder)
+        with contextlib.suppress(InputError):
+            checkpoints.drop_copies(folder)
 
 
 def _copied(checkpoint: str, folder: str, warned: set[str], over: bool) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program
+from mnist_estimator import InputError, config, program, settings
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -27,7 +27,7 @@ _QUANTIZE = ("none", "float16", "int8")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
-    flags.DEFINE_string(
+    settings.define_path(
         "output",
         "",
         "Folder of the SavedModel, which goes into a folder by its step in it, or name of the "

@@ -5,18 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
+import secrets
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mnist_estimator import RunError, __version__, checkpoints, serving, warmup
+from mnist_estimator import RunError, __version__, checkpoints, files, progress, serving, warmup
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.files import read_bytes
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
 from mnist_estimator.runs import TrainedOn
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
 MODEL_FILE = "model.json"  # In assets.extra: which model it is.
+# All that an export has.
+_FILES = re.compile(
+    r"(saved_model|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
+    rf"|assets/{re.escape(CLASS_NAMES_FILE)}"
+    rf"|{re.escape(EXTRA_FOLDER)}/({re.escape(MODEL_FILE)}|{re.escape(warmup.FILE)})"
+)
 
 
 def export(
@@ -47,13 +55,19 @@ def export(
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
     text = json.dumps(model, indent=2) + "\n"
     try:
-        if read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
+        if files.read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
             with _replacing(path) as scratch:
                 save(serving.EXPORTED, params, trained_on, checkpoint, scratch)
                 _add_class_names(scratch, trained_on.class_names)
                 _add_extra(scratch, trained_on, text)
     except (*FILE_ERRORS, OSError) as error:
         raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
+    if not files.is_literal(path):
+        progress.say(
+            f"warning: {path}: TensorFlow's own loaders take this path for a pattern; copy the "
+            "export to one without * ? [ and \\ to serve it",
+            sys.stderr,
+        )
     return path
 
 
@@ -85,15 +99,34 @@ def save(
 @contextlib.contextmanager
 def _replacing(path: str) -> Iterator[str]:
     """Gives a folder to write to, which takes the place of `path` when all went well."""
-    scratch = os.path.join(os.path.dirname(path), f".export-{os.getpid()}")
+    _check_is_export(path)
+    name = f".export-{secrets.token_hex(8)}"
+    scratch, old = (os.path.join(os.path.dirname(path), name + end) for end in ("", "-old"))
     try:
         yield scratch
+        _check_is_export(path)  # Again: writing has taken a while.
         if tf.io.gfile.exists(path):
-            tf.io.gfile.rmtree(path)
+            tf.io.gfile.rename(path, old)
         tf.io.gfile.rename(scratch, path)
     finally:
         with contextlib.suppress(tf.errors.OpError):
             tf.io.gfile.rmtree(scratch)
+        if tf.io.gfile.exists(path):
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.rmtree(old)
+
+
+def _check_is_export(path: str) -> None:
+    """Raises RunError if a folder has anything that an export of this package has not."""
+    found = {os.path.relpath(name, path) for name in files.walk(path)}
+    strange = sorted(name for name in found if not _FILES.fullmatch(name))
+    if found and os.path.join(EXTRA_FOLDER, MODEL_FILE) not in found:
+        strange.insert(0, f"no {EXTRA_FOLDER}/{MODEL_FILE}")
+    if strange:
+        raise RunError(
+            f"{path}: found {strange[0]}, expected an export of this package or nothing; move it "
+            "away, or export to another folder"
+        )
 
 
 def _add_class_names(folder: str, class_names: Sequence[str]) -> None:

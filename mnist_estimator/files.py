@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.records import file_errors
+from mnist_estimator.records import error_line, file_errors
 
 
 def write_text(path: str, text: str) -> None:
@@ -63,3 +68,75 @@ def sync(path: str) -> None:
 def is_local(path: str) -> bool:
     """Whether a path is one of this machine's, and not of another filesystem such as gs://."""
     return "://" not in path
+
+
+def is_literal(path: str) -> bool:
+    """Whether a path matches itself and nothing else where TensorFlow takes it for a pattern."""
+    return not set(path) & set("*?[\\")
+
+
+@contextlib.contextmanager
+def memory_folder() -> Iterator[str]:
+    """An empty folder in this process's memory; it needs no disk, and is gone afterwards."""
+    folder = f"ram://{secrets.token_hex(8)}"
+    tf.io.gfile.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        with contextlib.suppress(tf.errors.OpError):
+            tf.io.gfile.rmtree(folder)
+
+
+@contextlib.contextmanager
+def in_memory(folder: str, names: Iterable[str]) -> Iterator[str]:
+    """A folder in memory with copies of some files of `folder`.
+
+    TensorFlow reads checkpoints and SavedModels by patterns. So what lies at a path that is not
+    literal is read from a copy whose path is.
+
+    Args:
+      names: paths below `folder`.
+    """
+    with memory_folder() as copy:
+        for name in names:
+            place = os.path.join(copy, name)
+            tf.io.gfile.makedirs(os.path.dirname(place))
+            tf.io.gfile.copy(os.path.join(folder, name), place)
+        yield copy
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder on this machine that is gone afterwards.
+
+    Raises:
+      InputError: if none can be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="mnist_estimator-")
+    except OSError as error:
+        raise InputError(
+            f"TMPDIR: found no folder to write to ({error_line(error)}), expected one that has "
+            "room; make room, or set TMPDIR to another folder"
+        ) from None
+    with folder:
+        yield folder.name
+
+
+def walk(folder: str) -> Iterator[str]:
+    """The paths of all files in a folder and below; of none if it is not there."""
+    for place, _, names in tf.io.gfile.walk(folder):
+        yield from (os.path.join(place, name) for name in names)
+
+
+def remove(path: str) -> None:
+    """Removes a file, if it is there and can be removed: what is left does no harm."""
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.remove(path)
+
+
+def remove_empty(folder: str) -> None:
+    """Removes a local folder if nothing is in it; other filesystems keep none that are empty."""
+    if is_local(folder):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

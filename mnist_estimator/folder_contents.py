@@ -6,7 +6,7 @@ import dataclasses
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from mnist_estimator import datasets, records
 from mnist_estimator.compat import tf
@@ -63,12 +63,6 @@ def quoted(path: str) -> str:
     return shlex.quote(path if path.isprintable() else ascii(path)[1:-1])
 
 
-def prepare_command(flags: Sequence[str], data_dir: str) -> str:
-    """The command that prepares a dataset."""
-    given = [*flags, f"--data_dir={quoted(data_dir)}"]
-    return f"python -m mnist_estimator.prepare {' '.join(given)}"
-
-
 def _files(folder: str) -> Iterator[str]:
     """Yields the paths of the files below a folder, relative to it, and of the deepest folders."""
     if not tf.io.gfile.isdir(folder):
@@ -113,8 +107,9 @@ def _four_files(folder: str, names: list[str]) -> Contents | None:
         inside = [os.path.basename(name) for name in names if os.path.dirname(name) == under]
         if len(datasets.locate(inside)) == len(datasets.ROLES):
             where = os.path.join(folder, under).rstrip("/")
-            flags = f"--source_dir={quoted(where)}"
-            return _readable(folder, [f"{under or '.'}/"], "the four IDX files", flags)
+            return _readable(
+                folder, [f"{under or '.'}/"], "the four IDX files", f"--source_dir={where}"
+            )
     return None
 
 
@@ -125,11 +120,11 @@ def _idx(folder: str, names: list[str]) -> Contents | None:
     if not there:
         return None
     roles = {role: _only(there, *role.split("_")) or "FILE" for role in datasets.ROLES}
-    flags = " ".join(
-        f"--{role}={quoted(os.path.join(folder, name)) if name != 'FILE' else name}"
+    flags = [
+        f"--{role}={os.path.join(folder, name) if name != 'FILE' else name}"
         for role, name in roles.items()
-    )
-    return _readable(folder, there, "IDX files of other names", flags)
+    ]
+    return _readable(folder, there, "IDX files of other names", *flags)
 
 
 def _csv(folder: str, names: list[str]) -> Contents | None:
@@ -138,17 +133,17 @@ def _csv(folder: str, names: list[str]) -> Contents | None:
         return None
     train = _only(there, "train", "") or there[0]
     test = _only([name for name in there if name != train], "test", "")
-    flags = f"--train_csv={quoted(os.path.join(folder, train))}"
+    flags = [f"--train_csv={os.path.join(folder, train)}"]
     if test:
-        flags += f" --test_csv={quoted(os.path.join(folder, test))}"
-    return _readable(folder, there, "CSV files", flags)
+        flags.append(f"--test_csv={os.path.join(folder, test)}")
+    return _readable(folder, there, "CSV files", *flags)
 
 
 def _npz(folder: str, names: list[str]) -> Contents | None:
     there = _ending(names, "npz")
     if not there:
         return None
-    flags = f"--npz={quoted(os.path.join(folder, there[0]))}"
+    flags = f"--npz={os.path.join(folder, there[0])}"
     return _readable(folder, there, "NumPy archives", flags)
 
 
@@ -156,7 +151,7 @@ def _pictures(folder: str, names: list[str]) -> Contents | None:
     there = _ending(names, *_PICTURES)
     if not there:
         return None
-    return _readable(folder, there, "pictures", f"--image_folder={quoted(folder)}")
+    return _readable(folder, there, "pictures", f"--image_folder={folder}")
 
 
 def _others(folder: str, names: list[str]) -> Contents | None:
@@ -197,9 +192,9 @@ _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
 )
 
 
-def _readable(folder: str, there: list[str], what: str, flags: str) -> Contents:
+def _readable(folder: str, there: list[str], what: str, *flags: str) -> Contents:
     beside = f"{folder.rstrip('/') or 'data'}-prepared"
-    advice = f"read them with {prepare_command([flags], beside)}, and give that --data_dir"
+    advice = f"read them with {records.prepare_command(beside, *flags)}, and give that --data_dir"
     return Contents(f"{what} ({_list(there)})", advice, True)
 
 

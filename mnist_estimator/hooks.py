@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from mnist_estimator import RunError, checkpoints, model_fn, progress, signals
+from mnist_estimator import RunError, checkpoints, events, model_fn, progress, signals
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.scores import Scores
 
@@ -89,9 +89,7 @@ class Progress(v1.train.SessionRunHook):
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
         self._fetches = {"loss": v1.get_collection(v1.GraphKeys.LOSSES)[-1]}
-        self._writer = (
-            v1.summary.FileWriterCache.get(self._model_dir) if self._write_summaries else None
-        )
+        self._writer = events.writer(self._model_dir) if self._write_summaries else None
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         self._step = self._reported_step = session.run(self._global_step)
@@ -210,8 +208,7 @@ class ScoreKeeper(v1.train.SessionRunHook):
 def drop_events_from(folder: str, step: int) -> None:
     """Has TensorBoard drop what earlier event files of a folder say of this step and later ones."""
     start = v1.SessionLog(status=v1.SessionLog.START)
-    with tf.Graph().as_default():  # Which a writer would keep.
-        v1.summary.FileWriterCache.get(folder).add_session_log(start, step)
+    events.writer(folder).add_session_log(start, step)
 
 
 class CheckpointSaver(v1.train.SessionRunHook):
@@ -226,15 +223,18 @@ class CheckpointSaver(v1.train.SessionRunHook):
         model_dir: str,
         *,
         every_steps: int,
+        keep: int = 0,
         after_save: Callable[[str], None] | None = None,
     ) -> None:
         """Saves to `model_dir`.
 
         Args:
+          keep: how many of the newest checkpoints are kept; 0: all.
           after_save: is called with each checkpoint's path, unless a signal has come.
         """
         self._model_dir = model_dir
         self._every_steps = every_steps
+        self._keep = keep
         self._after_save = after_save
         self._look_due = Seldom()
         self._request = os.path.join(model_dir, SAVE_REQUEST)
@@ -243,7 +243,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
         self._rate = first_of(model_fn.LEARNING_RATE)
-        self._writer = v1.summary.FileWriterCache.get(self._model_dir)
+        self._writer = events.writer(self._model_dir)
         newest = checkpoints.newest(self._model_dir)
         if newest:
             checkpoints.check_variables(newest, _shapes())
@@ -300,8 +300,11 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self._writer.flush()
         (saver,) = v1.get_collection(v1.GraphKeys.SAVERS)
         path = os.path.join(self._model_dir, checkpoints.BASENAME)
-        path = saver.save(session, path, global_step=step, write_meta_graph=False)
+        path = saver.save(
+            session, path, global_step=step, write_meta_graph=False, write_state=False
+        )
         checkpoints.seal(path)
+        checkpoints.keep_newest(path, self._keep)
         checkpoints.tidy(self._model_dir)
         self.saved_step = step
         return path

@@ -169,7 +169,10 @@ def _start_step(model_dir: str) -> int | tf.Tensor:
         return tf.cast(step, tf.int64)
     # Under a synchronous strategy Estimator makes the input before the global step.
     checkpoint = checkpoints.newest(model_dir)
-    return int(tf.train.load_variable(checkpoint, "global_step")) if checkpoint else 0
+    if not checkpoint:
+        return 0
+    with checkpoints.opened(checkpoint) as reader:
+        return int(reader.get_tensor("global_step"))
 
 
 def _gathered(

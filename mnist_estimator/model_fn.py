@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_estimator import inputs, networks
+from mnist_estimator import checkpoints, inputs, networks
 from mnist_estimator.compat import estimator, tf, v1
 
 # Prediction keys.
@@ -81,6 +81,7 @@ def model_fn(
         for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
+    checkpoints.add_saver()
     _summarize(pixels / 255, labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 

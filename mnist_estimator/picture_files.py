@@ -36,7 +36,7 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if os.path.lexists(argument) or not glob.has_magic(argument):
             found = [argument]
         else:
-            found = sorted(glob.glob(argument, recursive=True))
+            found = sorted(_matching(argument))
             problems += [] if found else [f"{argument}: matches nothing"]
         for path in found:
             inside = sorted(_pictures_in(path, problems)) if os.path.isdir(path) else [path]
@@ -47,6 +47,14 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             else:
                 problems.append(f"{path}: No such file")
     return paths, problems
+
+
+def _matching(pattern: str) -> list[str]:
+    folder, name = os.path.split(pattern)
+    if not os.path.isdir(folder):
+        return glob.glob(pattern, recursive=True)
+    # The folder itself may be called "run[1]".
+    return [os.path.join(folder, name) for name in glob.glob(name, root_dir=folder, recursive=True)]
 
 
 def _pictures_in(folder: str, problems: list[str]) -> Iterator[str]:

@@ -19,7 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, picture_files, program, progress, signals
+from mnist_estimator import (
+    InputError,
+    config,
+    picture_files,
+    program,
+    progress,
+    settings,
+    signals,
+)
 
 if TYPE_CHECKING:
     from mnist_estimator import predictors
@@ -31,7 +39,7 @@ _BATCH_PICTURES = 32
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags(data=False)
-    flags.DEFINE_string(
+    settings.define_path(
         "export_dir",
         "",
         "Folder of an exported SavedModel, as MODEL_DIR/export/best/STEP, to use in place of a "
@@ -47,7 +55,7 @@ def main(argv: list[str]) -> int:
         raise InputError("found no pictures, expected files, folders or patterns; see --help")
     if given.export_dir and given["model_dir"].present:
         raise InputError("--export_dir and --model_dir: found both, expected one model")
-    paths, problems = picture_files.find(argv[1:])
+    paths, problems = picture_files.find(list(map(_as_path, argv[1:])))
     for problem in problems:
         progress.complain(problem)
     if not paths:
@@ -63,6 +71,16 @@ def main(argv: list[str]) -> int:
     with opened as predictor:
         failed = _predict_all(predictor, paths, as_json=given.json)
     return signals.EXIT_INPUT if failed or problems else 0
+
+
+def _as_path(argument: str) -> str:
+    """A picture's name as a shell would have read it, unless there is a file of this name."""
+    if os.path.lexists(argument):
+        return argument
+    try:
+        return settings.as_path(argument)
+    except ValueError as error:
+        raise InputError(f"{argument}: {error}") from None
 
 
 def _predict_all(predictor: predictors.Predictor, paths: Sequence[str], *, as_json: bool) -> int:

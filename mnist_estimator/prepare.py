@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, datasets, program, signals, splits
+from mnist_estimator import InputError, config, datasets, program, settings, signals, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -30,7 +30,7 @@ _CSV = ("train_csv", "test_csv")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
-    define = flags.DEFINE_string
+    define = settings.define_path
     define("source_dir", "", "Folder with IDX files of the four usual names, plain or .gz.")
     for role in _IDX:
         kind, what = role.split("_")
@@ -43,13 +43,15 @@ def define_flags() -> None:
         "to 255. A header line may come first.",
     )
     define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
-    define(
+    flags.DEFINE_string(
         "label_column",
         "",
         "Which column of a CSV file is the label: its name, first or last. Default: what the "
         "header names label, class, target, y, category or digit; else the first.",
     )
-    define("image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square.")
+    flags.DEFINE_string(
+        "image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square."
+    )
     flags.DEFINE_integer(
         "num_classes", None, "Labels must be less than this. Default: the largest label plus 1."
     )

@@ -15,14 +15,14 @@ import json
 import math
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from google.protobuf import message
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, datasets
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.datasets import DATASETS, DIGIT, PICTURES
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 
 IMAGE_KEY = "image_raw"
@@ -129,7 +129,7 @@ def read_manifest(data_dir: str) -> Manifest:
     if manifest is None:
         raise NoDatasetError(
             f"{data_dir}: no {MANIFEST}, expected a prepared dataset; make one with "
-            f"python -m mnist_estimator.prepare --data_dir={data_dir}"
+            f"{prepare_command(data_dir)}"
         )
     return manifest
 
@@ -153,13 +153,29 @@ def find_manifest(data_dir: str) -> Manifest | None:
     try:
         return _parse_manifest(data)
     except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: {error}; prepare the dataset again with --force") from None
+        raise ManifestError(f"{path}: {error}; {prepare_again(data_dir)}") from None
+
+
+def prepare_command(data_dir: str, *more: str) -> str:
+    """The command that prepares a data_dir, on one line, as a shell takes it."""
+    given = [word if word.isprintable() else ascii(word)[1:-1] for word in (data_dir, *more)]
+    data_dir, *more = given
+    return shlex.join(["python", "-m", "mnist_estimator.prepare", f"--data_dir={data_dir}", *more])
+
+
+def prepare_again(data_dir: str, manifest: Manifest | None = None) -> str:
+    """Advice to replace a dataset: the command, as far as its source is known."""
+    name = manifest.dataset if manifest else ""
+    if datasets.is_known(name):
+        return f"replace it with {prepare_command(data_dir, f'--dataset={name}', '--force')}"
+    command = prepare_command(data_dir, "--force")
+    return f"replace it with {command} and the flags that name the files it was made of"
 
 
 def usual_pictures(dataset: str) -> str:
     """How pictures become images of a dataset whose manifest does not say so."""
-    known = DATASETS.get(dataset) if isinstance(dataset, str) else None
-    return known.pictures if known else DIGIT
+    known = datasets.DATASETS.get(dataset) if isinstance(dataset, str) else None
+    return known.pictures if known else datasets.DIGIT
 
 
 def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:
@@ -348,7 +364,7 @@ def _parse_manifest(data: bytes) -> Manifest:
         split_rule=_text(top["split_rule"], "split_rule"),
         class_examples=_class_examples(top["class_examples"]),
         brightest_pixel=_whole(top["brightest_pixel"], "brightest_pixel", 1, 255),
-        pictures=_choice(top["pictures"], "pictures", PICTURES),
+        pictures=_choice(top["pictures"], "pictures", datasets.PICTURES),
     )
     if len(manifest.class_names) != manifest.num_classes:
         raise ValueError(

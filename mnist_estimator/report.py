@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, progress, splits
+from mnist_estimator import InputError, config, program, progress, settings, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import panels, runs
@@ -34,7 +34,7 @@ def define_flags() -> None:
         "Split to evaluate. Default: test, or validation where the data has no test split.",
     )
     flags.DEFINE_integer("grid_class", 0, "Class of which 25 examples are shown.")
-    flags.DEFINE_string("output", "report.html", "File to write.")
+    settings.define_path("output", "report.html", "File to write.")
     flags.DEFINE_string("title", "", "Title of the page. Default: the runs' names.")
 
 
@@ -64,7 +64,9 @@ def main(argv: list[str]) -> None:
 
 
 def _model_dirs(text: str, checkpoint: str) -> list[str]:
-    names = [name.strip() for name in text.split(",")]
+    # Sweeps name folders after their flags, as in lr=0.1,seed=2.
+    several = [] if os.path.isdir(text) else text.split(",")
+    names = [os.path.expanduser(name.strip()) for name in several] or [text]
     if "" in names:
         raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
     for name in names:

@@ -48,5 +48,5 @@ def _prepare_command(record: dict[str, Any], data_dir: str) -> str:
     named = datasets.is_known(name)
     flags = [f"--dataset={name}"] if named else []
     flags += [f"--{flag}={given[flag]}" for flag in _USUAL if given[flag] != _USUAL[flag]]
-    command = folder_contents.prepare_command(flags, data_dir)
+    command = records.prepare_command(data_dir, *flags)
     return command if named else f"{command} and the flags that name its files"

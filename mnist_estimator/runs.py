@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 from typing import Any
 
 import numpy as np
@@ -19,16 +18,18 @@ from mnist_estimator import (
     checkpoints,
     doubts,
     estimators,
+    files,
     hooks,
     inputs,
     networks,
     progress,
     records,
     run_data,
+    status,
 )
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.evaluations import EVALUATIONS_FILE, Evaluations
 from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
@@ -161,7 +162,7 @@ def evaluate_alone(
     """Evaluates an open run as `evaluate` does, and leaves nothing in its model_dir."""
     # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
     # checkpoint for a restart and drops the points after it. The run's curves are to stay.
-    with tempfile.TemporaryDirectory() as scratch:
+    with files.memory_folder() as scratch:
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
             estimators.make_estimator(config, manifest),
@@ -201,13 +202,14 @@ def evaluate(
     """
     inputs.check_split(data_dir, manifest, split)
     try:
-        result = run.evaluate(
-            lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
-            steps=None,
-            hooks=[hooks.ScoreKeeper(scores)] if scores else None,
-            checkpoint_path=checkpoint,
-            name=name,
-        )
+        with checkpoints.readable(checkpoint) as path:
+            result = run.evaluate(
+                lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
+                steps=None,
+                hooks=[hooks.ScoreKeeper(scores)] if scores else None,
+                checkpoint_path=path,
+                name=name,
+            )
     except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
@@ -234,7 +236,8 @@ def check_records(data_dir: str, manifest: Manifest) -> None:
     with progress.ProgressLine() as report:
         damage = records.find_damage(data_dir, manifest, report)
     if damage:
-        raise RunError(f"{data_dir}: {damage}; stopped, prepare the data again with --force")
+        again = records.prepare_again(data_dir, manifest)
+        raise RunError(f"{data_dir}: {damage}; stopped; {again}")
 
 
 def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
@@ -264,7 +267,7 @@ def find_checkpoint(model_dir: str, checkpoint: str) -> str:
             raise InputError(f"{model_dir}: no checkpoint has been evaluated, so none is the best")
     else:
         found = checkpoint
-        if not v1.train.checkpoint_exists(found):
+        if not tf.io.gfile.exists(f"{found}.index"):
             raise InputError(f"--checkpoint: {found} not found, expected one of {model_dir}")
     problem = checkpoints.damage(found)
     if problem:
@@ -307,6 +310,24 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
     write_json(os.path.join(config.model_dir, RUN_FILE), record)
 
 
+def check_folder(model_dir: str) -> None:
+    """Raises InputError if a model_dir has files of other programs that a run would replace."""
+    if tf.io.gfile.exists(os.path.join(model_dir, RUN_FILE)):
+        read_run(model_dir)
+        return
+    ours = (
+        METRICS_FILE,
+        EVALUATIONS_FILE,
+        *([] if status.read(model_dir) else [status.STATUS_FILE]),
+    )
+    for name in ours:
+        if tf.io.gfile.exists(os.path.join(model_dir, name)):
+            raise InputError(
+                f"{model_dir}: found {name} without a run's {RUN_FILE}, so it may not be this "
+                "package's; move it away, or give another --model_dir"
+            )
+
+
 def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the flags of the run in a model_dir and its whole record.
 
@@ -321,7 +342,9 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
             record = json.load(file)
         return TrainConfig(**record["flags"]), record
     except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: found no record of a run ({error}); train again") from None
+        raise InputError(
+            f"{path}: found no record of a run ({error}); move it away, or give another --model_dir"
+        ) from None
 
 
 def check_continues(config: TrainConfig, manifest: Manifest) -> None:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from mnist_estimator import RunError, inputs, pictures
+from mnist_estimator import RunError, checkpoints, files, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
 from mnist_estimator.records import IMAGE_KEY, error_line
@@ -111,7 +112,8 @@ def restored(checkpoint: str) -> Iterator[v1.Session]:
     """
     with v1.Session() as session:
         try:
-            v1.train.Saver().restore(session, checkpoint)
+            with checkpoints.readable(checkpoint) as path:
+                v1.train.Saver().restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
         yield session
@@ -126,8 +128,9 @@ def loaded(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]
     """
     with tf.Graph().as_default(), v1.Session() as session:
         try:
-            tags = [tf.saved_model.SERVING]
-            definitions = v1.saved_model.load(session, tags, export_dir).signature_def
+            with _readable(export_dir) as path:
+                tags = [tf.saved_model.SERVING]
+                definitions = v1.saved_model.load(session, tags, path).signature_def
         except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
             raise RunError(f"{export_dir}: cannot be loaded: {error_line(error)}") from error
         if name not in definitions:
@@ -135,6 +138,14 @@ def loaded(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]
             raise RunError(f"{export_dir}: found signatures {found}, expected {name}")
         found = definitions[name]
         yield session, Signature(*(_tensors(session, found, side) for side in _SIDES))
+
+
+def _readable(export_dir: str) -> contextlib.AbstractContextManager[str]:
+    """A path by which TensorFlow can read an export: it takes that of the weights for a pattern."""
+    if files.is_literal(export_dir):
+        return contextlib.nullcontext(export_dir)
+    names = (os.path.relpath(path, export_dir) for path in files.walk(export_dir))
+    return files.in_memory(export_dir, names)
 
 
 def _tensors(session: v1.Session, definition: Any, side: str) -> Tensors:

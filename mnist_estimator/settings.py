@@ -6,6 +6,8 @@ So a setting is said once: its default, type, help and range. TensorFlow is not 
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,6 +24,7 @@ def setting(
     choices: Sequence[str] = (),
     least: float = 0,
     most: float = 2**31 - 1,
+    is_path: bool = False,
     **more: Any,
 ) -> Any:
     """The value of a field that is a setting: its default, and what `define` and `check` need.
@@ -29,9 +32,10 @@ def setting(
     Args:
       choices: all values that a string may have; none: any.
       least, most: the range of a number.
+      is_path: whether a string is read as `as_path` does.
       more: is kept in the field's metadata.
     """
-    limits = {"choices": choices, "least": least, "most": most}
+    limits = {"choices": choices, "least": least, "most": most, "is_path": is_path}
     return dataclasses.field(default=default, metadata={"help": help_text, **limits, **more})
 
 
@@ -53,10 +57,52 @@ def define(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -
         if default in limits["choices"]:
             arguments = (limits["choices"], limits["help"])
             flags.DEFINE_enum(name, default, *arguments, flag_values=values)
+        elif limits["is_path"]:
+            define_path(name, default, limits["help"], values)
         else:
             define_flag = by_type[field.type.removesuffix(" | None")]
             define_flag(name, default, limits["help"], flag_values=values)
         show_in_help(name, values)
+
+
+def define_path(
+    name: str, default: str, help_text: str, values: flags.FlagValues | None = None
+) -> None:
+    """Defines a flag whose value is a path, read as `as_path` does."""
+    values = flags.FLAGS if values is None else values
+    flags.DEFINE(PathParser(), name, default, help_text, values, flags.ArgumentSerializer())
+    show_in_help(name, values)
+
+
+def as_path(text: str) -> str:
+    """A path as a shell would have read it: without quotes around it, ~ as the user's home.
+
+    Shells leave the ~ in `--model_dir=~/x` alone, and no shell reads the lines of a flagfile.
+
+    Raises:
+      ValueError: if it begins with a user or a variable that only a shell could replace.
+    """
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        text = text[1:-1]
+    path = os.path.expanduser(text)
+    if path.startswith("~"):
+        raise ValueError("found no user of that name, expected a path; write ./~ for such a name")
+    variable = re.match(r"\$(\w+)|\$\{(\w+)\}", path)
+    if variable and (variable[1] or variable[2]) in os.environ:
+        raise ValueError(
+            f"found {variable[0]}, which no shell has replaced, expected a path; write it out, or "
+            "./$ for such a name"
+        )
+    return path
+
+
+class PathParser(flags.ArgumentParser):
+    """Reads a flag as `as_path` does."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        return as_path(argument)
 
 
 def show_in_help(name: str, values: flags.FlagValues) -> None:

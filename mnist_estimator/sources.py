@@ -249,11 +249,8 @@ def ensure_dataset(
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
     for damage in writer.damages(data_dir, manifest):
-        again = folder_contents.prepare_command(["--force"], data_dir)
-        raise InputError(
-            f"{data_dir}: found {damage}; prepare it again with {again} and the flags that name "
-            "its files"
-        )
+        again = records.prepare_again(data_dir, manifest)
+        raise InputError(f"{data_dir}: found {damage}; {again}")
     return manifest
 
 
@@ -261,13 +258,12 @@ def check_asked(
     data_dir: str, manifest: Manifest, dataset: str, validation_split: str, seed: int
 ) -> None:
     """Raises InputError if a prepared dataset is another one than is asked for."""
-    advice = (
-        "give another --data_dir, or prepare it again with --force (python -m "
-        "mnist_estimator.prepare)"
-    )
+    advice = "give another --data_dir, or"
     if dataset and manifest.dataset != dataset:
+        command = records.prepare_command(data_dir, f"--dataset={dataset}", "--force")
         raise InputError(
-            f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice}"
+            f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice} "
+            f"replace it with {command}"
         )
     if validation_split != splits.AUTO:
         total = manifest.num_examples(splits.TRAIN) + manifest.num_examples(splits.VALIDATION)
@@ -275,7 +271,8 @@ def check_asked(
         if manifest.split_rule != asked:
             raise InputError(
                 f"{data_dir}: its validation split is {manifest.split_rule!r}, expected {asked!r} "
-                f"(--validation_split); {advice}"
+                f"(--validation_split); {advice} {records.prepare_again(data_dir, manifest)} and "
+                f"--validation_split={validation_split}"
             )
 
 

@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int | None:
 def _define_flags() -> None:
     settings.define(settings.fields_of(jobs.Job), flags.FLAGS)
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
-    flags.DEFINE_string("output", "", "Keep the job file here; a file of that name is replaced.")
+    settings.define_path("output", "", "Keep the job file here; a file of that name is replaced.")
 
 
 def _write(path: str, text: str) -> None:

@@ -15,6 +15,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams import api as hparams_api
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
+from mnist_estimator import checkpoints, events
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.scores import THRESHOLDS, Scores
 
@@ -54,8 +55,7 @@ def write_evaluation(
     filters = first_layer(weights, image_shape)
     if filters is not None:
         pictures[FILTERS] = filters_picture(filters)
-    with tf.Graph().as_default():  # Which a writer would keep.
-        writer = v1.summary.FileWriterCache.get(folder)
+    writer = events.writer(folder)
     for tag, picture in pictures.items():
         writer.add_summary(_image(tag, picture), step)
     for summary in _curves(scores):
@@ -69,17 +69,17 @@ def write_hparams(folder: str, values: Mapping[str, object]) -> None:
     """Fills TensorBoard's hparams page for the run in `folder` from its flags."""
     kinds = (bool, int, float, str)
     known = {name: value for name, value in values.items() if isinstance(value, kinds)}
-    with tf.Graph().as_default():
-        writer = v1.summary.FileWriterCache.get(folder)
+    writer = events.writer(folder)
     _add(writer, hparams_api.hparams_pb(known), 0)
 
 
 def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:
     """The float variables of a checkpoint by name, without what optimizers keep."""
-    reader = tf.train.load_checkpoint(checkpoint)
-    types = reader.get_variable_to_dtype_map()
-    names = [name for name in sorted(types) if types[name].is_floating]
-    return {name: reader.get_tensor(name) for name in names if not _NOT_WEIGHTS.fullmatch(name)}
+    with checkpoints.opened(checkpoint) as reader:
+        types = reader.get_variable_to_dtype_map()
+        floats = [name for name in sorted(types) if types[name].is_floating]
+        names = [name for name in floats if not _NOT_WEIGHTS.fullmatch(name)]
+        return {name: reader.get_tensor(name) for name in names}
 
 
 def first_layer(

@@ -10,7 +10,6 @@ import contextlib
 import itertools
 import logging
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +45,7 @@ def export(
     """
     # TensorFlow Lite knows no bfloat16.
     params = {**run.params, "precision": "float32"}
-    with tempfile.TemporaryDirectory() as scratch, _quiet():
+    with files.memory_folder() as scratch, _quiet():
         folder = os.path.join(scratch, "saved_model")
         exports.save((serving.FIXED,), params, run.trained_on, run.checkpoint, folder)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[serving.FIXED])

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import datetime
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,7 @@ from mnist_estimator import (
     stopping,
     summaries,
 )
-from mnist_estimator.compat import estimator, tf
+from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
@@ -79,6 +80,7 @@ def train(
             with (
                 # A model_dir that is another trainer's has its record.
                 lock.held(config.model_dir),
+                _checked(config),
                 # Without data this run ends, and the parameter servers with it.
                 status.recorded(config.model_dir, task.has_evaluator) as recorder,
                 _answering(task),
@@ -91,6 +93,20 @@ def train(
         with _dataset(config) as manifest:
             part = evaluating.run_task if task.role == cluster.EVALUATOR else _work
             return part(config, manifest, task, follower)
+
+
+@contextlib.contextmanager
+def _checked(config: TrainConfig) -> Iterator[None]:
+    """Removes checkpoints that are too many before anything is written: they may fill the disk.
+
+    Raises:
+      InputError: if the model_dir has files of another program.
+    """
+    runs.check_folder(config.model_dir)
+    newest, keep = checkpoints.newest(config.model_dir), config.keep_checkpoint_max
+    if newest and checkpoints.surplus(newest, keep) and not checkpoints.damage(newest):
+        checkpoints.keep_newest(newest, keep)
+    yield
 
 
 @contextlib.contextmanager
@@ -147,7 +163,7 @@ def _lead(
     newest = checkpoints.newest_whole(config.model_dir, runs.warn)
     if newest:
         runs.check_continues(config, manifest)
-        checkpoints.point_to(newest)
+        checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.tidy(config.model_dir)
     runs.write_run(config, manifest)
     summaries.write_hparams(config.model_dir, runs.learning_flags(config))
@@ -173,6 +189,7 @@ def _lead(
         saver = hooks.CheckpointSaver(
             config.model_dir,
             every_steps=config.save_checkpoints_steps,
+            keep=config.keep_checkpoint_max,
             after_save=evaluate if by_itself else None,
         )
         watch = endings.watch(config, task, recorder=recorder)
@@ -200,7 +217,8 @@ def _finish(
             print(f"trained to step {config.max_steps}; the data has no test split to evaluate")
     with signals.at_once():
         evaluating.export(run, config, manifest, checkpoint)
-    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {config.model_dir}")
+    logdir = shlex.quote(config.model_dir)
+    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {logdir}")
     return metrics
 
 
@@ -211,9 +229,11 @@ def _work(
     until = time.monotonic() + _REPAIR_SECS
     while newest := checkpoints.newest(config.model_dir):
         problem = checkpoints.damage(newest)
+        if not problem and not checkpoints.is_pointed_to(newest):
+            problem = f"{newest}: the list of checkpoints names another folder"
         if not problem:
             break
-        # Synchronous workers read it too. The chief is about to point to the one before it.
+        # Synchronous workers read it too. The chief is about to point to one that can be read.
         endings.end_like_the_chief(follower.ended())
         if time.monotonic() > until:
             raise RunError(f"{problem}; found no chief that goes on from another one")
@@ -228,14 +248,17 @@ def _work(
     progress.say(
         f"training with the chief at {task.chief_address}, in {config.model_dir}", sys.stderr
     )
+    scratch = os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}")
+    was_there = tf.io.gfile.exists(scratch)
     try:
         with endings.cut_off(config, follower):
             _train(run, config, manifest, task, evaluations, watch, follower=follower)
     finally:
         # With collective operations TensorFlow makes each worker a folder for what only the chief
         # writes.
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(os.path.join(config.model_dir, f"tmp_{task.role}_{task.index}"))
+        if not was_there:
+            with contextlib.suppress(tf.errors.OpError):
+                tf.io.gfile.rmtree(scratch)
     return endings.end_like_the_chief(follower.ended())
 
 
@@ -263,10 +286,12 @@ def _train(
     if config.profiled and task.is_chief:
         # The last, so that its time holds no other hook's work.
         watchers.append(hooks.Profiler(config.model_dir, *config.profiled))
+    # Estimator's own max_steps looks for checkpoints by a pattern.
+    watchers.append(v1.train.StopAtStepHook(last_step=config.max_steps))
     input_fn = _input_fn(config, manifest, task)
     with signals.deferrable(), endings.naming_the_lost(task):
         if task.jobs:
-            spec = estimator.TrainSpec(input_fn, max_steps=config.max_steps, hooks=watchers)
+            spec = estimator.TrainSpec(input_fn, hooks=watchers)
             with watch, estimators.graph(config):
                 if config.strategy == "ps":
                     # TensorFlow would wait for them in C++, where no signal is heard.
@@ -274,7 +299,7 @@ def _train(
                 # The EvalSpec is for an evaluator, which this task is not.
                 estimator.train_and_evaluate(run, spec, estimator.EvalSpec(input_fn))
         else:
-            run.train(input_fn, hooks=watchers, max_steps=config.max_steps)
+            run.train(input_fn, hooks=watchers)
     if stopper.preempted_by_other:
         raise signals.Interruption("another worker was preempted", signals.EXIT_PREEMPTED)
 

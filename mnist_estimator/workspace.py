@@ -2,27 +2,32 @@
 
 A data_dir has a dataset if and only if it has a manifest: at every moment, whatever is killed when,
 and with several processes at once, of which one writes and the others get a `BusyError`.
+
+Only files that a manifest of this package lists are deleted. While one dataset takes the place of
+another, both manifests lie in the workspace, so that after a kill the files are still known.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
 import re
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
-from mnist_estimator import records
+from mnist_estimator import files, records
 from mnist_estimator.compat import tf
 from mnist_estimator.files import is_local, sync
-from mnist_estimator.records import Manifest, RecordsError
+from mnist_estimator.records import Manifest, ManifestError, RecordsError, Shard
 
 _BEAT = "alive"
 _BEAT_SECS = 30
 _DEAD_SECS = 600
+_REPLACED = "replaced"  # In a workspace: the folder of the manifest of the dataset that has to go.
 _WORKSPACE = re.compile(r"\.prepare-(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]{8}")
 
 
@@ -47,8 +52,8 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
             tf.io.gfile.makedirs(data_dir)
         locked = _lock(data_dir, stack)
         if made:
-            stack.callback(_remove_if_empty, data_dir)
-        stack.callback(_remove_tree, folder)
+            stack.callback(files.remove_empty, data_dir)
+        stack.callback(_remove_workspace, folder)
         tf.io.gfile.makedirs(folder)
         beat = _Beat(folder)
         _remove_dead(data_dir, folder, locked, force)
@@ -79,11 +84,17 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
     """Moves a written dataset into place; the order is what makes a kill harmless."""
     final = os.path.join(data_dir, records.MANIFEST)
     with records.file_errors(data_dir):
+        old = _listed(data_dir, data_dir)
+        _check_stray(data_dir, old)  # Again: writing has taken a while.
         if tf.io.gfile.exists(final):
-            tf.io.gfile.remove(final)
+            replaced = os.path.join(folder, _REPLACED)
+            tf.io.gfile.makedirs(replaced)
+            tf.io.gfile.rename(final, os.path.join(replaced, records.MANIFEST))
             # Else a power failure could bring the old manifest back, over new shards.
+            sync(replaced)
             sync(data_dir)
-        _remove_shards(data_dir)
+        for name in old:
+            files.remove(os.path.join(data_dir, name))
         for shards in manifest.splits.values():
             for shard in shards:
                 tf.io.gfile.rename(
@@ -144,17 +155,81 @@ def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
     for folder in others:
         if not _is_dead(folder, own, locked):
             raise _busy(data_dir, folder)
-    stray = [name for name in names if records.is_shard_name(name)]
-    if stray and records.MANIFEST not in names:
-        if not others and not force:
-            raise RecordsError(
-                f"{data_dir}: {stray[0]} without a {records.MANIFEST}, expected a whole dataset or "
-                "none; give another --data_dir, or --force to replace it"
-            )
+    if records.MANIFEST not in names:
+        ours = set().union(*(_published(data_dir, folder) for folder in others))
+        _check_stray(data_dir, ours)
         # Before the folders: they are what says that these files are left-overs.
-        _remove_shards(data_dir)
+        for name in ours:
+            files.remove(os.path.join(data_dir, name))
+    elif force:
+        _check_manifest(data_dir)
+        _check_stray(data_dir, _listed(data_dir, data_dir))
     for folder in others:
-        tf.io.gfile.rmtree(folder)
+        _remove_workspace(folder)
+
+
+def _listed(data_dir: str, folder: str) -> set[str]:
+    """The shards in data_dir that the manifest in a folder lists; none if there is none.
+
+    Of one that is damaged: those whose sha256 still stands in it.
+    """
+    try:
+        manifest = records.find_manifest(folder)
+    except ManifestError:
+        text = files.read_bytes(os.path.join(folder, records.MANIFEST)) or b""
+        digests = set(re.findall(rb"[0-9a-f]{64}", text))
+        return {
+            name
+            for name in _shards_in(data_dir)
+            if records.file_sha256(os.path.join(data_dir, name))[1].encode() in digests
+        }
+    return {shard.file for shard in _shards_of(manifest)}
+
+
+def _published(data_dir: str, folder: str) -> set[str]:
+    """The shards in data_dir that a killed run was to replace, or had moved there already."""
+    ours = _listed(data_dir, os.path.join(folder, _REPLACED))
+    try:
+        manifest = records.find_manifest(folder)
+    except ManifestError:  # Cut off: nothing had been moved yet.
+        return ours
+    waiting, there = _shards_in(folder), _shards_in(data_dir)
+    for shard in _shards_of(manifest):
+        # Where there is no rename a file is copied first, and then is in both.
+        path = os.path.join(data_dir, shard.file)
+        if shard.file in there and (
+            shard.file not in waiting or records.file_sha256(path)[1] == shard.sha256
+        ):
+            ours.add(shard.file)
+    return ours
+
+
+def _check_manifest(data_dir: str) -> None:
+    """Raises RecordsError if manifest.json is no manifest of ours, not even a damaged one."""
+    path = os.path.join(data_dir, records.MANIFEST)
+    if b"format_version" not in (files.read_bytes(path) or b""):
+        raise RecordsError(
+            f"{path}: found a file of another program, expected a manifest of this package; move "
+            "it away, or give another --data_dir"
+        )
+
+
+def _check_stray(data_dir: str, ours: Collection[str]) -> None:
+    """Raises RecordsError if files have the names of shards, and are not known to be ours."""
+    stray = sorted(_shards_in(data_dir) - set(ours))
+    if stray:
+        raise RecordsError(
+            f"{data_dir}: found {stray[0]} without a {records.MANIFEST} that lists it, so it may "
+            "not be this package's; move it away, or give another --data_dir"
+        )
+
+
+def _shards_in(folder: str) -> set[str]:
+    return {name for name in tf.io.gfile.listdir(folder) if records.is_shard_name(name)}
+
+
+def _shards_of(manifest: Manifest | None) -> Iterator[Shard]:
+    return itertools.chain.from_iterable(manifest.splits.values() if manifest else ())
 
 
 def _is_dead(folder: str, own: str, locked: bool) -> bool:
@@ -184,18 +259,9 @@ def is_running(pid: int) -> bool:
     return True
 
 
-def _remove_shards(data_dir: str) -> None:
-    for name in tf.io.gfile.listdir(data_dir):
-        if records.is_shard_name(name):
-            tf.io.gfile.remove(os.path.join(data_dir, name))
-
-
-def _remove_tree(folder: str) -> None:
+def _remove_workspace(folder: str) -> None:
+    # The manifests first: where some of the shards are gone, they would be taken for published.
+    for place in (folder, os.path.join(folder, _REPLACED)):
+        files.remove(os.path.join(place, records.MANIFEST))
     with contextlib.suppress(tf.errors.OpError):
         tf.io.gfile.rmtree(folder)
-
-
-def _remove_if_empty(data_dir: str) -> None:
-    with contextlib.suppress(tf.errors.OpError):
-        if not tf.io.gfile.listdir(data_dir):
-            tf.io.gfile.rmtree(data_dir)

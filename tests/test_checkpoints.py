@@ -60,7 +60,8 @@ def newest(folder: Path) -> tuple[int, list[str]]:
     path = checkpoints.newest_whole(str(folder), warnings.append)
     step = checkpoints.step_of(path)
     if path:
-        value = tf.train.load_checkpoint(path).get_tensor("w")
+        with checkpoints.opened(path) as reader:
+            value = reader.get_tensor("w")
         np.testing.assert_array_equal(value, np.full(3, step, np.float32))
     return step, warnings
 
@@ -168,6 +169,76 @@ def test_a_model_dir_may_be_moved(model_dir, tmp_path):
     assert checkpoints.newest(str(moved)) == f"{moved}/model.ckpt-2"
 
 
+@pytest.mark.parametrize("there", [True, False], ids=["copied", "moved"])
+@pytest.mark.parametrize("other", ["", "gs://bucket/run"])
+def test_a_list_that_names_another_folder_is_set_right(model_dir, tmp_path, there, other):
+    other = other or str(tmp_path / "elsewhere")
+    if there and "://" not in other:
+        shutil.copytree(model_dir, other)
+    state = f'model_checkpoint_path: "{other}/model.ckpt-3"\n'
+    state += f'all_model_checkpoint_paths: "{other}/model.ckpt-2"\n'
+    (model_dir / "checkpoint").write_text(state)
+    path = f"{model_dir}/model.ckpt-3"
+    assert newest(model_dir) == (3, []) and not checkpoints.is_pointed_to(path)
+    checkpoints.point_to(path)
+    assert checkpoints.is_pointed_to(path)
+    assert other not in (model_dir / "checkpoint").read_text()
+
+
+def steps_in(folder: Path) -> list[int]:
+    found = {checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("model.ckpt-*.*")}
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    ("newest_step", "keep", "left"),
+    [(3, 0, [1, 2, 3]), (3, 1, [3]), (3, 2, [2, 3]), (3, 9, [1, 2, 3]), (2, 1, [2, 3])],
+)
+def test_the_oldest_ones_go_when_fewer_are_kept(model_dir, newest_step, keep, left):
+    (model_dir / "model.ckpt-1.notes").write_text("mine")
+    (model_dir / "model.ckpt-1.meta").write_text("another program's")
+    checkpoints.keep_newest(f"{model_dir}/model.ckpt-{newest_step}", keep)
+    assert steps_in(model_dir) == sorted({1, *left})
+    names = {path.name for path in model_dir.glob("model.ckpt-1.*")}
+    assert {"model.ckpt-1.notes", "model.ckpt-1.meta"} <= names
+    assert ("model.ckpt-1.index" in names) == (1 in left)
+    listed = tf.train.get_checkpoint_state(str(model_dir)).all_model_checkpoint_paths
+    assert [checkpoints.step_of(path) for path in listed] == [n for n in left if n <= newest_step]
+
+
+def test_the_checkpoints_of_another_program_stay(made, tmp_path):
+    folder = Path(shutil.copytree(made / "plain", tmp_path / "run"))
+    checkpoints.keep_newest(f"{folder}/model.ckpt-3", 1)
+    assert steps_in(folder) == [1, 2, 3]
+
+
+def test_the_surplus_goes_also_where_nothing_can_be_written(model_dir, monkeypatch):
+    def full(path, text):
+        raise InputError("No space left on device")
+
+    monkeypatch.setattr(checkpoints.files, "write_text", full)
+    with pytest.raises(InputError, match="No space"):
+        checkpoints.keep_newest(f"{model_dir}/model.ckpt-3", 1)
+    assert steps_in(model_dir) == [3] and newest(model_dir) == (3, [])
+
+
+def test_a_killed_removal_is_made_up_for(model_dir, monkeypatch):
+    for killed_at in range(2):
+        calls = iter(range(killed_at))
+
+        def remove(path, calls=calls):
+            if next(calls, None) is None:
+                raise KeyboardInterrupt
+            os.remove(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(tf.io.gfile, "remove", remove)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.keep_newest(f"{model_dir}/model.ckpt-3", 2)
+    checkpoints.keep_newest(f"{model_dir}/model.ckpt-3", 2)
+    assert steps_in(model_dir) == [2, 3]
+
+
 def test_the_seal_is_what_sha256sum_reads(model_dir):
     subprocess.run(
         ["sha256sum", "-c", "--strict", "model.ckpt-3.sha256"], cwd=model_dir, check=True
@@ -180,9 +251,11 @@ def test_left_overs_of_a_killed_save_are_removed(model_dir):
     (model_dir / "model.ckpt-4_temp/part").write_text("")
     for name in ("model.ckpt-4.index.tempstate123", "checkpoint.tmp12ab", "model.ckpt-0.sha256"):
         (model_dir / name).write_text("")
-    (model_dir / "model.ckpt-mine").write_text("kept")
+    mine = {"model.ckpt-mine", "notes.sha256", "checkpoint.tmp_old", "model.ckpt-1_temp.txt"}
+    for name in mine:
+        (model_dir / name).write_text("kept")
     checkpoints.tidy(str(model_dir))
-    assert {path.name for path in model_dir.iterdir()} == names | {"model.ckpt-mine"}
+    assert {path.name for path in model_dir.iterdir()} == names | mine
 
 
 def test_a_copy_is_kept_and_only_one(model_dir):
@@ -191,6 +264,27 @@ def test_a_copy_is_kept_and_only_one(model_dir):
         checkpoints.keep_copy(f"{model_dir}/model.ckpt-{step}", str(best))
         assert newest(best) == (step, [])
         assert {checkpoints.step_of(path.stem) for path in best.glob("model.*")} == {step}
+
+
+def test_beside_the_copy_what_is_not_ours_stays(model_dir):
+    best = model_dir / "best"
+    best.mkdir()
+    mine = {"model.ckpt-1.notes", "model.ckpt-9.index", "model.ckpt-1.txt.sha256", "notes"}
+    for name in mine:
+        (best / name).write_text("mine")
+    for step in (1, 3):
+        checkpoints.keep_copy(f"{model_dir}/model.ckpt-{step}", str(best))
+    assert mine <= {path.name for path in best.iterdir()}
+    assert newest(best) == (3, []) and not (best / "model.ckpt-1.index").exists()
+    checkpoints.drop_copies(str(best))
+    assert {path.name for path in best.iterdir()} == mine
+
+
+def test_a_folder_of_copies_alone_goes_with_them(model_dir):
+    folder = model_dir / "evaluating"
+    checkpoints.keep_copy(f"{model_dir}/model.ckpt-1", str(folder))
+    checkpoints.drop_copies(str(folder))
+    assert not folder.exists()
 
 
 def test_of_a_killed_copy_the_one_before_is_left(model_dir, monkeypatch):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import subprocess
 import sys
 
 import pytest
+from absl import flags
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, datasets, settings
 from mnist_estimator.config import TrainConfig
 
 
@@ -122,3 +124,69 @@ def test_flags_are_answered_without_tensorflow():
         "sys.exit('tensorflow' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", script], timeout=60).returncode == 0
+
+
+@pytest.fixture
+def home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        ("", ""),
+        ("tboard/mod1", "tboard/mod1"),
+        ("~/x", "/home/me/x"),
+        ("~", "/home/me"),
+        ('"my run"', "my run"),
+        ("'my run'", "my run"),
+        ('"~/my run"', "/home/me/my run"),
+        ('my "best" run', 'my "best" run'),
+        ('"', '"'),
+        ("it's", "it's"),
+        ("a/~/b", "a/~/b"),
+        ("./~", "./~"),
+        ("gs://bucket/~run", "gs://bucket/~run"),
+        ("$5 run", "$5 run"),
+        ("a/$HOME", "a/$HOME"),
+        ("lr=[0.1]/*", "lr=[0.1]/*"),
+    ],
+)
+def test_a_path_is_read_as_a_shell_would(home, text, path):
+    assert settings.as_path(text) == path
+    # As every setting is that is a path, also in the flags of another program.
+    for name in ("model_dir", "data_dir"):
+        values = flags.FlagValues()
+        settings.define(settings.fields_of(TrainConfig), values)
+        values(["train", f"--{name}={text}"])
+        assert values[name].value == path
+
+
+@pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "$HOME/x", "${HOME}/x", '"$HOME"'])
+def test_what_only_a_shell_could_read_is_refused(home, text):
+    values = flags.FlagValues()
+    settings.define_path("output", "", "A file.", values)
+    with pytest.raises(flags.IllegalFlagValueError, match="--output=.*found .*, expected a path"):
+        values(["report", f"--output={text}"])
+
+
+PATHS = {
+    "prepare": {"data_dir", "source_dir", *datasets.ROLES, "train_csv", "test_csv"},
+    "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},
+    "predict": {"model_dir", "checkpoint", "export_dir"},
+    "export": {"model_dir", "checkpoint", "data_dir", "output"},
+    "report": {"model_dir", "checkpoint", "data_dir", "output"},
+    "submit": {"output"},
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_flag_that_is_a_path_is_read_as_one(name):
+    module = importlib.import_module(f"mnist_estimator.{name}")
+    before = set(flags.FLAGS)
+    (module._define_flags if name == "submit" else module.define_flags)()
+    defined = set(flags.FLAGS) - before
+    found = {flag for flag in defined if isinstance(flags.FLAGS[flag].parser, settings.PathParser)}
+    for flag in defined:
+        delattr(flags.FLAGS, flag)
+    assert found == PATHS[name]

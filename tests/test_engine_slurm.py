@@ -109,7 +109,8 @@ def test_the_tasks_get_their_flags_as_given(run):
     flags = ("--model_dir=a b'c\n$(touch evil)\"`", "--dataset=sample")
     done = run(job(*flags, workers=2, ps=1, evaluator=True, cpus=3))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "tensorboard --logdir=a b'c\n$(touch evil)\"`\n" in done.stdout
+    # As a shell takes it.
+    assert "tensorboard --logdir=$'a b\\'c\\n$(touch evil)\"`'\n" in done.stdout
     options = srun_arguments(run.folder)
     command = options[options.index("python") :]
     assert command[:4] == ["python", "-m", "mnist_estimator.train", "--strategy=ps"]

@@ -15,6 +15,7 @@ from test_training import train
 
 from mnist_estimator import (
     RunError,
+    checkpoints,
     export,
     exports,
     inputs,
@@ -234,6 +235,30 @@ def test_what_is_no_export_is_refused(exported, tmp_path):
         serving.loaded(exported[2], "other"),
     ):
         pass
+
+
+@pytest.mark.parametrize("mine", ["notes.txt", "variables/notes", "assets/names.txt"])
+def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path, mine):
+    run = exported[0]
+    path = exports.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    other = runs.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
+    assert exports.export(run.params, other, run.checkpoint, str(tmp_path)) == path
+    assert [p.name for p in tmp_path.iterdir()] == [os.path.basename(path)]
+    (tmp_path / os.path.basename(path) / mine).write_text("mine")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(RunError, match=f"found {mine}, expected an export of this package"):
+        exports.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_a_folder_of_another_export_is_not_replaced(exported, tmp_path):
+    run = exported[0]
+    path = tmp_path / str(checkpoints.step_of(run.checkpoint)) / "saved_model.pb"
+    path.parent.mkdir()
+    path.write_bytes(b"somebody's model")
+    with pytest.raises(RunError, match="found no assets.extra/model.json, expected an export"):
+        exports.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    assert path.read_bytes() == b"somebody's model"
 
 
 def test_weights_of_another_network_are_refused(exported, tmp_path):

@@ -53,6 +53,7 @@ MODULES = (
     "folder_contents",
     "doubts",
     "files",
+    "events",
     "workspace",
     "csv_text",
     "csv_columns",

@@ -271,7 +271,7 @@ def test_a_shard_that_lost_records_is_found_before_training(tmp_path, make_datas
     size = len(shard.read_bytes())
     record = 12 + int.from_bytes(shard.read_bytes()[:8], "little") + 4
     shard.write_bytes(shard.read_bytes()[:-record])
-    found = f"found {size - record} bytes in {shard.name}, not {size}; prepare it again"
+    found = f"found {size - record} bytes in {shard.name}, not {size}; replace it with python -m "
     with pytest.raises(InputError, match=found):
         train(tmp_path / "run", data_dir)
 
@@ -448,6 +448,41 @@ def test_a_model_dir_that_vanished_is_one_line(tmp_path, make_dataset, monkeypat
     monkeypatch.setattr(runs, "evaluate", vanish)
     with pytest.raises(RunError, match="run: is gone, stopped training"):
         train(run, make_dataset(), save_checkpoints_steps=4)
+
+
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "evaluations.json", "status.json"])
+def test_files_of_another_program_are_not_replaced(tmp_path, make_dataset, name):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / name).write_text('{"mine": 1}')
+    with pytest.raises(InputError, match=f"{name}.* move it away, or give another --model_dir"):
+        train(run, make_dataset())
+    assert (run / name).read_text() == '{"mine": 1}'
+    assert {path.name for path in run.iterdir()} == {name, lock.LOCK_FILE}
+
+
+def test_fewer_checkpoints_are_kept_from_the_next_start_on(tmp_path, make_dataset):
+    run, data_dir = tmp_path / "run", make_dataset()
+    train(run, data_dir, save_checkpoints_steps=3, max_steps=9, keep_checkpoint_max=0)
+    assert len(list(run.glob("model.ckpt-*.index"))) == 4
+    best = {p.name: p.read_bytes() for p in (run / "best").iterdir()}
+    train(run, data_dir, save_checkpoints_steps=3, max_steps=9, keep_checkpoint_max=2)
+    assert sorted(p.stem for p in run.glob("*.index")) == ["model.ckpt-6", "model.ckpt-9"]
+    assert {p.name: p.read_bytes() for p in (run / "best").iterdir()} == best
+    train(run, data_dir, save_checkpoints_steps=3, keep_checkpoint_max=1)
+    assert [p.stem for p in run.glob("*.index")] == ["model.ckpt-12"]
+
+
+def test_a_run_that_was_copied_goes_on_with_its_own_weights(tmp_path, make_dataset):
+    data_dir = make_dataset()
+    first, copy = tmp_path / "first", tmp_path / "copy"
+    train(first, data_dir, max_steps=4)
+    shutil.copytree(first, copy)
+    state = (first / "checkpoint").read_text()
+    (copy / "checkpoint").write_text(state.replace('"model', f'"{first}/model'))
+    shutil.rmtree(first)
+    train(copy, data_dir)
+    assert checkpoints.newest(str(copy)) == f"{copy}/model.ckpt-{STEPS}"
 
 
 def test_a_model_dir_in_use_is_refused_and_untouched(tmp_path, make_dataset):

@@ -301,11 +301,44 @@ def test_damaged_dataset_is_not_the_same(tmp_path: Path):
 
 
 def test_malformed_manifest_stops_it_without_force(tmp_path: Path):
-    (tmp_path / records.MANIFEST).write_text("{}")
+    _write(tmp_path)
+    path = tmp_path / records.MANIFEST
+    path.write_text(path.read_text()[:-3])
     with pytest.raises(records.ManifestError, match="--force"):
         _write(tmp_path)
-    _write(tmp_path, force=True)
+    # It is known all the same which files are the dataset's.
+    _write(tmp_path, force=True, shards=2)
     assert records.verify(str(tmp_path)) == []
+
+
+@pytest.mark.parametrize("dataset", ["none", "whole", "damaged"])
+@pytest.mark.parametrize("name", ["train-00000-of-00001.tfrecord", "test-00001-of-00003.tfrecord"])
+def test_a_file_that_no_manifest_lists_is_never_deleted(tmp_path: Path, dataset: str, name: str):
+    if dataset != "none":
+        _write(tmp_path, shards=2)
+    if dataset == "damaged":
+        path = tmp_path / records.MANIFEST
+        path.write_text(path.read_text()[:-3])
+    (tmp_path / name).write_text("mine")
+    before = _files(tmp_path)
+    for force in (True, False) if dataset == "none" else (True,):
+        with pytest.raises(InputError, match=f"found {name} without a manifest.json.*move it"):
+            _write(tmp_path, salt=1, shards=1, force=force)
+        assert _files(tmp_path) == before
+
+
+def test_a_manifest_of_another_program_is_never_deleted(tmp_path: Path):
+    (tmp_path / records.MANIFEST).write_text('{"name": "a web page"}')
+    with pytest.raises(InputError, match="manifest.json: found a file of another program.*move"):
+        _write(tmp_path, force=True)
+    assert _files(tmp_path) == {records.MANIFEST: b'{"name": "a web page"}'}
+
+
+def test_a_file_that_came_while_writing_is_not_replaced(tmp_path: Path):
+    mine = tmp_path / "train-00000-of-00008.tfrecord"
+    with pytest.raises(InputError, match="found train-00000-of-00008.tfrecord without"):
+        _write(tmp_path, report=lambda line: mine.write_text("mine"))
+    assert _files(tmp_path) == {mine.name: b"mine"}
 
 
 def test_force_replaces_every_file(tmp_path: Path):
@@ -325,11 +358,10 @@ def test_stray_shards_are_not_overwritten(tmp_path: Path):
     _write(tmp_path)
     (tmp_path / records.MANIFEST).unlink()
     before = _files(tmp_path)
-    with pytest.raises(InputError, match="without a manifest.json.*--force"):
-        _write(tmp_path, salt=1)
-    assert _files(tmp_path) == before
-    _write(tmp_path, salt=1, force=True)
-    assert records.verify(str(tmp_path)) == []
+    for force in (False, True):
+        with pytest.raises(InputError, match="without a manifest.json.*move it away"):
+            _write(tmp_path, salt=1, force=force)
+        assert _files(tmp_path) == before
 
 
 # Wrong sources and arguments.

@@ -43,7 +43,7 @@ model_dir=$model_dir
 max_restarts=$max_restarts
 
 echo "job $$SLURM_JOB_ID on $$SLURM_JOB_NODELIST, restart $${SLURM_RESTART_COUNT:-0}"
-echo "watch with: tensorboard --logdir=$$model_dir"
+printf 'watch with: tensorboard --logdir=%q\n' "$$model_dir"
 
 # What Slurm sends to the whole job reaches this shell too. It has to outlive its tasks.
 trap : TERM USR1
