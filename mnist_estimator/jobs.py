@@ -283,11 +283,7 @@ class Job:
                 f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "
                 "parameter servers with --strategy=ps, and only then"
             )
-        if strategy in cluster.ALONE and self.workers > 1:
-            raise InputError(
-                f"--workers: found {self.workers} with the train flag --strategy={strategy}, "
-                "expected 1; drop that flag to train on all"
-            )
+        passed_flags.check_workers(self.train_config, self.workers)
         if strategy in ("mirrored", "multi_worker"):
             # Each GPU is a replica; without any a worker is one, on its processor.
             passed_flags.check_batch(self.train_config, self.workers * max(self.gpus, 1))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, cluster
 from mnist_estimator.config import TrainConfig, define_train_flags, train_config
 
 HINT = "flags of train come after a --"
@@ -38,6 +38,15 @@ def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
     """Train flags with a `--strategy`: `usual`, unless they have one."""
     _, given = parse(arguments)
     return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+
+
+def check_workers(settings: TrainConfig, workers: int) -> None:
+    """Raises InputError for several workers with a strategy of one."""
+    if settings.strategy in cluster.ALONE and workers > 1:
+        raise InputError(
+            f"--workers: found {workers} with the train flag --strategy={settings.strategy}, "
+            "expected 1; drop that flag to train on all"
+        )
 
 
 def check_batch(settings: TrainConfig, replicas: int) -> None:
