@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from mnist_estimator import InputError, cluster, environments, passed_flags, settings
+from mnist_estimator import InputError, cluster, environments, passed_flags, settings, streams
 from mnist_estimator.config import TrainConfig
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
@@ -320,7 +320,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _check_printable(name: str, text: str) -> None:
-    if not passed_flags.is_text(text) or any(
+    if not streams.is_text(text) or any(
         unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text
     ):
         raise InputError(f"--{name}: found {text!r}, expected text without control characters")

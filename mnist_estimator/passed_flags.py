@@ -11,6 +11,7 @@ from absl import flags
 
 from mnist_estimator import InputError, cluster
 from mnist_estimator.config import TrainConfig, define_train_flags, train_config
+from mnist_estimator.streams import is_text
 
 HINT = "flags of train come after a --"
 
@@ -76,12 +77,3 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
         if name in given:
             raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
     return train_config(values), given
-
-
-def is_text(argument: str) -> bool:
-    """Whether a string can be written to a file: one made of bytes that are no UTF-8 cannot."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

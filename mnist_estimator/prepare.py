@@ -12,12 +12,13 @@ It is all or nothing: a data_dir without a manifest.json holds no dataset.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, datasets, program, signals, splits
+from mnist_estimator import InputError, config, datasets, program, progress, signals, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -115,7 +116,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator import progress, records
+    from mnist_estimator import records
 
     before = None if values["force"] else records.find_manifest(data_dir)
     with progress.ProgressLine() as report:
@@ -128,8 +129,9 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
             report=report,
         )
     if manifest == before:
-        print(f"{data_dir}: prepared already, nothing to do")
-    print(_summary(data_dir, manifest))
+        progress.say(f"{data_dir}: prepared already, nothing to do", sys.stdout)
+    for line in _summary(data_dir, manifest):
+        progress.say(line, sys.stdout)
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
@@ -147,7 +149,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     return sources.from_data_dir(data_dir, values["dataset"])
 
 
-def _summary(data_dir: str, manifest: records.Manifest) -> str:
+def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
     shape = "x".join(map(str, manifest.image_shape))
     lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
     for split, shards in manifest.splits.items():
@@ -155,20 +157,20 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
             f"  {split:<10} {manifest.num_examples(split):>11,} examples "
             f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _verify(data_dir: str) -> int | None:
-    from mnist_estimator import progress, records
+    from mnist_estimator import records
 
     with progress.ProgressLine() as report:
         problems = records.verify(data_dir, report)
     if problems:
-        print(*problems, sep="\n")
+        progress.tell(*problems)
         return signals.EXIT_INPUT
     manifest = records.read_manifest(data_dir)
     counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
-    print(f"{data_dir}: OK, {counts} examples")
+    progress.tell(f"{data_dir}: OK, {counts} examples")
     return None
 
 

@@ -22,6 +22,7 @@ PACKAGE = ROOT / "mnist_estimator"
 # Each may import those before it.
 MODULES = (
     "__init__",
+    "streams",
     "progress",
     "signals",
     "program",
@@ -89,6 +90,7 @@ COMMANDS += ("launch", "submit", "sample.make_sample")
 LIGHT = {
     "__init__": set(),
     "__main__": set(),
+    "streams": set(),
     "progress": set(),
     "signals": set(),
     "program": {"absl"},
