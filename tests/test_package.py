@@ -60,6 +60,7 @@ MODULES = (
     "status",
     "inputs",
     "networks",
+    "own_networks",
     "model_fn",
     "summaries",
     "hooks",
