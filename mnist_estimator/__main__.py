@@ -5,34 +5,48 @@ from __future__ import annotations
 import ast
 import pathlib
 import sys
+from collections.abc import Iterable
+
+from mnist_estimator import RunError, __version__, progress, streams
 
 # In the order in which they are used.
 COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "launch", "submit")
 _HELP_FLAGS = ("--help", "-help", "-h")
-_EXIT_USAGE = 2
+_VERSION_FLAG = "--version"
+_EXIT_FAILED, _EXIT_USAGE = 1, 2
 
 
 def main(argv: list[str]) -> int:
     """Prints the commands; to an argument it answers how to call them, and returns 2."""
-    if not argv or argv[0] in _HELP_FLAGS:
-        print(_overview())
-        return 0
+    streams.guard()
+    if not argv or argv[0] in (*_HELP_FLAGS, _VERSION_FLAG):
+        version = [f"mnist_estimator {__version__}"]
+        return _told(version if _VERSION_FLAG in argv[:1] else _overview())
     commands = argv[0] if argv[0] in COMMANDS else "|".join(COMMANDS)
-    print(
+    progress.say(
         f"mnist_estimator: found {argv[0]!r}, expected nothing; commands are called as "
         f"python -m mnist_estimator.{commands}",
-        file=sys.stderr,
+        sys.stderr,
     )
     return _EXIT_USAGE
 
 
-def _overview() -> str:
+def _told(lines: Iterable[str]) -> int:
+    try:
+        progress.tell(*lines)
+    except RunError as error:
+        progress.say(f"mnist_estimator: {error}", sys.stderr)
+        return _EXIT_FAILED
+    return 0
+
+
+def _overview() -> list[str]:
     width = max(map(len, COMMANDS))
     lines = [
         f"  python -m mnist_estimator.{name:{width}}  {_first_docstring_line(name)}"
         for name in COMMANDS
     ]
-    return "\n".join(["Commands, each with --help:", *lines])
+    return ["Commands, each with --help:", *lines]
 
 
 def _first_docstring_line(name: str) -> str:

@@ -98,6 +98,7 @@ def resolve(
     environ: Mapping[str, str],
     *,
     strategy: str,
+    insists: bool = False,
     ps_hosts: str = "",
     worker_hosts: str = "",
     chief_hosts: str = "",
@@ -111,10 +112,12 @@ def resolve(
     """Returns this process's task: from the host flags if given, else from what the engine says.
 
     The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
-    variables. Nothing, or a cluster of one, is a process that trains alone.
+    variables. Nothing, or a cluster of one, is a process that trains alone, and so is one of
+    several trainers whose user insists on it.
 
     Args:
       environ: the environment.
+      insists: whether the user gave the strategy, so that it is more than the default.
       resource_config: the file that SageMaker describes a job in.
       The others are the flags of the same names.
 
@@ -133,15 +136,16 @@ def resolve(
         )
     else:
         roles = {"num_ps": num_ps, "evaluator": bool(evaluator), "base_port": base_port}
+        in_shell = strategy in ALONE and slurm_step.is_shell(environ)
         found = (
             environments.from_tf_config(environ)
             or environments.from_cluster_spec(environ)
             or environments.from_sagemaker(environ, resource_config, **roles)
-            or environments.from_slurm(environ, **roles)
+            or (None if in_shell else environments.from_slurm(environ, **roles))
         )
     _check_flags(found, num_ps, evaluator)
     if found:
-        return _fit(_task(found, evaluator), strategy)
+        return _fit(_task(found, evaluator), strategy, insists)
     _check_alone(strategy, environ)
     return Task()
 
@@ -188,14 +192,12 @@ def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
     raise InputError(f"--strategy: found {strategy} without a cluster, {what_to_do}")
 
 
-def _fit(task: Task, strategy: str) -> Task:
+def _fit(task: Task, strategy: str, insists: bool) -> Task:
     if strategy in ALONE:
         if task.num_trainers > 1 or PS in task.jobs:
-            tasks = sum(map(len, task.jobs.values()))
-            raise InputError(
-                f"--strategy: found {strategy}, but a cluster of {tasks} tasks is described "
-                f"({task.source}); expected ps or multi_worker"
-            )
+            if insists and task.role in TRAINERS:
+                return Task(source=f"--strategy={strategy}, not {task.source}")
+            raise _several(task, strategy)
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
@@ -207,6 +209,17 @@ def _fit(task: Task, strategy: str) -> Task:
     if PS not in task.jobs:
         raise InputError("--strategy: found ps, but the cluster has no ps task")
     return _with_chief(task)
+
+
+def _several(task: Task, strategy: str) -> InputError:
+    """The error of a task of a cluster that has been given no strategy for it."""
+    tasks = sum(map(len, task.jobs.values()))
+    expected = "ps" if PS in task.jobs else "multi_worker"
+    return InputError(
+        f"--strategy: found {strategy}, but a cluster of {tasks} tasks is described "
+        f"({task.source}); expected {expected} in each of them, or, to train alone in this one, "
+        f"--strategy={strategy} on the command line"
+    )
 
 
 def _with_chief(task: Task) -> Task:

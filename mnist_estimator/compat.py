@@ -34,7 +34,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, progress
 
 OLDEST = (2, 15)
 NEWEST = (2, 21)
@@ -44,6 +44,9 @@ _PACKAGE = "tensorflow_estimator"
 _NEEDS_KERAS = re.compile(
     rf"{_PACKAGE}\.python\.estimator\.(canned\.(?!parsing_utils)|head\.|keras_lib)"
 )
+
+_SWITCH, _ON = "TF_USE_LEGACY_KERAS", ("1", "true", "True")
+_INSTALL_KERAS = "pip install 'mnist_estimator[keras]'"
 
 # Written by TensorFlow's C++ libraries as they are loaded, whatever TF_CPP_MIN_LOG_LEVEL is.
 _START_UP_NOISE = (
@@ -189,15 +192,24 @@ def _silence_deprecations() -> None:
 def _switch_to_keras_2() -> str:
     """Has TensorFlow use Keras 2 if it is installed. Returns what to do if it will not, else ""."""
     if importlib.util.find_spec("tf_keras") is None:
-        return "pip install 'mnist_estimator[keras]'"
+        if os.environ.get(_SWITCH) in _ON:
+            # Many who use Estimator have it set for good. TensorFlow would fail where Estimator
+            # only asks whether something is a metric of Keras.
+            del os.environ[_SWITCH]
+            progress.say(
+                f"warning: {_SWITCH} is set, but tf-keras is not installed: went on without; "
+                f"unset it, or {_INSTALL_KERAS}",
+                sys.stderr,
+            )
+        return _INSTALL_KERAS
     if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+        os.environ.setdefault(_SWITCH, "1")
     # Set after TensorFlow was imported, it would have parts of both in use.
-    switch = os.environ.get("TF_USE_LEGACY_KERAS")
+    switch = os.environ.get(_SWITCH)
     if switch is None:
-        return "import mnist_estimator.compat before tensorflow, or set TF_USE_LEGACY_KERAS=1"
-    if switch not in ("1", "true", "True"):
-        return f"set TF_USE_LEGACY_KERAS=1, which is {switch!r} in the environment"
+        return f"import mnist_estimator.compat before tensorflow, or set {_SWITCH}=1"
+    if switch not in _ON:
+        return f"set {_SWITCH}=1, which is {switch!r} in the environment"
     return ""
 
 
@@ -268,6 +280,9 @@ class _Namespace(types.ModuleType):
         return sorted({*super().__dir__(), *self._origins})
 
 
+if "keras" not in sys.modules:
+    # Estimator asks TensorFlow for its Keras, which would import torch or jax for a user of those.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
 _VERBOSE = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2") == "0"
 _KERAS_REMEDY = _switch_to_keras_2()
 tf = _import_tensorflow()

@@ -184,7 +184,8 @@ class TrainConfig:
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
         "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
         "the cluster from the host flags below, else from what the engine sets: TF_CONFIG, "
-        "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain.",
+        "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. "
+        "--strategy=none or mirrored on the command line trains alone, whatever is described.",
         choices=STRATEGIES,
     )
     ps_hosts: str = setting("", "Parameter servers, host:port,host:port.")

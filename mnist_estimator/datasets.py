@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from mnist_estimator import InputError, __version__
-from mnist_estimator.progress import say, show
+from mnist_estimator.progress import is_live, say, show
 
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
 FILE_NAMES = {
@@ -222,7 +222,7 @@ def fetch(
         raise DownloadError(f"{directory}: datasets are fetched to local folders; give one")
     if report is None:
         report = functools.partial(say, stream=sys.stderr)
-        live = functools.partial(show, stream=sys.stderr) if sys.stderr.isatty() else None
+        live = functools.partial(show, stream=sys.stderr) if is_live(sys.stderr) else None
     progress = _Progress(report, live, clock)
     candidates = [mirror.rstrip("/") + "/" for mirror in mirrors or dataset.mirrors]
     paths = {}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, settings, splits
+from mnist_estimator import InputError, config, program, progress, settings, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import records, runs, sources
@@ -69,13 +69,13 @@ def main(argv: list[str]) -> None:
         described = runs.describe(metrics, "" if _other_file(given) else split, manifest)
     if scores:
         metrics |= scores.report()
-    if given.json:
-        print(json.dumps(metrics))
-    else:
-        print(described)
-        print(tables.as_text(scores, names) if scores else _TOO_MANY)
     if given.output:
         tables.write(given.output, metrics, scores, names)
+    if given.json:
+        progress.tell(json.dumps(metrics))
+    else:
+        table = tables.as_text(scores, names) if scores else _TOO_MANY
+        progress.tell(described, *table.split("\n"))
 
 
 _TOO_MANY = "no confusion matrix: the data has more classes than can be looked through"

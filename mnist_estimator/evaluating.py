@@ -106,7 +106,7 @@ def test(
     if scores:
         metrics |= scores.report()
     runs.write_json(os.path.join(config.model_dir, runs.METRICS_FILE), metrics)
-    print(runs.describe(metrics, "test", manifest))
+    progress.say(runs.describe(metrics, "test", manifest), sys.stdout)
     return metrics
 
 
@@ -118,7 +118,7 @@ def export(
         return
     folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
     path = exports.export(run.params, manifest, checkpoint, folder)
-    print(f"exported to {path}")
+    progress.say(f"exported to {path}", sys.stdout)
 
 
 def _scored(

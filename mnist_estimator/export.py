@@ -11,11 +11,12 @@ requests. A TensorFlow Lite model is measured on the test split, beside the orig
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, settings
+from mnist_estimator import InputError, config, program, progress, settings
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -58,7 +59,8 @@ def main(argv: list[str]) -> None:
         _export_tflite(run, given)
         return
     folder = given.output or os.path.join(given.model_dir, "export")
-    print(f"exported to {exports.export(run.params, run.trained_on, run.checkpoint, folder)}")
+    path = exports.export(run.params, run.trained_on, run.checkpoint, folder)
+    progress.say(f"exported to {path}", sys.stdout)
 
 
 def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
@@ -68,11 +70,12 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
     data_dir, manifest = run.data(given.data_dir)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
-    print(f"exported to {path}")
+    progress.say(f"exported to {path}", sys.stdout)
     if manifest.num_examples("test"):
         original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")
-        print(f"test accuracy {converted:.4f}, the original's {original:.4f}")
+        line = f"test accuracy {converted:.4f}, the original's {original:.4f}"
+        progress.say(line, sys.stdout)
 
 
 if __name__ == "__main__":

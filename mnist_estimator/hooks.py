@@ -74,16 +74,16 @@ class Progress(v1.train.SessionRunHook):
         batch_size: int,
         every_steps: int,
         write_summaries: bool = True,
-        stream: TextIO = sys.stderr,
+        stream: TextIO | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Reports every `every_steps` global steps and at `max_steps`."""
+        """Reports every `every_steps` global steps and at `max_steps`, to stderr if no `stream`."""
         self._model_dir = model_dir
         self._max_steps = max_steps
         self._batch_size = batch_size
         self._every_steps = every_steps
         self._write_summaries = write_summaries
-        self._stream = stream
+        self._stream = stream or sys.stderr
         self._clock = clock
 
     def begin(self) -> None:
@@ -128,7 +128,7 @@ class Progress(v1.train.SessionRunHook):
     def end(self, session: v1.Session) -> None:
         if self._writer:
             self._writer.flush()
-        if self._stream.isatty():
+        if progress.is_live(self._stream):
             print(file=self._stream)
 
     def _report(self, results: dict[str, object], steps_per_second: float) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from mnist_estimator import InputError, cluster, environments, passed_flags, settings
+from mnist_estimator import InputError, cluster, environments, passed_flags, settings, streams
 from mnist_estimator.config import TrainConfig
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
@@ -283,11 +283,7 @@ class Job:
                 f"--ps: found {self.ps} with the train flag --strategy={strategy}, expected "
                 "parameter servers with --strategy=ps, and only then"
             )
-        if strategy in cluster.ALONE and self.workers > 1:
-            raise InputError(
-                f"--workers: found {self.workers} with the train flag --strategy={strategy}, "
-                "expected 1; drop that flag to train on all"
-            )
+        passed_flags.check_workers(self.train_config, self.workers)
         if strategy in ("mirrored", "multi_worker"):
             # Each GPU is a replica; without any a worker is one, on its processor.
             passed_flags.check_batch(self.train_config, self.workers * max(self.gpus, 1))
@@ -324,7 +320,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _check_printable(name: str, text: str) -> None:
-    if not passed_flags.is_text(text) or any(
+    if not streams.is_text(text) or any(
         unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text
     ):
         raise InputError(f"--{name}: found {text!r}, expected text without control characters")

@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
     usual = cluster.usual_strategy(values.workers, values.ps)
     train_flags = passed_flags.with_strategy(argv[1:], usual)
     settings, _ = passed_flags.parse(train_flags)
+    passed_flags.check_workers(settings, values.workers)
     if settings.strategy == "multi_worker":
         passed_flags.check_batch(settings, values.workers)
     counts = environments.counts(values.workers, values.ps, values.evaluator)
@@ -182,8 +183,8 @@ class _Task:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
+            encoding="utf-8",
+            errors="backslashreplace",
             # Ctrl-C is for this process; it passes it on, once.
             start_new_session=True,
         )
@@ -201,11 +202,11 @@ class _Task:
 
     def _pass_on(self, source: IO[str], target: IO[str]) -> None:
         prefix = f"{self.name:{self._width}} | "
-        if target.isatty():
+        if progress.is_live(target) and not os.environ.get("NO_COLOR"):
             prefix = f"\x1b[{self._color}m{prefix}\x1b[0m"
         for line in source:
             # One call a line, so that those of two tasks do not mix.
-            target.write(f"{prefix}{line}")
+            target.write(f"{prefix}{progress.printable(line.removesuffix(chr(10)))}\n")
             target.flush()
 
 

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_estimator import checkpoints, inputs, networks
+from mnist_estimator import checkpoints, inputs, own_networks
 from mnist_estimator.compat import estimator, tf, v1
 
 # Prediction keys.
@@ -48,12 +48,8 @@ def model_fn(
     with tf.name_scope("scale"):
         pixels = tf.cast(features[inputs.IMAGES], tf.float32)
         scaled = tf.cast(pixels / (255 / params["pixel_max"]), compute_dtype(params["precision"]))
-    logits = networks.find(params["model"])(
-        scaled,
-        num_classes=params["num_classes"],
-        training=mode == estimator.ModeKeys.TRAIN,
-        params=params,
-    )
+    training = mode == estimator.ModeKeys.TRAIN
+    logits = own_networks.logits(params["model"], scaled, params, training=training)
     with tf.name_scope("predictions"):
         logits = tf.cast(logits, tf.float32)
         predictions = {

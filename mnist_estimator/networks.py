@@ -113,11 +113,19 @@ def find(name: str) -> Network:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # Something that the user's module needs is missing.
+            # Something that the user's module needs is missing.
+            raise InputError(f"--model: module {module_name!r}: {error}") from error
         raise InputError(
             f"--model: found no module {module_name!r}, expected {module_name}.py in this folder, "
             "on PYTHONPATH or installed"
         ) from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(
+            f"--model: found module {module_name!r}, but importing it raises "
+            f"{type(error).__name__}: {error}"
+        ) from error
     network = getattr(module, function, None)
     if not callable(network):
         raise InputError(f"--model: found no function {function!r} in {module.__file__}")

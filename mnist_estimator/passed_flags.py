@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, cluster
 from mnist_estimator.config import TrainConfig, define_train_flags, train_config
+from mnist_estimator.streams import is_text
 
 HINT = "flags of train come after a --"
 
@@ -40,6 +41,15 @@ def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
     return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
 
 
+def check_workers(settings: TrainConfig, workers: int) -> None:
+    """Raises InputError for several workers with a strategy of one."""
+    if settings.strategy in cluster.ALONE and workers > 1:
+        raise InputError(
+            f"--workers: found {workers} with the train flag --strategy={settings.strategy}, "
+            "expected 1; drop that flag to train on all"
+        )
+
+
 def check_batch(settings: TrainConfig, replicas: int) -> None:
     """Raises InputError unless so many replicas can share a batch of synchronous training."""
     if settings.batch_size % replicas:
@@ -67,12 +77,3 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
         if name in given:
             raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
     return train_config(values), given
-
-
-def is_text(argument: str) -> bool:
-    """Whether a string can be written to a file: one made of bytes that are no UTF-8 cannot."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -96,12 +95,12 @@ def _predict_all(predictor: predictors.Predictor, paths: Sequence[str], *, as_js
                     failed += 1
                     progress.complain(_with_path(path, answer))
                     if as_json:
-                        print(json.dumps({"file": path, "error": _with_path(path, answer)}))
+                        error = {"file": path, "error": _with_path(path, answer)}
+                        progress.tell(json.dumps(error))
                 else:
-                    print(_as_json(path, answer) if as_json else _as_text(path, answer))
+                    progress.tell(_as_json(path, answer) if as_json else _as_text(path, answer))
             done += len(batch)
             report(f"{done:,} of {len(paths):,} pictures")
-            sys.stdout.flush()
     return failed
 
 

@@ -13,12 +13,22 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import InputError, config, datasets, program, settings, signals, splits
+from mnist_estimator import (
+    InputError,
+    config,
+    datasets,
+    program,
+    progress,
+    settings,
+    signals,
+    splits,
+)
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -134,7 +144,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator import doubts, progress, records
+    from mnist_estimator import doubts, records
 
     before = None if values["force"] else records.find_manifest(data_dir)
     opened = _open_sources(data_dir, values)
@@ -150,8 +160,9 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
             report=report,
         )
     if manifest == before:
-        print(f"{data_dir}: prepared already, nothing to do")
-    print(_summary(data_dir, manifest))
+        progress.say(f"{data_dir}: prepared already, nothing to do", sys.stdout)
+    for line in _summary(data_dir, manifest):
+        progress.say(line, sys.stdout)
     for line in doubts.of_dataset(data_dir, manifest) + doubts.of_splits(data_dir, manifest):
         progress.warn(line)
 
@@ -172,7 +183,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     return sources.from_data_dir(data_dir, values["dataset"])
 
 
-def _summary(data_dir: str, manifest: records.Manifest) -> str:
+def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
     from mnist_estimator import doubts
 
     shape = "x".join(map(str, manifest.image_shape))
@@ -190,7 +201,7 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
             f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
             f"scaled by 1/{manifest.brightest_pixel}"
         )
-    return "\n".join(lines)
+    return lines
 
 
 def _class_lines(manifest: records.Manifest) -> list[str]:
@@ -215,16 +226,16 @@ _PICTURES = {
 
 
 def _verify(data_dir: str) -> int | None:
-    from mnist_estimator import progress, records
+    from mnist_estimator import records
 
     with progress.ProgressLine() as report:
         problems = records.verify(data_dir, report)
     if problems:
-        print(*problems, sep="\n")
+        progress.tell(*problems)
         return signals.EXIT_INPUT
     manifest = records.read_manifest(data_dir)
     counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
-    print(f"{data_dir}: OK, {counts} examples")
+    progress.tell(f"{data_dir}: OK, {counts} examples")
     return None
 
 

@@ -48,6 +48,9 @@ FILE_ERRORS = (
 )
 
 
+_MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
+
+
 class RecordsError(InputError):
     """Something about a data_dir that the user has to know."""
 
@@ -524,6 +527,13 @@ def file_errors(path: str) -> Iterator[None]:
         # TensorFlow's own form is "PATH; REASON".
         line = line.replace("; ", ": ", 1) if path in line else f"{path}: {line}"
         raise RecordsError(line) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was lacking. TensorFlow has one kind of error for it and for full disks."""
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return bool(_MEMORY.search(error.message))
+    return isinstance(error, MemoryError)
 
 
 def error_line(error: Exception) -> str:

@@ -60,7 +60,8 @@ def main(argv: list[str]) -> None:
     results = [_evaluate(name, opened[name], given) for name in opened]
     text = panels.document(results, given.title, given.grid_class)
     files.write_text(given.output, text)
-    print(f"{given.output}: {len(text.encode()) / 1e6:.2f} MB, {', '.join(model_dirs)}")
+    size = len(text.encode()) / 1e6
+    progress.say(f"{given.output}: {size:.2f} MB, {', '.join(model_dirs)}", sys.stdout)
 
 
 def _model_dirs(text: str, checkpoint: str) -> list[str]:

@@ -33,9 +33,10 @@ from mnist_estimator.evaluations import EVALUATIONS_FILE, Evaluations
 from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, is_out_of_memory
 from mnist_estimator.scores import MAX_CLASSES, Scores
 from mnist_estimator.splits import TEST
+from mnist_estimator.streams import is_text
 
 RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
@@ -211,6 +212,12 @@ def evaluate(
                 name=name,
             )
     except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
+        if is_out_of_memory(error):
+            raise RunError(
+                f"a batch of {batch_size} examples to evaluate needs more memory than there is "
+                f"({error_line(error)}); give a smaller one: --batch_size of evaluate, "
+                "--eval_batch_size of train"
+            ) from error
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
@@ -401,4 +408,6 @@ def check_data_there(config: TrainConfig) -> None:
 
 
 def _absolute(path: str) -> str:
-    return os.path.abspath(path) if is_local(path) else path
+    absolute = os.path.abspath(path) if is_local(path) else path
+    # TensorFlow takes no name that is no UTF-8; below such a folder a relative one still works.
+    return absolute if is_text(absolute) else path

@@ -1,10 +1,14 @@
 """Signals that ask a program to stop, and how it does so without losing anything.
 
-SIGTERM and SIGUSR1 are how clusters announce that they take the machine, SIGINT is Ctrl-C. They
-raise an `Interruption` in the main thread, wherever it is. While they are deferred, as by the
+SIGTERM, SIGUSR1 and SIGUSR2 are how clusters announce that they take the machine, SIGXCPU that the
+processor time is up, SIGINT is Ctrl-C, SIGHUP the end of the terminal or of the connection to it.
+They raise an `Interruption` in the main thread, wherever it is. While they are deferred, as by the
 training loop, they are only noted: the loop ends its step and saves. A second signal
 ends the process at once, and so does time, if the first one finds the main thread stuck in C++
 (a collective operation whose other side is gone): a thread of its own sees to both.
+
+SIGHUP that was ignored from the start, as under nohup, stays ignored. SIGQUIT is left to end the
+process at once, SIGTSTP to stop it until SIGCONT.
 """
 
 from __future__ import annotations
@@ -28,12 +32,16 @@ EXIT_INPUT = 2
 FIRST_RETRYABLE = 128
 EXIT_PREEMPTED = 143
 EXIT_INTERRUPTED = 130
+EXIT_HUNG_UP = 129
 EXIT_LOST = 138  # Another task is gone that this one needs; Kubeflow leaves the number to users.
 
 _CODES = {
     signal.SIGTERM: EXIT_PREEMPTED,
     signal.SIGUSR1: EXIT_PREEMPTED,
+    signal.SIGUSR2: EXIT_PREEMPTED,
+    signal.SIGXCPU: EXIT_PREEMPTED,
     signal.SIGINT: EXIT_INTERRUPTED,
+    signal.SIGHUP: EXIT_HUNG_UP,
 }
 # `timeout`, and some job managers, signal a process and then its whole group: that is one signal.
 _SAME_SECS = 0.3
@@ -75,14 +83,16 @@ def handled() -> Iterator[None]:
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     _State.answered.clear()
-    for number in _CODES:
+    nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    numbers = [number for number in _CODES if not (nohup and number == signal.SIGHUP)]
+    for number in numbers:
         signal.signal(number, _handle)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="signals").start()
     try:
         yield
     finally:
-        for number in _CODES:
+        for number in numbers:
             signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
         writer.close()
@@ -161,7 +171,7 @@ def _watch(reader: socket.socket) -> None:
         number, now = signal.Signals(received[0]), time.monotonic()
         if first is None:
             first = now, number
-        elif now - first[0] > _SAME_SECS:
+        elif now - first[0] > _SAME_SECS and number != signal.SIGXCPU:  # It comes every second.
             _end(number, "a second signal, ended at once")
 
 

@@ -35,6 +35,15 @@ def is_step(environ: Mapping[str, str]) -> bool:
     return whole(step, "SLURM_STEP_ID") < _FIRST_SPECIAL_STEP
 
 
+def is_shell(environ: Mapping[str, str]) -> bool:
+    """Whether this is the task of `srun --pty` that has the terminal: most often in a shell there.
+
+    In an allocation of several tasks srun starts as many shells. The others read from nowhere and
+    have ended at once, but the variables still tell of them.
+    """
+    return "SLURM_PTY_PORT" in environ and environ.get("SLURM_PROCID") == "0"
+
+
 def tasks(environ: Mapping[str, str], *, base_port: int) -> tuple[tuple[str, ...], int]:
     """Returns the "host:port" of each task of this step, by rank, and this task's rank.
 

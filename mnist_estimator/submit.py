@@ -37,6 +37,7 @@ from mnist_estimator import (
     jobs,
     passed_flags,
     program,
+    progress,
     settings,
     signals,
 )
@@ -90,10 +91,11 @@ def main(argv: list[str]) -> int | None:
     text = ENGINES[job.engine].render(job)
     if values.output:
         _write(values.output, text)
-        print(f"submit: wrote {values.output}", file=sys.stderr)
+        progress.say(f"submit: wrote {values.output}", sys.stderr)
     if values.dry_run:
         # Nothing else goes to stdout, so that the file can be piped.
-        print(text, end="")
+        sys.stdout.write(text)
+        progress.check_told()
         return None
     if _submit(job, text):
         return signals.EXIT_FAILED
@@ -132,7 +134,7 @@ def _submit(job: jobs.Job, text: str) -> int:
                 f"{command[0]}: not found on PATH, expected the client of --engine={job.engine}; "
                 "install it, or keep the job file with --dry_run --output=PATH"
             )
-        print(f"submit: {shlex.join(command)}", file=sys.stderr, flush=True)
+        progress.say(f"submit: {shlex.join(command)}", sys.stderr)
         return subprocess.run(command, check=False).returncode
 
 
@@ -141,8 +143,10 @@ def _say_how_to_watch(job: jobs.Job) -> None:
     where = "".join(f" --{name}={shlex.quote(text)}" for name, text in options.items() if text)
     watch, end = (text.format(job=job, where=where) for text in WATCH[job.engine])
     model_dir = shlex.quote(job.model_dir)
-    print(f"watch:       {watch}\nend:         {end}")
-    print(f"TensorBoard: python -m tensorboard.main --logdir={model_dir}, where that can be read")
+    progress.say(f"watch:       {watch}", sys.stdout)
+    progress.say(f"end:         {end}", sys.stdout)
+    tensorboard = f"python -m tensorboard.main --logdir={model_dir}, where that can be read"
+    progress.say(f"TensorBoard: {tensorboard}", sys.stdout)
 
 
 if __name__ == "__main__":

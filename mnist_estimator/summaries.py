@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
-from tensorboard.plugins.hparams import api as hparams_api
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
 from mnist_estimator import checkpoints, events
@@ -69,8 +69,7 @@ def write_hparams(folder: str, values: Mapping[str, object]) -> None:
     """Fills TensorBoard's hparams page for the run in `folder` from its flags."""
     kinds = (bool, int, float, str)
     known = {name: value for name, value in values.items() if isinstance(value, kinds)}
-    writer = events.writer(folder)
-    _add(writer, hparams_api.hparams_pb(known), 0)
+    _add(events.writer(folder), hparams_pb(known), 0)
 
 
 def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:

@@ -28,7 +28,7 @@ import os
 
 from absl import flags
 
-from mnist_estimator import cluster, config, explain, program
+from mnist_estimator import cluster, config, explain, program, progress
 
 
 def main(argv: list[str]) -> None:
@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
     task = cluster.resolve(
         os.environ,
         strategy=settings.strategy,
+        insists=flags.FLAGS["strategy"].present > 0,
         ps_hosts=settings.ps_hosts,
         worker_hosts=settings.worker_hosts,
         chief_hosts=settings.chief_hosts,
@@ -48,7 +49,7 @@ def main(argv: list[str]) -> None:
         base_port=settings.base_port,
     )
     if flags.FLAGS.explain:
-        print(explain.describe(settings, task))
+        progress.tell(*explain.describe(settings, task).split("\n"))
         return
     os.environ["TF_CONFIG"] = task.tf_config()
     # TensorFlow takes seconds to import; wrong flags have been answered by now.

@@ -29,6 +29,8 @@ from mnist_estimator import (
     hooks,
     inputs,
     lock,
+    model_fn,
+    own_networks,
     parameter_server,
     peers,
     progress,
@@ -42,7 +44,7 @@ from mnist_estimator import (
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, is_out_of_memory
 
 _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
@@ -132,7 +134,9 @@ def _dataset(config: TrainConfig) -> Iterator[Manifest]:
     )
     try:
         yield manifest
-    except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
+    except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
+        if is_out_of_memory(error):
+            raise _too_large(config, error) from error
         runs.check_records(config.data_dir, manifest)
         if isinstance(error, tf.errors.InvalidArgumentError):
             raise  # Not a file's fault, so a mistake in the program.
@@ -144,6 +148,15 @@ def _dataset(config: TrainConfig) -> Iterator[Manifest]:
         if isinstance(error, InputError) or tf.io.gfile.isdir(config.model_dir):
             raise
         raise RunError(f"{config.model_dir}: is gone, stopped training") from error
+
+
+def _too_large(config: TrainConfig, error: Exception) -> RunError:
+    newest = checkpoints.newest(config.model_dir)
+    kept = f"step {checkpoints.step_of(newest)} is saved" if newest else "nothing is saved yet"
+    return RunError(
+        f"--batch_size={config.batch_size}: needs more memory than there is ({error_line(error)}); "
+        f"{kept} in {config.model_dir}; give a smaller --batch_size"
+    )
 
 
 def _answering(task: cluster.Task) -> contextlib.AbstractContextManager[None]:
@@ -165,6 +178,7 @@ def _lead(
         runs.check_continues(config, manifest)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.tidy(config.model_dir)
+    _check_network(config, manifest)
     runs.write_run(config, manifest)
     summaries.write_hparams(config.model_dir, runs.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
@@ -179,6 +193,11 @@ def _lead(
     due = step % config.save_checkpoints_steps == 0 or step >= config.max_steps
     if by_itself and step and due and not evaluations.has(step):
         evaluate(newest)  # It was killed before it could.
+    if step > config.max_steps:
+        runs.warn(
+            f"{config.model_dir}: has reached step {step} already, --max_steps={config.max_steps}: "
+            "trains nothing; give more steps, or another --model_dir to begin anew"
+        )
     if not endings.is_complete(config, evaluations, step):
         progress.say(
             f"training {config.model} on {manifest.num_examples('train'):,} examples of "
@@ -204,6 +223,12 @@ def _lead(
     return metrics
 
 
+def _check_network(config: TrainConfig, manifest: Manifest) -> None:
+    dtype = model_fn.compute_dtype(config.precision)
+    params = estimators.make_params(config, manifest.num_classes)
+    own_networks.check(config.model, manifest.image_shape, dtype, params)
+
+
 def _finish(
     run: estimator.Estimator, config: TrainConfig, manifest: Manifest
 ) -> dict[str, Any] | None:
@@ -214,11 +239,16 @@ def _finish(
         if manifest.num_examples("test"):
             metrics = evaluating.test(run, config, manifest, checkpoint)
         else:
-            print(f"trained to step {config.max_steps}; the data has no test split to evaluate")
+            step = checkpoints.step_of(checkpoint)
+            progress.say(
+                f"trained to step {step}; the data has no test split to evaluate", sys.stdout
+            )
     with signals.at_once():
         evaluating.export(run, config, manifest, checkpoint)
     logdir = shlex.quote(config.model_dir)
-    print(f"results in {config.model_dir}; watch with: tensorboard --logdir {logdir}")
+    progress.say(
+        f"results in {config.model_dir}; watch with: tensorboard --logdir {logdir}", sys.stdout
+    )
     return metrics
 
 
@@ -243,6 +273,7 @@ def _work(
     evaluations = Evaluations(config.model_dir, config.best_metric)
     if newest and endings.is_complete(config, evaluations, checkpoints.step_of(newest)):
         return endings.nothing_to_do(config)
+    _check_network(config, manifest)
     run = estimators.make_estimator(config, manifest, task)
     watch = endings.watch(config, task, follower=follower)
     progress.say(

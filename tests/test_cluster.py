@@ -175,6 +175,26 @@ def test_a_cluster_needs_a_strategy():
         resolve(PS_JOBS, strategy="none")
 
 
+@pytest.mark.parametrize("strategy", ["none", "mirrored"])
+@pytest.mark.parametrize(("role", "index"), [("chief", 0), ("worker", 1)])
+def test_who_insists_trains_alone_whatever_is_described(strategy, role, index):
+    task = resolve(PS_JOBS, role, index, strategy=strategy, insists=True)
+    assert task == cluster.Task()
+    assert task.source == f"--strategy={strategy}, not TF_CONFIG"
+    assert task.tf_config() == "{}"
+
+
+def test_a_parameter_server_does_not_train_alone():
+    with pytest.raises(InputError, match="found none, but a cluster of 4 tasks"):
+        resolve(PS_JOBS, "ps", strategy="none", insists=True)
+
+
+def test_who_does_not_insist_is_told_how_to_train_alone():
+    expected = "expected ps in each of them, or, to train alone in this one, --strategy=none on the"
+    with pytest.raises(InputError, match=expected):
+        resolve(PS_JOBS, strategy="none")
+
+
 @pytest.mark.parametrize("strategy", ["ps", "multi_worker"])
 def test_a_strategy_needs_a_cluster(strategy):
     with pytest.raises(InputError, match=f"found {strategy} without a cluster"):

@@ -172,6 +172,19 @@ def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
     assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
 
 
+def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tf_keras" else find_spec(name)
+    )
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    assert "pip install" in compat._switch_to_keras_2()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    said = capsys.readouterr().err
+    assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize("version", ["2.15.0", "2.15.1", "2.18.0", "2.21.0", "2.21.1-rc0", ""])
 def test_supported_version(version):
     compat.check_versions(version, "2.15.0")

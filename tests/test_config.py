@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import subprocess
 import sys
 
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, datasets, settings
+from mnist_estimator import InputError, __version__, datasets, settings
 from mnist_estimator.config import TrainConfig
 
 
@@ -101,6 +102,22 @@ def test_help_shows_the_command_and_its_flags(name):
     assert result.returncode == 0
     assert f"python -m mnist_estimator.{name}" in result.stdout
     assert "--model_dir:" in result.stdout
+
+
+def test_help_has_a_short_name_and_the_version_can_be_asked_for():
+    result = command("mnist_estimator.train", "--max_steps=many", "-h")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "--model_dir:" in result.stdout
+    for module in ("mnist_estimator", "mnist_estimator.train"):
+        result = command(module, "--version")
+        assert (result.returncode, result.stdout) == (0, f"mnist_estimator {__version__}\n")
+
+
+def test_a_folder_that_tensorflow_cannot_name_is_one_line():
+    result = command("mnist_estimator.train", os.fsdecode(b"--model_dir=latin\xe9"))
+    assert result.returncode == 2
+    assert result.stderr.startswith(r"train: --model_dir: found latin\xe9, expected UTF-8")
+    assert result.stderr.count("\n") == 1
 
 
 def test_help_may_be_cut_short():

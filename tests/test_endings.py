@@ -57,6 +57,16 @@ def test_a_retryable_end_is_everybodys(how, line, code):
     assert caught.value.exit_code == code
 
 
+@pytest.mark.parametrize(
+    ("code", "state"), [(143, "preempted"), (130, "interrupted"), (129, "interrupted")]
+)
+def test_a_signal_is_recorded_by_what_it_meant(code, state, tmp_path):
+    with pytest.raises(signals.Interruption), status.recorded(str(tmp_path)):
+        raise signals.Interruption("SIGNAL", code)
+    found = status.read(str(tmp_path))
+    assert (found.state, found.exit_code, found.reason) == (state, code, "SIGNAL")
+
+
 @pytest.mark.parametrize("code", [1, 2])
 def test_a_permanent_failure_is_one_everywhere(code):
     with pytest.raises(Exception, match=r"^the chief ended: failed \(loss is nan\)$") as caught:

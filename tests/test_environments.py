@@ -313,6 +313,17 @@ def test_a_slurm_step_of_many_tasks_does_not_train_alone():
         slurm("none")
 
 
+def test_the_shell_of_srun_pty_trains_alone():
+    """srun's manual: --pty runs task zero in a pseudo terminal, and the others read nothing."""
+    shell = {"SLURM_PTY_PORT": "40123", "SLURM_PROCID": "0", "SLURM_NODEID": "0"}
+    shell |= {"SLURM_LOCALID": "0", "SLURMD_NODENAME": "n08"}
+    for strategy in ("none", "mirrored"):
+        assert slurm(strategy, **shell) == cluster.Task()
+    assert slurm("multi_worker", **shell).num_trainers == 7  # srun --pty python ... --strategy=
+    with pytest.raises(InputError, match="a cluster of 7 tasks"):
+        slurm("none", SLURM_PTY_PORT="40123")
+
+
 DEEP = "[" * 100_000 + "]" * 100_000
 JOBS = {"chief": ["a:1"], "worker": ["b:1"]}
 

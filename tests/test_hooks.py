@@ -70,7 +70,8 @@ def test_reports_stay_at_the_same_steps_after_a_restart():
     assert log.getvalue().startswith("step 8/99  loss 0.2500  20 examples/s  0m46s left")
 
 
-def test_a_terminal_gets_one_line_kept_up_to_date():
+def test_a_terminal_gets_one_line_kept_up_to_date(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     terminal = Terminal()
     train(terminal, steps=8, max_steps=8)
     assert terminal.getvalue().count("\n") == 1

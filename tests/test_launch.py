@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
 
-from mnist_estimator import checkpoints, launch
+from mnist_estimator import checkpoints, launch, signals
 
 FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
 FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]
@@ -131,6 +133,49 @@ def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     evaluator = Told("evaluator 0", None, 137, 0)
     assert launch._watch([Told("chief 0", 0), evaluator], max_restarts=1) == 0
     assert evaluator.restarts == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU])
+def test_whatever_signal_ends_it_all_tasks_get(number):
+    got = []
+    task = types.SimpleNamespace(signal=got.append, wait=lambda until: None)
+    with pytest.raises(signals.Interruption), launch._ending([task]):
+        raise signals.Interruption(number.name, 129)
+    assert got == [number]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environ", "coloured"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm", "NO_COLOR": ""}, True),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+        ({"TERM": "dumb"}, False),
+    ],
+)
+def test_lines_of_tasks_are_coloured_where_that_is_wanted(environ, coloured, monkeypatch):
+    for name in ("TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, text in environ.items():
+        monkeypatch.setenv(name, text)
+    task = launch._Task.__new__(launch._Task)
+    task.name, task._color, task._width = "chief 0", 36, 8
+    terminal = Terminal()
+    task._pass_on(io.StringIO("one\n\x1b[2Jtwo\n"), terminal)
+    prefix = "\x1b[36mchief 0  | \x1b[0m" if coloured else "chief 0  | "
+    assert terminal.getvalue() == f"{prefix}one\n{prefix}\\x1b[2Jtwo\n"
+
+
+def test_several_workers_do_not_each_train_alone(work):
+    launcher = start(work, "--workers=2", "--", "--strategy=none", *FLAGS)
+    _, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 2
+    assert err.startswith("launch: --workers: found 2 with the train flag --strategy=none, expec")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

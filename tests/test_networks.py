@@ -285,5 +285,12 @@ def test_a_network_that_is_not_there_is_one_line(my_module, name, line):
 
 
 def test_what_a_users_module_lacks_is_not_hidden(my_module):
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+    with pytest.raises(InputError, match="module 'needs_more': .*not_installed_anywhere"):
         networks.find("needs_more:network")
+
+
+def test_a_users_module_that_cannot_be_imported_is_one_line(my_module, tmp_path):
+    (tmp_path / "broken_networks.py").write_text("def network(:\n")
+    sys.path.insert(0, str(tmp_path))
+    with pytest.raises(InputError, match="module 'broken_networks', but importing it raises Synt"):
+        networks.find("broken_networks:network")

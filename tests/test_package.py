@@ -22,6 +22,7 @@ PACKAGE = ROOT / "mnist_estimator"
 # Each may import those before it.
 MODULES = (
     "__init__",
+    "streams",
     "progress",
     "signals",
     "program",
@@ -66,6 +67,7 @@ MODULES = (
     "status",
     "inputs",
     "networks",
+    "own_networks",
     "model_fn",
     "summaries",
     "hooks",
@@ -97,6 +99,7 @@ COMMANDS += ("launch", "submit", "sample.make_sample")
 LIGHT = {
     "__init__": set(),
     "__main__": set(),
+    "streams": set(),
     "progress": set(),
     "signals": set(),
     "program": {"absl"},

@@ -6,14 +6,16 @@ import importlib.util
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mnist_estimator import datasets, picture_files, sources
+from mnist_estimator import datasets, picture_files, predict, sources
 
 ROOT = Path(__file__).parents[1]
 PICTURES = 44  # Four of each kind that the benchmark makes.
@@ -177,3 +179,42 @@ def test_the_limits_are_what_readme_says():
     readme = (ROOT / "README.md").read_text()
     assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in readme
     assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in readme
+
+
+PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28, 8, *[0] * 5)
+
+
+class Sevens:
+    """Stands for a predictor: whatever it is shown is a 7."""
+
+    def predict(self, encoded):
+        answer = types.SimpleNamespace(has_ink=True, best=[("7", 0.9), ("1", 0.1)])
+        return [answer] * len(encoded)
+
+
+NAMES = [
+    ("plain.png", "plain.png"),
+    ("new\nline.png", r"new\nline.png"),
+    ("\x1b[31mred\t.png", r"\x1b[31mred\t.png"),
+    ("数字.png", "数字.png"),
+    (os.fsdecode(b"latin\xe9.png"), r"latin\xe9.png"),
+]
+
+
+@pytest.mark.parametrize("is_picture", [True, False])
+@pytest.mark.parametrize(("name", "shown"), NAMES)
+def test_every_name_gets_its_answer_in_one_line(
+    name, shown, is_picture, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(PNG_HEADER if is_picture else b"no picture")
+    failed = predict._predict_all(Sevens(), [name], as_json=False)
+    said = capsys.readouterr()
+    assert failed == (not is_picture)
+    line = said.out if is_picture else said.err.partition(": ")[2]
+    assert line.startswith(f"{shown}: ")
+    assert said.out.count("\n") + said.err.count("\n") == 1
+    predict._predict_all(Sevens(), [name], as_json=True)
+    out = capsys.readouterr().out
+    assert json.loads(out)["file"] == name
+    assert out.count("\n") == 1 and out.isascii()

@@ -15,13 +15,17 @@ from mnist_estimator import signals
 NUMBERS = [
     (signal.SIGTERM, 143),
     (signal.SIGUSR1, 143),
+    (signal.SIGUSR2, 143),
+    (signal.SIGXCPU, 143),
     (signal.SIGINT, 130),
+    (signal.SIGHUP, 129),
 ]
 
 
 @pytest.fixture(autouse=True)
 def handled():
     before = {number: signal.getsignal(number) for number, _ in NUMBERS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under nohup.
     with signals.handled():
         yield
     for number, handler in before.items():
@@ -91,8 +95,9 @@ def test_an_interruption_is_no_error_of_the_program():
 def run_program(main: str, *numbers: int) -> tuple[int, str]:
     """Runs a program whose main is given, sends it signals when it says so; exit code, stderr."""
     source = f"""
-import sys, time
+import signal, sys, time
 from mnist_estimator import program, signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def main(argv):
 {main}
 program.run(main)
@@ -131,6 +136,31 @@ def test_a_second_signal_ends_a_stuck_program_at_once():
     )
     code, stderr = run_program(main, signal.SIGTERM, signal.SIGINT)
     assert (code, stderr) == (130, "-c: SIGINT: a second signal, ended at once\n")
+
+
+def test_the_end_of_processor_time_is_told_every_second_and_is_one_signal():
+    main = STUCK + (
+        "        print(flush=True)\n"
+        "        while not signals.noted(): time.sleep(0.01)\n"
+        f"        time.sleep({signals._SAME_SECS} + 0.1)\n"
+        "        print(flush=True)\n"
+        "        time.sleep(1)\n"
+    )
+    code, stderr = run_program(main, signal.SIGXCPU, signal.SIGXCPU)
+    assert (code, stderr) == (143, "-c: SIGXCPU: stopped\n")
+
+
+def test_under_nohup_the_end_of_the_terminal_is_nobodys_concern():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with signals.handled():
+        signal.raise_signal(signal.SIGHUP)
+        assert not signals.noted()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTSTP])
+def test_other_signals_do_what_they_always_do(number):
+    assert signal.getsignal(number) == signal.SIG_DFL
 
 
 def test_two_signals_in_a_moment_are_one():

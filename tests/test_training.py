@@ -100,6 +100,44 @@ def test_a_finished_run_trains_nothing_more_but_evaluates(tmp_path, make_dataset
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == first
 
 
+def test_fewer_steps_than_a_run_has_are_said_to_train_nothing(tmp_path, make_dataset, capsys):
+    data_dir = make_dataset(test=0)
+    train(tmp_path / "run", data_dir, model="softmax", max_steps=4)
+    before = variables(tmp_path / "run")
+    capsys.readouterr()
+    train(tmp_path / "run", data_dir, model="softmax", max_steps=2)
+    assert variables(tmp_path / "run") == before
+    said = capsys.readouterr()
+    assert f"{tmp_path}/run: has reached step 4 already, --max_steps=2: trains nothing" in said.err
+    assert said.out.startswith("trained to step 4;")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 2.7 TiB for an array"),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]"),
+        tf.errors.ResourceExhaustedError(None, None, "Failed to allocate memory for the batch"),
+    ],
+)
+def test_a_batch_that_memory_does_not_hold_is_not_to_be_tried_again(error, tmp_path, make_dataset):
+    config = TrainConfig(model_dir=str(tmp_path), data_dir=make_dataset(), batch_size=9000)
+    expected = (
+        "^--batch_size=9000: needs more memory than there is .*; give a smaller --batch_size$"
+    )
+    with pytest.raises(RunError, match=expected) as caught, training._dataset(config):
+        raise error
+    assert "continue" not in str(caught.value)
+
+
+def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset):
+    config = TrainConfig(model_dir=str(tmp_path), data_dir=make_dataset())
+    full = tf.errors.ResourceExhaustedError(None, None, "model.ckpt; No space left on device")
+    expected = "No space left on device; nothing is saved yet"
+    with pytest.raises(RunError, match=expected), training._dataset(config):
+        raise full
+
+
 def test_it_learns(tmp_path, make_dataset):
     metrics = train(tmp_path / "run", make_dataset(), max_steps=30, decay_steps=30)
     assert metrics["accuracy"] > 0.9
@@ -114,6 +152,11 @@ def test_the_run_is_recorded(tmp_path, make_dataset):
     assert record["versions"]["tensorflow"] == tf.__version__
     assert record["dataset"]["num_classes"] == CLASSES
     assert record["dataset"]["examples"] == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+
+
+def test_below_a_folder_that_tensorflow_cannot_name_relative_names_work(monkeypatch):
+    monkeypatch.setattr(runs.os.path, "abspath", lambda path: f"/latin\udce9/{path}")
+    assert runs._absolute("data") == "data"
 
 
 def test_without_a_validation_split_nothing_is_evaluated_before_the_end(tmp_path, make_dataset):

@@ -1,0 +1,163 @@
+"""Whether a user's own network can be trained, saved and evaluated: tried before training begins.
+
+The network is built once for training and once for evaluation, each in a graph of its own, as
+Estimator builds it. What would go wrong hours later, or not at all but with wrong results, shows in
+these graphs.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mnist_estimator import InputError, networks, progress
+from mnist_estimator.compat import tf, v1
+
+_VARIABLES = ("VarHandleOp", "VariableV2")
+_ASSIGNMENTS = re.compile(r"Assign(Add|Sub)?(VariableOp)?")
+_RANDOM = re.compile(r"(?!Stateless).*(Random|TruncatedNormal|Multinomial).*")
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+def check(
+    name: str, image_shape: tuple[int, int, int], dtype: tf.DType, params: Mapping[str, Any]
+) -> None:
+    """Raises InputError unless the network `module:function` can be used; warns of what is odd.
+
+    Args:
+      image_shape: height, width, channels.
+      dtype: of the images that the network gets.
+      params: as the network gets them.
+    """
+    if name in networks.NETWORKS:
+        return
+    built = {}
+    for training in (True, False):
+        with tf.Graph().as_default():
+            v1.set_random_seed(params["seed"])
+            v1.train.get_or_create_global_step()
+            images = v1.placeholder(dtype, [None, *image_shape])
+            built[training] = logits(name, images, params, training=training)
+            _check_saved(name, built[training])
+    _check_trained(name, built[True])
+    _check_updates(name, built[True])
+    _check_same_names(name, built[True].graph, built[False])
+    _warn(name, built[True])
+
+
+def logits(name: str, images: tf.Tensor, params: Mapping[str, Any], *, training: bool) -> tf.Tensor:
+    """What a network, ours or a user's, makes of images [B,H,W,C]: float [B,num_classes].
+
+    Raises:
+      InputError: if a user's network raises, or returns something else.
+    """
+    network, classes = networks.find(name), params["num_classes"]
+    try:
+        found = network(images, num_classes=classes, training=training, params=params)
+    except Exception as error:
+        if name in networks.NETWORKS or isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"--model={name}: raises {type(error).__name__}: {_first_line(error)} "
+            f"({_place(error)}), expected logits [batch, {classes}]"
+        ) from error
+    what = found.shape if tf.is_tensor(found) else type(found).__name__
+    if not tf.is_tensor(found) or not found.shape.is_compatible_with([None, classes]):
+        raise InputError(f"--model={name}: returns {what}, expected logits [batch, {classes}]")
+    if not found.dtype.is_floating:
+        raise InputError(f"--model={name}: returns {found.dtype.name}, expected float32 logits")
+    return found
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _place(error: Exception) -> str:
+    """Where in the user's file it was raised, below the call of the network."""
+    frames = traceback.extract_tb(error.__traceback__)[1:] or [None]
+    inside = [frame for frame in frames if frame and frame.filename == frames[0].filename]
+    return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else "at its call"
+
+
+def _check_saved(name: str, logits: tf.Tensor) -> None:
+    """Raises InputError unless each variable that the logits come from is in the checkpoint."""
+    saved = {variable.op.name for variable in v1.global_variables()}
+    for operation in _upstream([logits.op]):
+        if operation.type in _VARIABLES and operation.name not in saved:
+            raise InputError(
+                f"--model={name}: variable {operation.name} is not in the collection of global "
+                "variables, so no checkpoint has it; make it by v1.get_variable"
+            )
+
+
+def _check_trained(name: str, logits: tf.Tensor) -> None:
+    with logits.graph.as_default():
+        variables = v1.trainable_variables()
+        if any(g is not None for g in v1.gradients(logits, variables)):
+            return
+    raise InputError(
+        f"--model={name}: its logits come from no variable that can be trained, expected some; "
+        "make them by v1.get_variable or networks.dense"
+    )
+
+
+def _check_updates(name: str, logits: tf.Tensor) -> None:
+    """Raises InputError for what is assigned by an operation that no step of training runs."""
+    with logits.graph.as_default():
+        updates = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
+        starts = {variable.initializer for variable in v1.global_variables()}
+    done = _upstream([logits.op, *(getattr(update, "op", update) for update in updates)])
+    for operation in logits.graph.get_operations():
+        if not _ASSIGNMENTS.fullmatch(operation.type) or operation in done | starts:
+            continue
+        raise InputError(
+            f"--model={name}: nothing runs the update of {operation.inputs[0].op.name}, as Keras "
+            "layers leave it; use networks.batch_norm and networks.dropout, or add the update to "
+            "the collection UPDATE_OPS"
+        )
+
+
+def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
+    """Raises InputError unless evaluation finds its variables in the checkpoint of training."""
+    with training.as_default():
+        trained = {variable.op.name for variable in v1.global_variables()}
+    for operation in _upstream([logits.op]):
+        if operation.type in _VARIABLES and operation.name not in trained:
+            raise InputError(
+                f"--model={name}: built again, it has a variable {operation.name} that it did not "
+                "have for training, as layers of Keras 3 do; make variables by v1.get_variable, or "
+                "use networks.dense"
+            )
+
+
+def _warn(name: str, logits: tf.Tensor) -> None:
+    types = {operation.type for operation in _upstream([logits.op])}
+    if any(map(_RANDOM.fullmatch, types)):
+        _say(
+            f"--model={name}: draws random numbers that a resumed run draws anew, so it does not "
+            "end with the same weights; use networks.dropout, or tf.random.stateless_uniform"
+        )
+    if types & {*_PYTHON}:
+        _say(f"--model={name}: calls Python while it computes, so no export of it can be served")
+    if logits.op.type == "Softmax":
+        _say(f"--model={name}: returns probabilities, expected logits; leave the softmax out")
+
+
+def _say(line: str) -> None:
+    progress.say(f"warning: {line}", sys.stderr)
+
+
+def _upstream(operations: Iterable[tf.Operation]) -> set[tf.Operation]:
+    """Operations, and all that have to run before them."""
+    found: set[tf.Operation] = set()
+    ahead = list(operations)
+    while ahead:
+        operation = ahead.pop()
+        if operation not in found:
+            found.add(operation)
+            ahead += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+    return found
