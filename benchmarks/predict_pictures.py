@@ -111,7 +111,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
             {inputs.IMAGES: fed},
             None,
             estimator.ModeKeys.PREDICT,
-            estimators.make_params(settings, manifest.num_classes),
+            estimators.make_params(settings, manifest),
         )
         checkpoint = runs.find_checkpoint(model_dir, runs.NEWEST)
         v1.train.Saver().restore(session, checkpoint)

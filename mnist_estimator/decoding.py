@@ -23,7 +23,7 @@ def decoded(encoded: tf.Tensor, longest: int) -> tf.Tensor:
     return _upright(shrunk(pixels, longest), _orientation(encoded))
 
 
-def shrunk(pixels: tf.Tensor, side: int):
+def shrunk(pixels: tf.Tensor, side: int) -> tf.Tensor:
     """Averages [h,w,c] over areas so that no side is longer than `side`: float32."""
     size = tf.cast(tf.shape(pixels)[:2], tf.float32)
     size *= tf.minimum(1.0, side / tf.reduce_max(size))

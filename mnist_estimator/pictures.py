@@ -54,9 +54,9 @@ def plain_images(encoded: tf.Tensor, image_shape: Shape) -> tf.Tensor:
 
     Args:
       encoded: as for `digit_images`.
-      image_shape: height, width and channels of the images. With 1 channel colours become grey, with
-        3 grey becomes a colour, and what is transparent becomes white. With 2 and 4 the last one is
-        alpha and stays.
+      image_shape: height, width and channels of the images. With 1 channel colours become grey,
+        with 3 grey becomes a colour, and what is transparent becomes white. With 2 and 4 the last
+        one is alpha and stays.
 
     Returns:
       uint8 [N,H,W,C].
