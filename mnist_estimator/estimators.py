@@ -11,6 +11,7 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.model_fn import model_fn
 from mnist_estimator.records import Manifest, TrainedOn
+from mnist_estimator.statistics import full_scale
 
 
 def make_estimator(
@@ -45,7 +46,7 @@ def make_params(config: TrainConfig, data: Manifest | TrainedOn) -> dict[str, An
     """What `model_fn.model_fn` takes as params."""
     return dataclasses.asdict(config) | {
         "num_classes": data.num_classes,
-        "brightest_pixel": data.brightest_pixel,
+        "full_scale": full_scale(data.brightest_pixel),
         "hidden_units": config.layers,
         "schedule_steps": config.schedule_steps,
     }

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from mnist_estimator import InputError, config, program, splits
+from mnist_estimator.statistics import full_scale
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -103,7 +104,8 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
     data_dir, manifest = run.data(given.data_dir, splits.TEST)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
-    print(f"exported to {path}; it takes pixels from 0 to {manifest.brightest_pixel}, not to 1")
+    white = full_scale(run.trained_on.brightest_pixel)
+    print(f"exported to {path}; it takes pixels from 0 to {white}, not to 1")
     if manifest.num_examples("test"):
         original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")

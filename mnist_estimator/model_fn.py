@@ -42,13 +42,13 @@ def model_fn(
       features: as `inputs.train_batches` and `inputs.eval_batches` give them.
       labels: int64 [B], or None to predict.
       mode: an `estimator.ModeKeys`.
-      params: `num_classes` and `brightest_pixel` of the data, and the fields of
+      params: `num_classes` and `full_scale` of the data, and the fields of
         `config.TrainConfig` that shape the network and its training, under their own names.
     """
     with tf.name_scope("scale"):
         pixels = tf.cast(features[inputs.IMAGES], tf.float32)
-        # The brightest pixel of the data becomes pixel_max: 255 for most, 1 for black and white.
-        scaled = pixels / (params["brightest_pixel"] / params["pixel_max"])
+        # White becomes pixel_max: 255 in most data, 1 in those of black and white pixels.
+        scaled = pixels / (params["full_scale"] / params["pixel_max"])
         scaled = tf.cast(scaled, compute_dtype(params["precision"]))
     logits = networks.find(params["model"])(
         scaled,
@@ -83,7 +83,7 @@ def model_fn(
         for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    _summarize(pixels / params["brightest_pixel"], labels, predictions[CLASSES])
+    _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 
 

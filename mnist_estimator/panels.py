@@ -26,6 +26,7 @@ from mnist_estimator import (
 )
 from mnist_estimator.compat import tf
 from mnist_estimator.scores import Scores, visible
+from mnist_estimator.statistics import full_scale
 
 _TABLE_CLASSES = 30  # A confusion matrix of more is shown as a picture.
 _SHOWN_CLASSES = 100
@@ -316,7 +317,7 @@ def _read_examples(result: Result) -> Iterator[tuple[int, np.ndarray]]:
             pixels = features[records.IMAGE_KEY].bytes_list.value[0]
             image = np.frombuffer(pixels, np.uint8).reshape(shape)
             label = features[records.LABEL_KEY].int64_list.value[0]
-            yield label, visible(image, result.manifest.brightest_pixel)
+            yield label, visible(image, full_scale(result.manifest.brightest_pixel))
 
 
 def _png(image: np.ndarray) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError, config, datasets, program, signals, splits
+from mnist_estimator.statistics import full_scale
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -177,7 +178,7 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
     if manifest.brightest_pixel != 255:
         lines.append(
             f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
-            f"scaled by 1/{manifest.brightest_pixel}"
+            f"scaled by 1/{full_scale(manifest.brightest_pixel)}"
         )
     return "\n".join(lines)
 

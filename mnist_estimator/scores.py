@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mnist_estimator.statistics import full_scale
+
 MAX_CLASSES = 1000  # Of more classes a confusion matrix is neither held nor looked at.
 THRESHOLDS = 101  # Points of a precision-recall curve.
 _BINS = 15  # Of the calibration error, as in the paper below.
@@ -30,11 +32,9 @@ class Mistake:
     probability: float
 
 
-def visible(image: np.ndarray, brightest_pixel: int) -> np.ndarray:
-    """An image, uint8, with the brightest pixel of its data made white."""
-    if brightest_pixel == 255:
-        return image
-    return np.minimum(image.astype(np.int64) * 255 // brightest_pixel, 255).astype(np.uint8)
+def visible(image: np.ndarray, white: int) -> np.ndarray:
+    """An image, uint8, made to be looked at: the pixel that is white in its data becomes 255."""
+    return np.minimum(image.astype(np.int64) * 255 // white, 255).astype(np.uint8)
 
 
 class Scores:
@@ -55,7 +55,7 @@ class Scores:
           brightest_pixel: of the images; in the mistakes it is white, so that they can be seen.
         """
         self.num_classes = num_classes
-        self._brightest_pixel = brightest_pixel
+        self._white = full_scale(brightest_pixel)
         self.examples = 0
         self.confusion = np.zeros([num_classes, num_classes], np.int64)
         self.true_positives = np.zeros([num_classes, THRESHOLDS], np.int64)
@@ -83,7 +83,7 @@ class Scores:
         for row in np.flatnonzero(predictions != labels):
             self._add_mistake(
                 Mistake(
-                    visible(images[row], self._brightest_pixel),
+                    visible(images[row], self._white),
                     int(index[row]),
                     int(labels[row]),
                     int(predictions[row]),

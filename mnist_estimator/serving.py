@@ -25,6 +25,7 @@ from mnist_estimator import RunError, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
 from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn, error_line
+from mnist_estimator.statistics import full_scale
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVING_UINT8 = "serving_uint8"
@@ -208,42 +209,42 @@ def _shaped(images: tf.Tensor, image_shape: Shape) -> tf.Tensor:
         return tf.reshape(images, [-1, *image_shape])
 
 
-def pixel_limit(data: Manifest | TrainedOn) -> int:
-    """The brightest that a pixel may be.
-
-    An image may be brighter than all that the network was trained on, but not by far: then it has
-    another scale.
-    """
-    return 255 if data.brightest_pixel > 127 else 2 * data.brightest_pixel
-
-
 def _checked(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
     """uint8 [N,H,W,C] as it is; a pixel that is too bright is an error of the request."""
-    limit = pixel_limit(data)
-    if limit == 255:
+    white = full_scale(data.brightest_pixel)
+    if white == 255:
         return images
-    fits = images <= limit
-    with tf.control_dependencies([_expect_pixels(fits, images, f"0 to {data.brightest_pixel}")]):
+    fits = images <= _limit(white)
+    with tf.control_dependencies([_expect_pixels(fits, images, f"0 to {white}")]):
         return tf.identity(images)
 
 
 def _scaled(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
-    """float32 [N,H,W,C], each image from 0 to 1 or from 0 to the brightest pixel -> the latter.
+    """float32 [N,H,W,C], each image from 0 to 1 or from 0 to white as the records -> the latter.
 
     The brightest pixel of an image tells which. Between 1 and 2 lie neither images whose pixels are
     fractions nor images of whole numbers that show anything, so nothing is guessed there. A little
     is allowed for rounding: 255 times the float nearest to 1/255 is more than 1.
     """
-    limit = pixel_limit(data)
+    white = full_scale(data.brightest_pixel)
     brightest = tf.reduce_max(images, axis=[1, 2, 3], keepdims=True)
     are_fractions = brightest <= 1 + _ROUNDING
     # Every comparison with NaN is false.
-    fits = (images >= -_ROUNDING) & (images <= limit * (1 + _ROUNDING))
+    fits = (images >= -_ROUNDING) & (images <= _limit(white) * (1 + _ROUNDING))
     fits &= are_fractions | (brightest >= 2)
-    expected = "0 to 1" + (f" or 0 to {data.brightest_pixel}" if data.brightest_pixel > 1 else "")
+    expected = "0 to 1" + (f" or 0 to {white}" if white > 1 else "")
     with tf.control_dependencies([_expect_pixels(fits, images, expected)]):
-        fractions = tf.clip_by_value(images, 0, 1) * data.brightest_pixel
-        return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, limit))
+        fractions = tf.clip_by_value(images, 0, 1) * white
+        return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, _limit(white)))
+
+
+def _limit(white: int) -> int:
+    """The brightest that a pixel may be.
+
+    An image may be brighter than all that the network was trained on, but not by far: then it has
+    another scale.
+    """
+    return min(2 * white, 255)
 
 
 def _expect_pixels(fits: tf.Tensor, images: tf.Tensor, expected: str) -> tf.Operation:

@@ -11,6 +11,7 @@ import pytest
 from mnist_estimator import estimators, records, serving
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.statistics import full_scale
 
 SHAPE, CLASSES = (6, 5, 1), 4
 EVERY_SIGNATURE = [*serving.EXPORTED]
@@ -20,7 +21,7 @@ class Server:
     """A network with random weights, trained on data whose brightest pixel is given."""
 
     def __init__(self, brightest_pixel: int, session: v1.Session) -> None:
-        self.brightest, self._session = brightest_pixel, session
+        self.white, self._session = full_scale(brightest_pixel), session
         names = tuple(map(str, range(CLASSES)))
         data = records.TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
         params = estimators.make_params(TrainConfig(model="dnn", hidden_units="16"), data)
@@ -30,8 +31,8 @@ class Server:
     def images(self) -> np.ndarray:
         """Images as the records have them, each with a brightest pixel."""
         generator = np.random.default_rng(0)
-        images = generator.integers(0, self.brightest + 1, (3, *SHAPE)).astype(np.uint8)
-        images[:, 0, 0] = self.brightest
+        images = generator.integers(0, self.white + 1, (3, *SHAPE)).astype(np.uint8)
+        images[:, 0, 0] = self.white
         return images
 
     def ask(self, name: str, value: Any) -> dict[str, np.ndarray]:
@@ -43,7 +44,7 @@ class Server:
         return self.ask(name, value)["probabilities"]
 
 
-@pytest.fixture(scope="module", params=[255, 100, 16, 1])
+@pytest.fixture(scope="module", params=[255, 249, 100, 16, 1])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with tf.Graph().as_default(), v1.Session() as session:
         yield Server(request.param, session)
@@ -56,7 +57,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def test_there_is_no_cliff_near_1(server: Server, low: float, high: float):
     # As 255 * 0.00392157 in float32 is 1.0000004, and as resizing goes a little too far.
     images = server.images()
-    fractions = np.float32(low) + images * np.float32((high - low) / server.brightest)
+    fractions = np.float32(low) + images * np.float32((high - low) / server.white)
     answers = server.probabilities("serving_default", fractions)
     expected = server.probabilities("serving_uint8", images)
     np.testing.assert_allclose(answers, expected, rtol=0, atol=2e-3)
@@ -73,7 +74,7 @@ def test_floats_of_the_records_scale_get_the_answers_of_bytes(server: Server):
 
 @pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf, -0.42, -3, 1.4, 1.05, 256 * 1.01, 1e9])
 def test_what_cannot_be_pixels_gets_no_answer(server: Server, pixel: float):
-    images = server.images() / np.float32(server.brightest)
+    images = server.images() / np.float32(server.white)
     images[1, 2, 2] = pixel
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected pixels from 0 to 1"):
         server.ask("serving_default", images)
@@ -81,7 +82,7 @@ def test_what_cannot_be_pixels_gets_no_answer(server: Server, pixel: float):
 
 def test_an_answer_does_not_depend_on_the_other_images(server: Server):
     images = server.images().astype(np.float32)
-    mixed = np.concatenate([images[:1] / server.brightest, images[1:]])
+    mixed = np.concatenate([images[:1] / server.white, images[1:]])
     answers = server.probabilities("serving_default", mixed)
     np.testing.assert_allclose(
         answers, server.probabilities("serving_default", images), rtol=0, atol=1e-6
@@ -96,10 +97,10 @@ def test_images_of_another_scale_get_no_answer(server: Server):
         ("serving_default", white.astype(np.float32)),
         ("classify", np.array([example], object)),
     ):
-        if server.brightest == 255:
+        if server.white == 255:
             server.ask(name, asked)
         else:
-            line = f"0 to {server.brightest}"
+            line = f"0 to {server.white}"
             with pytest.raises(tf.errors.InvalidArgumentError, match=line):
                 server.ask(name, asked)
 
