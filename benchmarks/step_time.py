@@ -61,7 +61,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     manifest = records.read_manifest(_DATA_DIR.value)
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
-    params = estimators.make_params(config, manifest.num_classes) | {"model": model}
+    params = estimators.make_params(config, manifest) | {"model": model}
     allow_any_operation(not config.is_deterministic)
     with tf.Graph().as_default():
         v1.train.create_global_step()

@@ -19,7 +19,8 @@ BATCH_NORMS = ("none", "dense", "all")
 INITIALIZERS = ("glorot_uniform", "truncated_normal")
 OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
 SCHEDULES = ("constant", "exponential", "cosine")
-PRECISIONS = ("float32", "bfloat16", "auto")
+SERVING_PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = (*SERVING_PRECISIONS, "auto")
 STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
 
 # The flags that say which data a command works on; `prepare` shares them with `train`.
@@ -101,6 +102,13 @@ class TrainConfig:
         "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
         "bfloat16 where the processor computes in it, else float32.",
         choices=PRECISIONS,
+    )
+
+    serving_precision: str = setting(
+        "float32",
+        "Arithmetic of the layers in exported models, and for predict: other machines may lack "
+        "the one that trains.",
+        choices=SERVING_PRECISIONS,
     )
 
     # The optimization.

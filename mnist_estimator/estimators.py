@@ -10,17 +10,23 @@ from mnist_estimator import cluster
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.model_fn import model_fn
-from mnist_estimator.records import Manifest
+from mnist_estimator.records import Manifest, TrainedOn
+from mnist_estimator.statistics import full_scale
 
 
 def make_estimator(
-    config: TrainConfig, manifest: Manifest, task: cluster.Task | None = None
+    config: TrainConfig, data: Manifest | TrainedOn, task: cluster.Task | None = None
 ) -> estimator.Estimator:
-    """Returns the Estimator of a run; `task` is this process's place in a cluster, if any."""
+    """Returns the Estimator of a run.
+
+    Args:
+      data: what the network trains on, or was trained on.
+      task: this process's place in a cluster, if any.
+    """
     with graph(config):
         return estimator.Estimator(
             model_fn,
-            params=make_params(config, manifest.num_classes),
+            params=make_params(config, data),
             config=_run_config(config, task),
         )
 
@@ -36,10 +42,11 @@ def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
     return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
 
 
-def make_params(config: TrainConfig, num_classes: int) -> dict[str, Any]:
+def make_params(config: TrainConfig, data: Manifest | TrainedOn) -> dict[str, Any]:
     """What `model_fn.model_fn` takes as params."""
     return dataclasses.asdict(config) | {
-        "num_classes": num_classes,
+        "num_classes": data.num_classes,
+        "full_scale": full_scale(data.brightest_pixel),
         "hidden_units": config.layers,
         "schedule_steps": config.schedule_steps,
     }

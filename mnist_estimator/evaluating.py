@@ -6,6 +6,7 @@ The chief does it, or, while others train, an evaluator of its own.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
@@ -119,6 +120,19 @@ def export(
     folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
     path = exports.export(run.params, manifest, checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
+    _say_serving_accuracy(config, manifest, checkpoint)
+
+
+def _say_serving_accuracy(config: TrainConfig, manifest: Manifest, checkpoint: str) -> None:
+    """Says how the export does on the test split, where it computes otherwise than the run."""
+    if runs.serves_otherwise(config) and manifest.num_examples("test"):
+        _, record = runs.read_run(config.model_dir)
+        run = runs.OpenRun(dataclasses.replace(config, strategy="none"), record, checkpoint)
+        accuracy = runs.serving_accuracy(run, config.data_dir, manifest)
+        progress.say(
+            f"test accuracy of the export, in {config.serving_precision}: {accuracy:.4f}",
+            sys.stdout,
+        )
 
 
 def _scored(

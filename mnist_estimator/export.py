@@ -5,18 +5,22 @@
 
 A SavedModel has the signatures serving_default and serving_uint8 (images), predict_images (PNG or
 JPEG files) and classify (serialized tf.Example), the class names in its assets, and warm-up
-requests. A TensorFlow Lite model is measured on the test split, beside the original.
+requests. It computes in float32, whatever the machine that trained computed in, unless
+--serving_precision says otherwise. A TensorFlow Lite model takes pixels from 0 to 255 only; it is
+measured on the test split, beside the original.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, progress, settings
+from mnist_estimator import InputError, config, program, progress, settings, splits
+from mnist_estimator.statistics import full_scale
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -43,10 +47,19 @@ def define_flags() -> None:
         "numbers only, in ranges that the first 500 training images give.",
     )
 
+    flags.DEFINE_enum(
+        "serving_precision",
+        None,
+        config.SERVING_PRECISIONS,
+        "Arithmetic of the SavedModel's layers. Default: what the run says, which is float32.",
+    )
+
 
 def main(argv: list[str]) -> None:
     """Reads the flags and exports."""
     given = flags.FLAGS
+    if given.serving_precision and given.format == _TFLITE:
+        raise InputError("--serving_precision: found it with --format=tflite; give --quantize")
     if given.quantize != "none" and given.format != _TFLITE:
         raise InputError("--quantize: found it without --format=tflite")
     # This process works alone, even where the environment describes a cluster.
@@ -58,9 +71,33 @@ def main(argv: list[str]) -> None:
     if given.format == _TFLITE:
         _export_tflite(run, given)
         return
+    if given.serving_precision:
+        chosen = dataclasses.replace(run.config, serving_precision=given.serving_precision)
+        run = dataclasses.replace(run, config=chosen)
     folder = given.output or os.path.join(given.model_dir, "export")
     path = exports.export(run.params, run.trained_on, run.checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
+    _say_accuracies(run, given.data_dir)
+
+
+def _say_accuracies(run: runs.OpenRun, data_dir: str) -> None:
+    """Compares the export with the run on the test split, where they compute differently."""
+    from mnist_estimator import runs
+
+    if not runs.serves_otherwise(run.config):
+        return
+    try:
+        found, manifest = run.data(data_dir)
+    except InputError:  # The export is there; the data need not be on this machine.
+        return
+    if manifest.num_examples(splits.TEST):
+        original = runs.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
+        exported = runs.serving_accuracy(run, found, manifest)
+        progress.say(
+            f"test accuracy {exported:.4f} in {run.config.serving_precision}, as exported; "
+            f"{original:.4f} as trained",
+            sys.stdout,
+        )
 
 
 def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
@@ -70,7 +107,8 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
     data_dir, manifest = run.data(given.data_dir)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
-    progress.say(f"exported to {path}", sys.stdout)
+    white = full_scale(run.trained_on.brightest_pixel)
+    progress.say(f"exported to {path}; it takes pixels from 0 to {white}, not to 1", sys.stdout)
     if manifest.num_examples("test"):
         original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")

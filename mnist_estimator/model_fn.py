@@ -42,12 +42,14 @@ def model_fn(
       features: as `inputs.train_batches` and `inputs.eval_batches` give them.
       labels: int64 [B], or None to predict.
       mode: an `estimator.ModeKeys`.
-      params: `num_classes`, and the fields of `config.TrainConfig` that shape the network and its
-        training, under their own names.
+      params: `num_classes` and `full_scale` of the data, and the fields of
+        `config.TrainConfig` that shape the network and its training, under their own names.
     """
     with tf.name_scope("scale"):
         pixels = tf.cast(features[inputs.IMAGES], tf.float32)
-        scaled = tf.cast(pixels / (255 / params["pixel_max"]), compute_dtype(params["precision"]))
+        # White becomes pixel_max: 255 in most data, 1 in those of black and white pixels.
+        scaled = pixels / (params["full_scale"] / params["pixel_max"])
+        scaled = tf.cast(scaled, compute_dtype(params["precision"]))
     training = mode == estimator.ModeKeys.TRAIN
     logits = own_networks.logits(params["model"], scaled, params, training=training)
     with tf.name_scope("predictions"):
@@ -78,7 +80,7 @@ def model_fn(
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
     checkpoints.add_saver()
-    _summarize(pixels / 255, labels, predictions[CLASSES])
+    _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 
 

@@ -25,7 +25,8 @@ from mnist_estimator import (
     summaries,
 )
 from mnist_estimator.compat import tf
-from mnist_estimator.scores import Scores
+from mnist_estimator.scores import Scores, visible
+from mnist_estimator.statistics import full_scale
 
 _TABLE_CLASSES = 30  # A confusion matrix of more is shown as a picture.
 _SHOWN_CLASSES = 100
@@ -315,7 +316,8 @@ def _read_examples(result: Result) -> Iterator[tuple[int, np.ndarray]]:
             features = tf.train.Example.FromString(record).features.feature
             pixels = features[records.IMAGE_KEY].bytes_list.value[0]
             image = np.frombuffer(pixels, np.uint8).reshape(shape)
-            yield features[records.LABEL_KEY].int64_list.value[0], image
+            label = features[records.LABEL_KEY].int64_list.value[0]
+            yield label, visible(image, full_scale(result.manifest.brightest_pixel))
 
 
 def _png(image: np.ndarray) -> str:

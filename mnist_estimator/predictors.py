@@ -73,7 +73,7 @@ def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
     """A predictor with the weights of an open run's checkpoint."""
     names, data = [serving.PREDICT_IMAGES], run.trained_on
     with tf.Graph().as_default():
-        built = serving.build(names, run.params, data.image_shape, data.class_names)
+        built = serving.build(names, run.params, data)
         with serving.restored(run.checkpoint) as session:
             yield Predictor(session, built[serving.PREDICT_IMAGES], data.class_names)
 

@@ -29,6 +29,7 @@ from mnist_estimator import (
     signals,
     splits,
 )
+from mnist_estimator.statistics import full_scale
 
 if TYPE_CHECKING:
     from mnist_estimator import records, sources
@@ -199,7 +200,7 @@ def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
     if manifest.brightest_pixel != 255:
         lines.append(
             f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
-            f"scaled by 1/{manifest.brightest_pixel}"
+            f"scaled by 1/{full_scale(manifest.brightest_pixel)}"
         )
     return lines
 

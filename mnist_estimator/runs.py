@@ -33,7 +33,13 @@ from mnist_estimator.evaluations import EVALUATIONS_FILE, Evaluations
 from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, is_out_of_memory
+from mnist_estimator.records import (
+    FILE_ERRORS,
+    Manifest,
+    TrainedOn,
+    error_line,
+    is_out_of_memory,
+)
 from mnist_estimator.scores import MAX_CLASSES, Scores
 from mnist_estimator.splits import TEST
 from mnist_estimator.streams import is_text
@@ -67,18 +73,6 @@ _LEARNING_FLAGS = (
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainedOn:
-    """What a network has to know of its data; a `Manifest` has these fields, too."""
-
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    class_names: tuple[str, ...]
-    brightest_pixel: int
-    pictures: str
-    digest: str
-
-
-@dataclasses.dataclass(frozen=True)
 class OpenRun:
     """A trained run as a command works on it, and one of its checkpoints."""
 
@@ -104,7 +98,7 @@ class OpenRun:
     @property
     def params(self) -> dict[str, Any]:
         """What `model_fn.model_fn` takes as params."""
-        return estimators.make_params(self.config, self.trained_on.num_classes)
+        return estimators.make_params(self.config, self.trained_on)
 
     def data(self, data_dir: str = "", split: str = TEST) -> tuple[str, Manifest]:
         """The run's own records, or others that fit its network: their folder and manifest.
@@ -166,7 +160,8 @@ def evaluate_alone(
     with files.memory_folder() as scratch:
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
-            estimators.make_estimator(config, manifest),
+            # Not for the manifest's: other data may be darker, which changes no scale.
+            estimators.make_estimator(config, run.trained_on),
             data_dir,
             manifest,
             split,
@@ -233,9 +228,23 @@ def evaluate(
     }
 
 
+def serves_otherwise(config: TrainConfig) -> bool:
+    """Whether exports compute in another arithmetic than the training on this machine."""
+    return compute_dtype(config.precision) != compute_dtype(config.serving_precision)
+
+
+def serving_accuracy(run: OpenRun, data_dir: str, manifest: Manifest) -> float:
+    """A run's accuracy on the test split as its exports compute it."""
+    config = dataclasses.replace(run.config, precision=run.config.serving_precision)
+    served = dataclasses.replace(run, config=config)
+    return evaluate_alone(served, data_dir, manifest, "test")[ACCURACY]
+
+
 def make_scores(manifest: Manifest | TrainedOn) -> Scores | None:
     """Scores for the classes of a dataset; None if they are too many for a confusion matrix."""
-    return Scores(manifest.num_classes) if manifest.num_classes <= MAX_CLASSES else None
+    if manifest.num_classes > MAX_CLASSES:
+        return None
+    return Scores(manifest.num_classes, brightest_pixel=manifest.brightest_pixel)
 
 
 def check_records(data_dir: str, manifest: Manifest) -> None:

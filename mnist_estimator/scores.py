@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from mnist_estimator.statistics import full_scale
+
 MAX_CLASSES = 1000  # Of more classes a confusion matrix is neither held nor looked at.
 THRESHOLDS = 101  # Points of a precision-recall curve.
 _BINS = 15  # Of the calibration error, as in the paper below.
@@ -30,6 +32,11 @@ class Mistake:
     probability: float
 
 
+def visible(image: np.ndarray, white: int) -> np.ndarray:
+    """An image, uint8, made to be looked at: the pixel that is white in its data becomes 255."""
+    return np.minimum(image.astype(np.int64) * 255 // white, 255).astype(np.uint8)
+
+
 class Scores:
     """Counts of a classifier's answers over any number of examples.
 
@@ -40,9 +47,15 @@ class Scores:
         that were given at least the probability of each threshold, i / (THRESHOLDS - 1).
     """
 
-    def __init__(self, num_classes: int, *, worst: int = 25) -> None:
-        """Counts nothing yet; `worst` is how many mistakes are kept."""
+    def __init__(self, num_classes: int, *, worst: int = 25, brightest_pixel: int = 255) -> None:
+        """Counts nothing yet.
+
+        Args:
+          worst: how many mistakes are kept.
+          brightest_pixel: of the images; in the mistakes it is white, so that they can be seen.
+        """
         self.num_classes = num_classes
+        self._white = full_scale(brightest_pixel)
         self.examples = 0
         self.confusion = np.zeros([num_classes, num_classes], np.int64)
         self.true_positives = np.zeros([num_classes, THRESHOLDS], np.int64)
@@ -70,7 +83,7 @@ class Scores:
         for row in np.flatnonzero(predictions != labels):
             self._add_mistake(
                 Mistake(
-                    images[row],
+                    visible(images[row], self._white),
                     int(index[row]),
                     int(labels[row]),
                     int(predictions[row]),

@@ -4,11 +4,12 @@
   serving_default  images, float32 [N,H,W] or [N,H,W,C]            classes, probabilities, logits
   serving_uint8    images, uint8 [N,H,W] or [N,H,W,C]              the same
   predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink
-  classify         examples, string [N]: serialized tf.Example     classes, scores
+  classify         inputs, string [N]: serialized tf.Example       classes, scores
 
-Images are as the records have them. A signature has one type for its input; `serving_default` has
-float32, which JSON's numbers become, and takes pixels from 0 to 255 as well as from 0 to 1. What is
-drawn on a picture in `predict_images` is brought into that form first (`pictures`).
+Images are as the records have them, their pixels from 0 to the brightest of the data, 255 for most.
+A signature has one type for its input; `serving_default` has float32, which JSON's numbers become,
+and takes pixels from 0 to 1 as well. What cannot be pixels is an error. A picture in
+`predict_images` is made such an image first (`pictures`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ import numpy as np
 from mnist_estimator import RunError, checkpoints, files, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
-from mnist_estimator.records import IMAGE_KEY, error_line
+from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn, error_line
+from mnist_estimator.statistics import full_scale
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVING_UINT8 = "serving_uint8"
@@ -61,25 +63,28 @@ class Signature:
 def build(
     names: Sequence[str],
     params: Mapping[str, Any],
-    image_shape: Shape,
-    class_names: Sequence[str],
+    data: Manifest | TrainedOn,
 ) -> dict[str, Signature]:
     """Builds signatures in the current graph; all of them share its variables.
+
+    The network computes in `serving_precision`, not in the arithmetic of the machine that trained.
 
     Args:
       names: keys of `RECEIVERS`.
       params: as for `model_fn.model_fn`.
+      data: what the network was trained on.
     """
+    params = {**params, "precision": params["serving_precision"]}
     built = {}
     for name in names:
         with tf.name_scope(name), _reproducible_names():
-            asked, images, more = RECEIVERS[name](image_shape)
+            asked, images, more = RECEIVERS[name](data)
             # The scope as it is, so that variables keep the names they have in checkpoints.
             with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
                 mode = estimator.ModeKeys.PREDICT
                 predictions = model_fn({inputs.IMAGES: images}, None, mode, params).predictions
             if name == CLASSIFY:
-                built[name] = Signature(asked, _classified(predictions, class_names))
+                built[name] = Signature(asked, _classified(predictions, data.class_names))
             elif name == FIXED:
                 built[name] = Signature(asked, {PROBABILITIES: predictions[PROBABILITIES]})
             else:
@@ -154,43 +159,42 @@ def _tensors(session: v1.Session, definition: Any, side: str) -> Tensors:
 
 
 _SIDES = ("inputs", "outputs")
+_ROUNDING = 0.01  # Of the scale: what pixels may lie outside of it.
 
 # What a signature is asked, the images [N,H,W,C] for the network, and what it answers besides.
 _Received = tuple[Tensors, tf.Tensor, Tensors]
 
 
-def _receive_floats(image_shape: Shape) -> _Received:
+def _receive_floats(data: Manifest | TrainedOn) -> _Received:
     images = v1.placeholder(tf.float32, None, inputs.IMAGES)
-    shaped = _shaped(images, image_shape)
-    # Of an image of bytes that is no brighter than 1, nothing can be seen.
-    brightest = tf.reduce_max(shaped, axis=[1, 2, 3], keepdims=True)
-    return {inputs.IMAGES: images}, tf.where(brightest <= 1, shaped * 255, shaped), {}
+    return {inputs.IMAGES: images}, _scaled(_shaped(images, data.image_shape), data), {}
 
 
-def _receive_bytes(image_shape: Shape) -> _Received:
+def _receive_bytes(data: Manifest | TrainedOn) -> _Received:
     images = v1.placeholder(tf.uint8, None, inputs.IMAGES)
-    return {inputs.IMAGES: images}, _shaped(images, image_shape), {}
+    return {inputs.IMAGES: images}, _checked(_shaped(images, data.image_shape), data), {}
 
 
-def _receive_fixed(image_shape: Shape) -> _Received:
-    images = v1.placeholder(tf.float32, [None, *image_shape], inputs.IMAGES)
+def _receive_fixed(data: Manifest | TrainedOn) -> _Received:
+    images = v1.placeholder(tf.float32, [None, *data.image_shape], inputs.IMAGES)
     return {inputs.IMAGES: images}, images, {}
 
 
-def _receive_pictures(image_shape: Shape) -> _Received:
+def _receive_pictures(data: Manifest | TrainedOn) -> _Received:
     encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
-    images, has_ink = pictures.digit_images(encoded, image_shape)
+    images, has_ink = pictures.digit_images(encoded, data.image_shape)
     return {IMAGE_BYTES: encoded}, images, {HAS_INK: has_ink}
 
 
-def _receive_examples(image_shape: Shape) -> _Received:
+def _receive_examples(data: Manifest | TrainedOn) -> _Received:
     serialized = v1.placeholder(tf.string, [None], EXAMPLES)
     features = {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)}
     parsed = tf.io.parse_example(serialized, features)
-    return {EXAMPLES: serialized}, inputs.decode_images(parsed[IMAGE_KEY], image_shape), {}
+    images = inputs.decode_images(parsed[IMAGE_KEY], data.image_shape)
+    return {EXAMPLES: serialized}, _checked(images, data), {}
 
 
-RECEIVERS: dict[str, Callable[[Shape], _Received]] = {
+RECEIVERS: dict[str, Callable[[Manifest | TrainedOn], _Received]] = {
     SERVING_DEFAULT: _receive_floats,
     SERVING_UINT8: _receive_bytes,
     PREDICT_IMAGES: _receive_pictures,
@@ -204,13 +208,63 @@ def _shaped(images: tf.Tensor, image_shape: Shape) -> tf.Tensor:
     """[N,H,W] or [N,H,W,C] -> [N,H,W,C]; any other shape is an error of the request."""
     height, width, channels = image_shape
     shape, rank = tf.shape(images), tf.rank(images)
+    sizes = tf.pad(shape, [[0, 3]])  # So that there are three, also of a number or a list.
     # Not `==`, which in a graph compares the tensors as Python's objects.
-    fits = tf.reduce_all(tf.equal(shape[1:3], [height, width])) & (rank >= 3) & (rank <= 4)
-    fits &= tf.equal(tf.size(images), shape[0] * height * width * channels)
+    fits = tf.reduce_all(tf.equal(sizes[1:3], [height, width])) & (rank >= 3) & (rank <= 4)
+    fits &= tf.equal(tf.size(images), sizes[0] * height * width * channels)
+    # No images: JSON's empty list has the shape [0].
+    fits |= tf.equal(tf.size(images), 0) & tf.equal(rank, 1)
     also = f" or [N,{height},{width}]" if channels == 1 else ""
     expected = f"expected images [N,{height},{width},{channels}]{also}, found shape"
     with tf.control_dependencies([v1.debugging.Assert(fits, [expected, shape])]):
         return tf.reshape(images, [-1, *image_shape])
+
+
+def _checked(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
+    """uint8 [N,H,W,C] as it is; a pixel that is too bright is an error of the request."""
+    white = full_scale(data.brightest_pixel)
+    if white == 255:
+        return images
+    fits = images <= _limit(white)
+    with tf.control_dependencies([_expect_pixels(fits, images, f"0 to {white}")]):
+        return tf.identity(images)
+
+
+def _scaled(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
+    """float32 [N,H,W,C], each image from 0 to 1 or from 0 to white as the records -> the latter.
+
+    The brightest pixel of an image tells which. Between 1 and 2 lie neither images whose pixels are
+    fractions nor images of whole numbers that show anything, so nothing is guessed there. A little
+    is allowed for rounding: 255 times the float nearest to 1/255 is more than 1.
+    """
+    white = full_scale(data.brightest_pixel)
+    brightest = tf.reduce_max(images, axis=[1, 2, 3], keepdims=True)
+    are_fractions = brightest <= 1 + _ROUNDING
+    # Every comparison with NaN is false.
+    fits = (images >= -_ROUNDING) & (images <= _limit(white) * (1 + _ROUNDING))
+    fits &= are_fractions | (brightest >= 2)
+    expected = "0 to 1" + (f" or 0 to {white}" if white > 1 else "")
+    with tf.control_dependencies([_expect_pixels(fits, images, expected)]):
+        fractions = tf.clip_by_value(images, 0, 1) * white
+        return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, _limit(white)))
+
+
+def _limit(white: int) -> int:
+    """The brightest that a pixel may be.
+
+    An image may be brighter than all that the network was trained on, but not by far: then it has
+    another scale.
+    """
+    return min(2 * white, 255)
+
+
+def _expect_pixels(fits: tf.Tensor, images: tf.Tensor, expected: str) -> tf.Operation:
+    """Fails unless all pixels fit; says what the first image that does not fit has."""
+    wrong = tf.reduce_any(~fits, axis=[1, 2, 3])
+    first = tf.boolean_mask(images, wrong)[:1]
+    found = [tf.reduce_min(first), tf.reduce_max(first)]
+    line = f"expected pixels from {expected} in each image, found from and to"
+    return v1.debugging.Assert(~tf.reduce_any(wrong), [line, *found])
 
 
 def _classified(predictions: Tensors, class_names: Sequence[str]) -> Tensors:

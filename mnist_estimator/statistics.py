@@ -15,6 +15,15 @@ _OFF_CENTRE = 1 / 28  # The same: the most that the centre of mass is off.
 _LEAST_SHARE = 0.5  # Of the images. MNIST has 0.88, its pixels as 0 and 1 0.81, Fashion-MNIST 0.
 
 
+def full_scale(brightest_pixel: int) -> int:
+    """The pixel that stands for white, in data with this brightest pixel.
+
+    Images of bytes need not reach 255. Where the brightest pixel is below half of it, though, it
+    shows another scale: 0 and 1, 0 to 16.
+    """
+    return 255 if brightest_pixel > 127 else brightest_pixel
+
+
 class Statistics:
     """Counts of the examples of all splits, chunk by chunk."""
 

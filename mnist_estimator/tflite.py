@@ -1,7 +1,8 @@
 """Trained networks for phones and small devices, as TensorFlow Lite models.
 
-A model takes `images` [N,H,W,C], pixels from 0 to 255, and answers `probabilities` [N,K]. Both are
-float32, but with int8 they are uint8, the probabilities in 256ths.
+A model takes `images` [N,H,W,C] and answers `probabilities` [N,K]. Both are float32, but with int8
+they are uint8, the probabilities in 256ths. Pixels are as the records have them: from 0 to 255, or
+to the brightest pixel of the data if that is less. They are not checked, and never from 0 to 1.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def export(
       InputError: if a file cannot be read or written.
     """
     # TensorFlow Lite knows no bfloat16.
-    params = {**run.params, "precision": "float32"}
+    params = {**run.params, "serving_precision": "float32"}
     with files.memory_folder() as scratch, _quiet():
         folder = os.path.join(scratch, "saved_model")
         exports.save((serving.FIXED,), params, run.trained_on, run.checkpoint, folder)

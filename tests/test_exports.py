@@ -110,9 +110,7 @@ def test_a_program_of_somebody_else_gets_the_answers_of_predict(exported, tmp_pa
     same = str(found["version"]) == tf.__version__
     tolerance = 0 if same else TOLERANCE
     with tf.Graph().as_default():
-        built = serving.build(
-            list(serving.EXPORTED), run.params, (28, 28, 1), run.trained_on.class_names
-        )
+        built = serving.build(list(serving.EXPORTED), run.params, run.trained_on)
         with serving.restored(run.checkpoint) as session:
             for name, value in asked.items():
                 signature = built[name.partition("/")[0]]

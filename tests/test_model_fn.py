@@ -15,9 +15,9 @@ from mnist_estimator.config import OPTIMIZERS, TrainConfig
 
 
 def params(**options):
-    manifest = types.SimpleNamespace(num_classes=CLASSES)
+    data = types.SimpleNamespace(num_classes=CLASSES, brightest_pixel=255)
     config = TrainConfig(**({"max_steps": 100} | options))
-    return estimators.make_params(config, manifest.num_classes)
+    return estimators.make_params(config, data)
 
 
 def rate(step, **options):
@@ -172,8 +172,9 @@ def test_a_summed_loss_moves_the_weights_by_the_batch_size_as_much(tmp_path, mak
         np.testing.assert_allclose(summed[name], 8 * change, rtol=0.05, atol=1e-6)
 
 
+@pytest.mark.parametrize("white", [255, 16, 1])
 @pytest.mark.parametrize("pixel_max", [1.0, 255.0])
-def test_the_brightest_pixel_is_what_the_flag_says(monkeypatch, pixel_max):
+def test_the_brightest_pixel_is_what_the_flag_says(monkeypatch, pixel_max, white):
     seen = []
 
     def network(images, *, num_classes, training, params):
@@ -182,8 +183,9 @@ def test_the_brightest_pixel_is_what_the_flag_says(monkeypatch, pixel_max):
 
     monkeypatch.setitem(networks.NETWORKS, "seeing", network)
     options = params(pixel_max=pixel_max) | {"model": "seeing", "precision": "float32"}
+    options["full_scale"] = white
     with tf.Graph().as_default(), v1.Session() as session:
-        images = tf.constant([[[[255]]], [[[51]]]], tf.uint8)
+        images = tf.constant([[[[white]]], [[[0]]]], tf.uint8)
         model_fn.model_fn({"images": images}, None, estimator.ModeKeys.PREDICT, options)
         values = session.run(seen[0]).ravel()
-    assert values.tolist() == pytest.approx([pixel_max, pixel_max / 5])
+    assert values.tolist() == pytest.approx([pixel_max, 0])

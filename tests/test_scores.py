@@ -95,3 +95,10 @@ def test_the_report_is_ready_for_json():
     assert report["confusion_matrix"] == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
     assert report["macro_recall"] == pytest.approx((2 / 3 + 1 / 2) / 3)
     assert len(report["precision"]) == len(report["recall"]) == len(report["f1"]) == 3
+
+
+def test_mistakes_on_dark_images_can_be_seen():
+    kept = scores.Scores(2, brightest_pixel=16)
+    images = np.array([[[[16]], [[8]], [[20]]]], np.uint8)
+    kept.add(np.array([0]), np.array([[0.0, 1.0]]), images, np.array([0]))
+    assert kept.mistakes[0].image.ravel().tolist() == [255, 127, 255]

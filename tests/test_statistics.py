@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator import datasets, idx
-from mnist_estimator.statistics import Statistics
+from mnist_estimator.statistics import Statistics, full_scale
 
 
 def _sample() -> np.ndarray:
@@ -57,3 +57,10 @@ def test_examples_are_counted_by_class_and_split():
 
 def test_black_images_have_a_brightest_pixel_to_divide_by():
     assert Statistics().brightest_pixel == 1
+
+
+@pytest.mark.parametrize(
+    ("brightest", "white"), [(255, 255), (249, 255), (128, 255), (127, 127), (16, 16), (1, 1)]
+)
+def test_white_is_255_unless_the_data_have_another_scale(brightest: int, white: int):
+    assert full_scale(brightest) == white
