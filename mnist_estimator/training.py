@@ -225,7 +225,7 @@ def _lead(
 
 def _check_network(config: TrainConfig, manifest: Manifest) -> None:
     dtype = model_fn.compute_dtype(config.precision)
-    params = estimators.make_params(config, manifest.num_classes)
+    params = estimators.make_params(config, manifest)
     own_networks.check(config.model, manifest.image_shape, dtype, params)
 
 

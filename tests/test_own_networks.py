@@ -11,7 +11,8 @@ from mnist_estimator import InputError, estimators, networks, own_networks
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 
-PARAMS = estimators.make_params(TrainConfig(), num_classes=10)
+DATA = types.SimpleNamespace(num_classes=10, brightest_pixel=255)
+PARAMS = estimators.make_params(TrainConfig(), DATA)
 
 
 def logits_of(images, units=10):
