@@ -138,8 +138,9 @@ _EVALUATED = {  # Other fields, the split, and what is said of records and of a 
         {"sources": {"train_images": "d" * 64, "test_images": "a" * 64}},
         "test",
         [_OTHERS, _ARE],
-        [],
+        [_ARE],  # All that a file has is evaluated.
     ),
+    "a file under another role": ({"sources": {"csv": "a" * 64}}, "test", [_OTHERS], [_ARE]),
     "as CSV": ({"sources": {"train_csv": "a" * 64}}, "validation", [_OTHERS], [_ARE]),
     "other names": (
         {"sources": _OTHER, "class_names": ("left", "right")},

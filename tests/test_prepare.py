@@ -247,3 +247,70 @@ def test_wrong_flags(call, arguments: str, line: str):
 def test_verify_without_dataset(tmp_path: Path, call):
     with pytest.raises(records.NoDatasetError, match="no manifest.json"):
         call("--verify", f"--data_dir={tmp_path}")
+
+
+# What is said of the data.
+
+
+def _labelled(path: Path, labels: Sequence[int]) -> str:
+    return _csv(path, [[label, at % 256, 255, 0, 0] for at, label in enumerate(labels)])
+
+
+def test_sorted_data_are_split_in_each_class(call, tmp_path: Path, capsys):
+    train = _labelled(tmp_path / "a.csv", sorted(range(3)) + sorted([0, 1, 2] * 33))
+    command = (f"--train_csv={train}", f"--data_dir={tmp_path / 'd'}")
+    call(*command)
+    said = capsys.readouterr()
+    assert "by class" not in said.out and said.err == ""
+    manifest = records.read_manifest(str(tmp_path / "d"))
+    assert sorted(manifest.class_examples["validation"]) == [3, 3, 4]
+    call(*command)
+    assert "prepared already, nothing to do" in capsys.readouterr().out
+
+
+def test_sorted_data_split_from_the_front_are_shown_by_class(call, tmp_path: Path, capsys):
+    train = _labelled(tmp_path / "a.csv", sorted([0, 1, 2] * 34))
+    call(f"--train_csv={train}", f"--data_dir={tmp_path / 'd'}", "--validation_split=34")
+    said = capsys.readouterr()
+    assert "  train      by class: 0:0 1:34 2:34\n" in said.out
+    assert "  validation by class: 0:34 1:0 2:0\n" in said.out and "  test       by" not in said.out
+    sorted_line, untrained, lacking = said.err.splitlines()
+    assert "are sorted by class: validation, the first 34 of 102, has" in sorted_line
+    assert f"--validation_split=auto --force --data_dir={tmp_path / 'd'} and" in sorted_line
+    assert "training has no example of class 0, but validation has: no network" in untrained
+    assert "validation has no example of the classes 1, 2" in lacking
+
+
+def test_many_classes_are_shown_as_a_range(call, tmp_path: Path, capsys):
+    train = _labelled(tmp_path / "a.csv", [*range(20), *[0] * 400])
+    test = _labelled(tmp_path / "b.csv", [*range(1, 20)] * 20)
+    call(f"--train_csv={train}", f"--test_csv={test}", f"--data_dir={tmp_path / 'd'}")
+    said = capsys.readouterr()
+    assert "  test       by class: 0 to 20 examples, none of 1 classes\n" in said.out
+    assert len(said.err.splitlines()) == 2  # Of validation and of test.
+
+
+def test_the_same_file_twice(call, tmp_path: Path, capsys):
+    train = _labelled(tmp_path / "a.csv", [0, 1] * 20)
+    call(f"--train_csv={train}", f"--test_csv={train}", f"--data_dir={tmp_path / 'd'}")
+    assert "warning: " in (said := capsys.readouterr().err)
+    assert "the test examples are the training examples, so" in said
+
+
+@pytest.mark.parametrize("more", [(), ("--force",)])
+def test_own_data_are_not_replaced_by_mnist(call, tmp_path: Path, more: tuple[str, ...]):
+    train = _labelled(tmp_path / "a.csv", [0, 1] * 20)
+    call(f"--train_csv={train}", f"--data_dir={tmp_path / 'd'}")
+    before = records.read_manifest(str(tmp_path / "d"))
+    with pytest.raises(InputError, match="d: holds custom; to prepare it again give the flags"):
+        call(f"--data_dir={tmp_path / 'd'}", *more)
+    assert records.read_manifest(str(tmp_path / "d")) == before
+
+
+def test_named_data_are_known_without_their_name(call, tmp_path: Path, capsys):
+    call("--dataset=sample", f"--data_dir={tmp_path / 'd'}")
+    call(f"--data_dir={tmp_path / 'd'}")
+    assert "prepared already, nothing to do" in capsys.readouterr().out
+    (tmp_path / "d" / records.MANIFEST).write_text("{")
+    with pytest.raises(InputError, match="its manifest.json is damaged; to prepare it again"):
+        call(f"--data_dir={tmp_path / 'd'}", "--force")
