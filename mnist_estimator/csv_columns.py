@@ -256,20 +256,20 @@ def _sorted(
                 "pixel once"
             )
     axes = [sorted({key[place] for key in keys.values()}) for place in range(len(varying))]
-    for place, axis in enumerate(axes):
+    _check_complete(f"{path}: found {names[order[0]]!r} to {names[order[-1]]!r}", axes, len(order))
+    return order, _grid([len(axis) for axis in axes])
+
+
+def _check_complete(found: str, axes: Sequence[list[int]], columns: int) -> None:
+    for place, axis in enumerate(axes, 1):
         # Some count from 0, some from 1, and R from 2 where the label is the first of its V1, V2...
         if axis[0] > 2 or axis != list(range(axis[0], axis[0] + len(axis))):
-            gap = next((n for n in range(axis[0], axis[-1]) if n not in axis), 0)
-            raise InputError(
-                f"{path}: no pixel {gap} between columns {names[order[0]]!r} and "
-                f"{names[order[-1]]!r} (number {place + 1} in the names), expected all of them"
-            )
-    if math.prod(map(len, axes)) != len(columns):
-        raise InputError(
-            f"{path}: {len(columns)} pixels from {names[order[0]]!r} to {names[order[-1]]!r}, "
-            f"expected {' x '.join(str(len(axis)) for axis in axes)}: some are missing"
-        )
-    return order, _grid([len(axis) for axis in axes])
+            gap = next((number for number in range(axis[0], axis[-1]) if number not in axis), 0)
+            where = f" as number {place} of their names" if len(axes) > 1 else ""
+            raise InputError(f"{found} but no pixel {gap}{where}, expected all of them")
+    if math.prod(map(len, axes)) != columns:
+        sizes = " x ".join(str(len(axis)) for axis in axes)
+        raise InputError(f"{found}, {columns} pixels, expected {sizes}: some are missing")
 
 
 def _grid(sizes: Sequence[int]) -> tuple[int, int, int] | None:

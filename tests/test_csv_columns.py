@@ -179,19 +179,19 @@ _REFUSED = {
     ),
     "pixel missing": (
         text([[*row[:4], *row[5:]] for row in ROWS], ["label", *NAMES[:3], *NAMES[4:]]),
-        "no pixel 3 between columns 'pixel0' and 'pixel15'",
+        "found 'pixel0' to 'pixel15' but no pixel 3, expected all",
     ),
     "pixel missing, numbers as names": (
         text([[*row[:4], *row[5:]] for row in ROWS], ["label", *"012", *map(str, range(4, 16))]),
-        "no pixel 3 between",
+        "found '0' to '15' but no pixel 3",
     ),
     "first pixels missing": (
         text(ROWS, ["label", *(f"f{i + 5}" for i in range(PIXELS))]),
-        "no pixel 0 between columns 'f5' and",
+        "found 'f5' to 'f20' but no pixel 0",
     ),
     "row missing": (
         text([row[:13] for row in ROWS], ["label", *GRID[:3], *GRID[4:13]]),
-        "12 pixels from '1x1' to '4x1', expected 4 x 4: some are missing",
+        "found '1x1' to '4x1', 12 pixels, expected 4 x 4: some are missing",
     ),
     "pixel twice": (
         text(ROWS, ["label", *NAMES[:3], "pixel2", *NAMES[4:]]),
