@@ -153,7 +153,9 @@ class TrainConfig:
     save_checkpoints_steps: int = setting(
         500, "Steps between checkpoints; each one is evaluated on the eval_split.", least=1
     )
-    keep_checkpoint_max: int = setting(5, "Newest checkpoints kept; 0: all.")
+    keep_checkpoint_max: int = setting(
+        5, "Newest checkpoints kept; 0: all. Older ones go, at the start too."
+    )
     eval_split: str = setting(
         "validation",
         "Split evaluated while training; none: no evaluation before the end. The test split is "

@@ -63,7 +63,7 @@ def export(
                 _add_extra(scratch, trained_on, text)
     except (*FILE_ERRORS, OSError) as error:
         raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
-    if not files.is_literal(path):
+    if not files.is_literal(os.path.abspath(path) if files.is_local(path) else path):
         progress.say(
             f"warning: {path}: TensorFlow's own loaders take this path for a pattern; copy the "
             "export to one without * ? [ and \\ to serve it",

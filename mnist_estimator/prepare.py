@@ -80,7 +80,10 @@ def define_flags() -> None:
         "Prepare nothing: re-read every record in the data_dir, and say what is wrong.",
     )
     flags.DEFINE_bool(
-        "force", False, "Replace the dataset in the data_dir. Until it is written both need room."
+        "force",
+        False,
+        "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
+        "Until it is written both need room.",
     )
 
 

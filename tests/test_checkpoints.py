@@ -180,6 +180,7 @@ def test_a_list_that_names_another_folder_is_set_right(model_dir, tmp_path, ther
     (model_dir / "checkpoint").write_text(state)
     path = f"{model_dir}/model.ckpt-3"
     assert newest(model_dir) == (3, []) and not checkpoints.is_pointed_to(path)
+    assert checkpoints.newest(str(model_dir)) == path
     checkpoints.point_to(path)
     assert checkpoints.is_pointed_to(path)
     assert other not in (model_dir / "checkpoint").read_text()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from mnist_estimator import (
+    InputError,
     checkpoints,
     curves,
     predictors,
@@ -15,6 +17,7 @@ from mnist_estimator import (
     tflite,
     training,
 )
+from mnist_estimator import files as folders
 from mnist_estimator.cluster import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
@@ -88,7 +91,9 @@ def test_checkpoints_in_any_folder_are_saved_restored_and_removed(tmp_path, name
     assert files(tmp_path / other) == before
 
 
-def test_a_run_in_any_folder_is_trained_continued_and_used(tmp_path, make_dataset, capfd):
+def test_a_run_in_any_folder_is_trained_continued_and_used(
+    tmp_path, make_dataset, capfd, monkeypatch
+):
     name, other = "run[1]", "run1"
     data_dir = make_dataset()
     Path(data_dir).rename(tmp_path / f"data {name}")
@@ -102,6 +107,7 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(tmp_path, make_datase
     assert [p.name for p in model_dir.iterdir() if p.suffix == ".index"] == ["model.ckpt-6.index"]
     assert files(tmp_path / other / "model") == before
 
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")  # None is needed.
     run = runs.open_run(str(model_dir))
     manifest = run.data()[1]
     evaluated = runs.evaluate_alone(run, data_dir, manifest, "test")
@@ -117,6 +123,15 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(tmp_path, make_datase
     assert tflite.accuracy(path, data_dir, manifest, "test") == metrics["accuracy"]
     assert (model_dir / "plugins/profile").exists()
     assert "ERROR" not in capfd.readouterr().err
+
+
+def test_without_a_temporary_folder_there_is_one_line(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with (
+        pytest.raises(InputError, match="TMPDIR: found no folder to write to .*make room, or set"),
+        folders.temporary_folder(),
+    ):
+        pass
 
 
 with tf.Graph().as_default(), v1.Session() as session:
