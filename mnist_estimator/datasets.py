@@ -34,6 +34,8 @@ FILE_NAMES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 SAMPLE = "sample"
+# How pictures become images: as MNIST was made, from what is drawn on them, or as they are.
+PICTURES = DIGIT, PLAIN = ("digit", "plain")
 
 _DIGITS = tuple("0123456789")
 _MNIST_BYTES = {
@@ -62,6 +64,7 @@ class Dataset:
       archive_digests: role -> SHA-256 of the .gz as published, for roles that `digests` lacks.
       content_bytes: role -> size of the uncompressed content.
       mirrors: base URLs; the files are there under their usual names, with .gz.
+      pictures: how pictures become such images, of `PICTURES`.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Dataset:
     mirrors: tuple[str, ...]
     archive_digests: Mapping[str, str] = field(default_factory=dict)
     content_bytes: Mapping[str, int] = field(default_factory=lambda: _MNIST_BYTES)
+    pictures: str = PLAIN
 
 
 DATASETS = {
@@ -94,6 +98,7 @@ DATASETS = {
             "https://storage.googleapis.com/cvdf-datasets/mnist/",
             "https://raw.githubusercontent.com/fgnt/mnist/master/",
         ),
+        pictures=DIGIT,
     ),
     # Content digests: computed from Debian's dataset-fashion-mnist. Its .gz differ from the
     # published ones in the gzip header alone: with file name and time put back, they have the

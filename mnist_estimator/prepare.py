@@ -11,6 +11,7 @@ It is all or nothing: a data_dir without a manifest.json holds no dataset.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,14 @@ def define_flags() -> None:
     define("image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square.")
     flags.DEFINE_integer(
         "num_classes", None, "Labels must be less than this. Default: the largest label plus 1."
+    )
+    flags.DEFINE_enum(
+        "pictures",
+        splits.AUTO,
+        [splits.AUTO, *datasets.PICTURES],
+        "How predict makes such an image from a picture. digit: finds the digit on it, makes it "
+        "light on black, of MNIST's size and place. plain: only resizes it. auto: digit for images "
+        "that have MNIST's form, else plain.",
     )
     flags.DEFINE_bool(
         "verify",
@@ -118,8 +127,11 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
     from mnist_estimator import progress, records
 
     before = None if values["force"] else records.find_manifest(data_dir)
+    opened = _open_sources(data_dir, values)
+    if values["pictures"] != splits.AUTO:
+        opened = dataclasses.replace(opened, pictures=values["pictures"])
     with progress.ProgressLine() as report:
-        manifest = _open_sources(data_dir, values).write(
+        manifest = opened.write(
             data_dir,
             validation_split=values["validation_split"],
             shards=values["shards"],
@@ -155,7 +167,19 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
             f"  {split:<10} {manifest.num_examples(split):>11,} examples "
             f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
         )
+    lines.append(f"  pictures   {_PICTURES[manifest.pictures]} (--pictures={manifest.pictures})")
+    if manifest.brightest_pixel != 255:
+        lines.append(
+            f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
+            f"scaled by 1/{manifest.brightest_pixel}"
+        )
     return "\n".join(lines)
+
+
+_PICTURES = {
+    datasets.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
+    datasets.PLAIN: "predict resizes a picture, and changes nothing else",
+}
 
 
 def _verify(data_dir: str) -> int | None:

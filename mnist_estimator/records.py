@@ -22,13 +22,14 @@ from google.protobuf import message
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.datasets import DATASETS, DIGIT, PICTURES
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 
 IMAGE_KEY = "image_raw"
 LABEL_KEY = "label"
 MANIFEST = "manifest.json"
 DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoticed.
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
 _MAX_MANIFEST_BYTES = 2**26
@@ -75,7 +76,14 @@ class Manifest:
 
     A split may have no shards; a shard is never empty. `class_names` has a name for every class.
     `sources` has the sha256 of the content that was converted, by role. `split_rule` says which of
-    the source's training examples are the validation split.
+    the source's training examples are the validation split. `class_examples` has, per split, the
+    number of examples of each class. `brightest_pixel` is the largest pixel of the training and
+    validation images, what 255 is for most data. `pictures` says how a picture becomes such an
+    image, of `datasets.PICTURES`.
+
+    Format version 1 lacks the last three. Of such a dataset no class is counted, the brightest
+    pixel is taken for 255, and pictures are prepared as it was done then, except for data that are
+    known to show no digits.
     """
 
     format_version: int
@@ -86,6 +94,9 @@ class Manifest:
     splits: dict[str, tuple[Shard, ...]]
     sources: dict[str, str]
     split_rule: str
+    class_examples: dict[str, tuple[int, ...]]
+    brightest_pixel: int
+    pictures: str
 
     def num_examples(self, split: str) -> int:
         """Examples of a split: 0 if the dataset has none."""
@@ -98,7 +109,13 @@ class Manifest:
     @property
     def digest(self) -> str:
         """sha256 in hex of the manifest, and so of every byte of the dataset."""
-        return json_digest(dataclasses.asdict(self))
+        return json_digest(self.content)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The manifest as manifest.json has it, but for the digest."""
+        content = dataclasses.asdict(self)
+        return {name: content[name] for name in _fields(self.format_version)}
 
 
 def read_manifest(data_dir: str) -> Manifest:
@@ -137,6 +154,12 @@ def find_manifest(data_dir: str) -> Manifest | None:
         return _parse_manifest(data)
     except (ValueError, RecursionError) as error:
         raise ManifestError(f"{path}: {error}; prepare the dataset again with --force") from None
+
+
+def usual_pictures(dataset: str) -> str:
+    """How pictures become images of a dataset whose manifest does not say so."""
+    known = DATASETS.get(dataset) if isinstance(dataset, str) else None
+    return known.pictures if known else DIGIT
 
 
 def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:
@@ -310,10 +333,10 @@ def _parse_manifest(data: bytes) -> Manifest:
         raise ValueError(f"not JSON ({error})") from None
     _expect(top, dict, "the whole")
     version = top.get("format_version")
-    if version != FORMAT_VERSION or type(version) is not int:
-        raise ValueError(f"format_version is {_show(version)}, expected {FORMAT_VERSION}")
-    fields = [field.name for field in dataclasses.fields(Manifest)]
-    _expect_keys(top, [*fields, DIGEST], "the whole")
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise ValueError(f"format_version is {_show(version)}, expected 1 to {FORMAT_VERSION}")
+    _expect_keys(top, [*_fields(version), DIGEST], "the whole")
+    top = _MISSING_IN_VERSION_1 | {"pictures": usual_pictures(top["dataset"])} | top
     manifest = Manifest(
         format_version=version,
         dataset=_text(top["dataset"], "dataset"),
@@ -323,14 +346,53 @@ def _parse_manifest(data: bytes) -> Manifest:
         splits=_splits(top["splits"]),
         sources=_sources(top["sources"]),
         split_rule=_text(top["split_rule"], "split_rule"),
+        class_examples=_class_examples(top["class_examples"]),
+        brightest_pixel=_whole(top["brightest_pixel"], "brightest_pixel", 1, 255),
+        pictures=_choice(top["pictures"], "pictures", PICTURES),
     )
     if len(manifest.class_names) != manifest.num_classes:
         raise ValueError(
             f"class_names has {len(manifest.class_names)}, expected {manifest.num_classes}"
         )
+    _check_class_examples(manifest)
     if manifest.digest != _sha256(top[DIGEST], DIGEST):
         raise ValueError(f"{DIGEST} is not that of the rest, which was changed or damaged")
     return manifest
+
+
+_MISSING_IN_VERSION_1: dict[str, Any] = {
+    "class_examples": {split: [] for split in SPLITS},
+    "brightest_pixel": 255,
+}
+
+
+def _fields(version: int) -> list[str]:
+    """The fields of a manifest.json of a format version."""
+    names = [field.name for field in dataclasses.fields(Manifest)]
+    later = [*_MISSING_IN_VERSION_1, "pictures"]
+    return names if version > 1 else [name for name in names if name not in later]
+
+
+def _class_examples(value: Any) -> dict[str, tuple[int, ...]]:
+    _expect_keys(_expect(value, dict, "class_examples"), SPLITS, "class_examples")
+    return {
+        split: tuple(
+            _whole(count, f"class_examples of {split}", 0, 2**63)
+            for count in _expect(value[split], list, f"class_examples of {split}")
+        )
+        for split in SPLITS
+    }
+
+
+def _check_class_examples(manifest: Manifest) -> None:
+    if manifest.format_version == 1:
+        return
+    for split, counts in manifest.class_examples.items():
+        if len(counts) != manifest.num_classes or sum(counts) != manifest.num_examples(split):
+            raise ValueError(
+                f"class_examples of {split} has {sum(counts)} examples of {len(counts)} classes, "
+                f"expected {manifest.num_examples(split)} of {manifest.num_classes}"
+            )
 
 
 def _splits(value: Any) -> dict[str, tuple[Shard, ...]]:
@@ -404,6 +466,12 @@ def _whole(value: Any, where: str, least: int, most: int) -> int:
 def _text(value: Any, where: str) -> str:
     if type(value) is not str or not value or not value.isprintable():
         raise ValueError(f"{where} has {_show(value)}, expected printable text")
+    return value
+
+
+def _choice(value: Any, where: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise ValueError(f"{where} is {_show(value)}, expected {' or '.join(choices)}")
     return value
 
 

@@ -68,6 +68,8 @@ class TrainedOn:
     image_shape: tuple[int, int, int]
     num_classes: int
     class_names: tuple[str, ...]
+    brightest_pixel: int
+    pictures: str
     digest: str
 
 
@@ -88,6 +90,9 @@ class OpenRun:
             image_shape=tuple(data["image_shape"]),
             num_classes=data["num_classes"],
             class_names=tuple(data.get("class_names", numbers)),
+            # Runs on records of format version 1 lack these two, as such records do.
+            brightest_pixel=data.get("brightest_pixel", 255),
+            pictures=data.get("pictures", records.usual_pictures(data["name"])),
             digest=data["manifest_sha256"],
         )
 
@@ -278,6 +283,8 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
             "image_shape": manifest.image_shape,
             "num_classes": manifest.num_classes,
             "class_names": manifest.class_names,
+            "brightest_pixel": manifest.brightest_pixel,
+            "pictures": manifest.pictures,
             "examples": {split: manifest.num_examples(split) for split in manifest.splits},
         },
     }

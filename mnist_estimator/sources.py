@@ -34,6 +34,7 @@ class Sources:
     test: writer.Source | None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
+    pictures: str = splits.AUTO
 
     def write(self, data_dir: str, **options: object) -> Manifest:
         """Calls `writer.write_dataset` with these examples; `options` are its other arguments."""
@@ -108,7 +109,8 @@ def from_name(name: str, folder: str, report: Callable[[str], None] | None = Non
     """
     datasets.check_name(name)
     if name == datasets.SAMPLE:
-        return dataclasses.replace(from_folder(datasets.sample_dir(), 10), dataset=name)
+        sample = from_folder(datasets.sample_dir(), 10)
+        return dataclasses.replace(sample, dataset=name, pictures=datasets.DIGIT)
     known = datasets.DATASETS[name]
 
     @functools.cache
@@ -321,4 +323,6 @@ def _identify(train: IdxSource, test: IdxSource | None) -> datasets.Dataset | No
 
 
 def _named(known: datasets.Dataset, train: writer.Source, test: writer.Source) -> Sources:
-    return Sources(known.name, train, test, len(known.class_names), known.class_names)
+    return Sources(
+        known.name, train, test, len(known.class_names), known.class_names, known.pictures
+    )

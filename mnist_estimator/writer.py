@@ -19,10 +19,11 @@ from typing import Protocol
 
 import numpy as np
 
-from mnist_estimator import files, records, splits, workspace
+from mnist_estimator import datasets, files, records, splits, workspace
 from mnist_estimator.compat import tf
 from mnist_estimator.records import Manifest, RecordsError, Shard
 from mnist_estimator.splits import TEST, TRAIN, VALIDATION
+from mnist_estimator.statistics import Statistics
 
 _CHUNK_BYTES = 2**23
 _CHUNK_EXAMPLES = 1024
@@ -54,6 +55,7 @@ def write_dataset(
     test: Source | None = None,
     num_classes: int | None = None,
     class_names: Sequence[str] = (),
+    pictures: str = splits.AUTO,
     validation_split: str = splits.AUTO,
     shards: int = 8,
     seed: int = 0,
@@ -72,6 +74,8 @@ def write_dataset(
       train, test: the examples; without `test` the test split is empty.
       num_classes: labels must be less; None: the largest label plus 1.
       class_names: a name for each class; by default its number.
+      pictures: how pictures become such images, of `datasets.PICTURES`; auto: as for MNIST if the
+        images have its form, else as they are.
       validation_split, seed: see `splits.validation_split`.
       force: replace a dataset that is there. Without it the same dataset is left as it is.
       report: is called with a line that says how far the work is, again and again.
@@ -83,7 +87,7 @@ def write_dataset(
     """
     splits.check_range("seed", seed, 0, splits.MAX_SEED)
     rule = splits.validation_split(validation_split, train.num_examples, seed)
-    plan = _Plan(dataset, train, test, num_classes, tuple(class_names), rule, shards)
+    plan = _Plan(dataset, train, test, num_classes, tuple(class_names), rule, shards, pictures)
     found = None if force else _existing(data_dir, plan)
     if found:
         workspace.tidy(data_dir)
@@ -109,8 +113,14 @@ class _Plan:
     class_names: tuple[str, ...]
     rule: splits.ValidationSplit
     shards: int
+    pictures: str
 
     def __post_init__(self) -> None:
+        if self.pictures not in (splits.AUTO, *datasets.PICTURES):
+            raise RecordsError(
+                f"pictures: found {self.pictures!r}, expected {splits.AUTO}, "
+                f"{' or '.join(datasets.PICTURES)}"
+            )
         splits.check_range("shards", self.shards, 1, splits.MAX_SHARDS)
         if self.num_classes is not None:
             splits.check_range("num_classes", self.num_classes, 2, splits.MAX_CLASSES)
@@ -182,6 +192,8 @@ def _differences(manifest: Manifest, plan: _Plan) -> list[str]:
         "classes": (manifest.num_classes, plan.num_classes or manifest.num_classes),
         "validation split": (manifest.split_rule, str(plan.rule)),
     }
+    if plan.pictures != splits.AUTO:
+        pairs["pictures"] = (manifest.pictures, plan.pictures)
     for split, count in plan.counts.items():
         pairs[f"{split} examples"] = (manifest.num_examples(split), count)
         shards = (len(manifest.splits[split]), min(plan.shards, count))
@@ -214,7 +226,8 @@ class _Writing:
     ) -> None:
         self._folder, self._plan = folder, plan
         self._report, self._beat = report, beat
-        self._done = self._largest_label = 0
+        self._done = 0
+        self._statistics = Statistics()
 
     def run(self) -> Manifest:
         """Returns the manifest of what is then in the folder, synced and read back."""
@@ -242,8 +255,11 @@ class _Writing:
         count = 0
         for images, labels in source.chunks(max_items):
             self._check(source, images, labels, count)
-            for image, label in zip(images, labels.tolist(), strict=True):
-                writers[next(picks)].add(records.encode_example(image.tobytes(), label))
+            picked = np.fromiter(itertools.islice(picks, len(labels)), bool, len(labels))
+            for image, label, which in zip(images, labels.tolist(), picked.tolist(), strict=True):
+                writers[which].add(records.encode_example(image.tobytes(), label))
+            for which, writer in enumerate(writers):
+                self._statistics.add(writer.split, images[picked == which], labels[picked == which])
             count += len(labels)
             self._tick("converting", len(labels))
         if count != source.num_examples:
@@ -267,7 +283,6 @@ class _Writing:
                 f"{source.name}: example {first + at} has label {labels[at]}, expected 0 to "
                 f"{classes - 1}"
             )
-        self._largest_label = max(self._largest_label, int(labels.max(initial=0)))
 
     def _read_back(self, writer: _SplitWriter) -> tuple[Shard, ...]:
         shards = []
@@ -294,7 +309,7 @@ class _Writing:
 
     def _manifest(self, written: dict[str, tuple[Shard, ...]]) -> Manifest:
         plan = self._plan
-        num_classes = plan.num_classes or self._largest_label + 1
+        num_classes = plan.num_classes or self._statistics.largest_label + 1
         if num_classes < 2:
             raise RecordsError(
                 f"{plan.train.name}: every label is 0, expected two classes or more; "
@@ -314,6 +329,14 @@ class _Writing:
             splits=written,
             sources=plan.digests(),
             split_rule=str(plan.rule),
+            class_examples=self._statistics.class_examples(num_classes),
+            brightest_pixel=self._statistics.brightest_pixel,
+            pictures=self._pictures(),
+        )
+
+    def _pictures(self) -> str:
+        return (
+            self._statistics.pictures if self._plan.pictures == splits.AUTO else self._plan.pictures
         )
 
 
@@ -359,7 +382,7 @@ class _SplitWriter:
 def _write_manifest(folder: str, manifest: Manifest) -> None:
     path = os.path.join(folder, records.MANIFEST)
     with records.file_errors(path), tf.io.gfile.GFile(path, "wb") as file:
-        content = dataclasses.asdict(manifest) | {records.DIGEST: manifest.digest}
+        content = manifest.content | {records.DIGEST: manifest.digest}
         file.write(json.dumps(content, indent=1).encode() + b"\n")
     files.sync(path)
     files.sync(folder)

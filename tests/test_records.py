@@ -91,6 +91,29 @@ def test_digest_changes_with_a_shard(prepared: Path):
     assert manifest.digest == records.read_manifest(str(prepared)).digest != other.digest
 
 
+def test_what_was_counted(make_dataset):
+    manifest = records.read_manifest(make_dataset())
+    for split, count in {"train": 70, "validation": 12, "test": 23}.items():
+        assert sum(manifest.class_examples[split]) == count
+    assert manifest.pictures == "plain" and 150 <= manifest.brightest_pixel < 250
+
+
+@pytest.mark.parametrize(
+    ("dataset", "pictures"), [("mnist", "digit"), ("custom", "digit"), ("fashion_mnist", "plain")]
+)
+def test_manifest_of_format_version_1(data_dir: Path, dataset: str, pictures: str):
+    def as_version_1(manifest: dict) -> None:
+        for name in ("class_examples", "brightest_pixel", "pictures"):
+            del manifest[name]
+        manifest.update(format_version=1, dataset=dataset)
+
+    _edit(data_dir, as_version_1)
+    manifest = records.read_manifest(str(data_dir))
+    assert (manifest.brightest_pixel, manifest.pictures) == (255, pictures)
+    # A run that began on it knows it by this.
+    assert manifest.digest == json.loads((data_dir / records.MANIFEST).read_text())[records.DIGEST]
+
+
 def test_no_dataset(tmp_path: Path):
     with pytest.raises(records.NoDatasetError, match="prepare --data_dir="):
         records.read_manifest(str(tmp_path))
@@ -127,7 +150,7 @@ def test_not_a_manifest(tmp_path: Path, data: bytes, line: str):
 
 
 _WRONG_FIELDS = {
-    "version": (lambda m: m.update(format_version=2), "format_version is 2, expected 1"),
+    "version": (lambda m: m.update(format_version=3), "format_version is 3, expected 1 to 2"),
     "version is true": (lambda m: m.update(format_version=True), "format_version is True"),
     "missing": (lambda m: m.pop("sources"), "has no sources"),
     "unknown": (lambda m: m.update(more=1), "has 'more'"),
@@ -154,6 +177,15 @@ _WRONG_FIELDS = {
     "bytes": (lambda m: m["splits"]["test"][0].update(bytes="9"), "bytes is '9'"),
     "sha256": (lambda m: m["splits"]["test"][0].update(sha256="A" * 64), "sha256 is 'AAA"),
     "source": (lambda m: m["sources"].update(train="x"), "sources is 'x'"),
+    "pictures": (lambda m: m.update(pictures="big"), "pictures is 'big', expected digit or plain"),
+    "pictures list": (lambda m: m.update(pictures=[]), "pictures is a list"),
+    "brightest": (lambda m: m.update(brightest_pixel=0), "brightest_pixel is 0, expected 1 to 255"),
+    "class counts": (lambda m: m["class_examples"]["test"].pop(), "class_examples of test has"),
+    "class count": (
+        lambda m: m["class_examples"].update(test=[-1]),
+        "class_examples of test is -1",
+    ),
+    "no class counts": (lambda m: m["class_examples"].pop("train"), "class_examples has no train"),
     "rule": (lambda m: m.update(split_rule=None), "split_rule has None"),
     "deep": (lambda m: m.update(split_rule=[[[]]]), "split_rule has a list"),
 }
@@ -348,7 +380,11 @@ def test_record_that_is_no_example(data_dir: Path, name: str):
 
 
 def test_wrong_count(data_dir: Path):
-    _edit(data_dir, lambda m: m["splits"]["test"][0].update(examples=4))
+    def one_more(manifest: dict) -> None:
+        manifest["splits"]["test"][0].update(examples=4)
+        manifest["class_examples"]["test"][0] += 1
+
+    _edit(data_dir, one_more)
     assert records.verify(str(data_dir)) == ["test-00000-of-00003.tfrecord: 3 records, expected 4"]
 
 
