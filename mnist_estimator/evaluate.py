@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,6 +34,11 @@ def define_flags() -> None:
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
     flags.DEFINE_string("images", "", "IDX file of images to evaluate in place of a split.")
     flags.DEFINE_string("labels", "", "IDX file of their labels.")
+    flags.DEFINE_bool(
+        "transpose",
+        None,
+        "Swap the rows and columns of each of --images. Default: as prepare did for the run's own.",
+    )
     flags.DEFINE_string(
         "csv", "", "CSV file to evaluate in place of a split: a line each, label, then pixels."
     )
@@ -81,6 +87,8 @@ def _check(given: flags.FlagValues) -> None:
         raise InputError(f"--{there} without --{missing}: expected both")
     if given.csv and given.images:
         raise InputError("--csv and --images: found both, expected one source")
+    if given.transpose is not None and not given.images:
+        raise InputError("--transpose: not without --images")
     other = given.csv or given.images
     if other and (given["split"].present or given.data_dir):
         named = "split" if given["split"].present else "data_dir"
@@ -107,11 +115,24 @@ def _data(
         found = sources.from_csv(given.csv, image_shape=shape, num_classes=classes)
     else:
         paths = {"train_images": given.images, "train_labels": given.labels}
-        found = sources.from_idx(paths, trained_on.num_classes)
+        transpose = _transposes(run, given)
+        found = sources.from_idx(paths, trained_on.num_classes, transpose=transpose)
     with tempfile.TemporaryDirectory() as folder:
         found.write(folder, validation_split="0", shards=1, seed=0)
         data_dir, manifest = run.data(folder)
         yield data_dir, dataclasses.replace(manifest, dataset=given.csv or given.images), "train"
+
+
+def _transposes(run: runs.OpenRun, given: flags.FlagValues) -> bool:
+    if given.transpose is not None:
+        return given.transpose
+    from mnist_estimator import progress, transposed
+
+    done = transposed.is_transposed(run.record["dataset"]["sources"])
+    if done:
+        line = "rows and columns are swapped, as they were of the run's images (--notranspose)"
+        progress.say(f"{given.images}: {line}", sys.stderr)
+    return done
 
 
 if __name__ == "__main__":

@@ -31,11 +31,22 @@ def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
     define = flags.DEFINE_string
-    define("source_dir", "", "Folder with IDX files of the four usual names, plain or .gz.")
+    define(
+        "source_dir",
+        "",
+        "Folder with IDX files of the four usual names, plain or .gz; EMNIST's names and "
+        "torchvision's folders will do, too.",
+    )
     for role in _IDX:
         kind, what = role.split("_")
         also = " Without test files the test split is empty." if role == "test_images" else ""
         define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+    flags.DEFINE_bool(
+        "transpose",
+        False,
+        "Swap the rows and columns of each image of IDX or .npz files. EMNIST's, and those that "
+        "MATLAB wrote, have them swapped.",
+    )
     define(
         "train_csv",
         "",
@@ -93,6 +104,8 @@ def _check(values: Mapping[str, Any]) -> None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
         if not custom:
             raise InputError(f"--num_classes: not without --source_dir, --{_IDX[0]} or --{_CSV[0]}")
+    if values["transpose"] and not set(given) & {"source_dir", *_IDX}:
+        raise InputError(f"--transpose: not without --source_dir or --{_IDX[0]}")
     if values["image_shape"]:
         _parse_shape(values["image_shape"])
         if not set(given) & set(_CSV):
@@ -147,11 +160,12 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     from mnist_estimator import sources
 
-    classes = values["num_classes"]
+    classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
-        return sources.from_folder(values["source_dir"], classes)
+        return sources.from_folder(values["source_dir"], classes, transpose=transpose)
     if values["train_images"]:
-        return sources.from_idx({role: values[role] for role in _IDX if values[role]}, classes)
+        paths = {role: values[role] for role in _IDX if values[role]}
+        return sources.from_idx(paths, classes, transpose=transpose)
     if values["train_csv"]:
         shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
         train, test = values["train_csv"], values["test_csv"] or None

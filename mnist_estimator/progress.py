@@ -30,6 +30,11 @@ def complain(error: object) -> None:
     say(f"{command}: {' '.join(str(error).split())}", sys.stderr)
 
 
+def warn(line: str) -> None:
+    """Says what is wrong but stops nobody."""
+    say(f"warning: {line}", sys.stderr)
+
+
 class ProgressLine:
     """Call it as often as you like, it shows only some; leaving it clears a terminal's line."""
 

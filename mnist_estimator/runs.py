@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import sys
 import tempfile
 from typing import Any
 
@@ -30,6 +29,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
+from mnist_estimator.progress import warn
 from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
 from mnist_estimator.scores import MAX_CLASSES, Scores
 
@@ -256,11 +256,6 @@ def chosen_checkpoint(config: TrainConfig) -> str:
     """The checkpoint that a run exports and evaluates on the test split, by its `--export`."""
     best = config.export == BEST and Evaluations(config.model_dir).best
     return find_checkpoint(config.model_dir, BEST if best else NEWEST)
-
-
-def warn(line: str) -> None:
-    """Says what is wrong but stops nobody."""
-    progress.say(f"warning: {line}", sys.stderr)
 
 
 def write_run(config: TrainConfig, manifest: Manifest) -> None:
