@@ -54,7 +54,7 @@ def labels_problem(shape: tuple[int, ...], dtype: np.dtype) -> Problem | None:
 
 
 def _as_uint8(dtype: np.dtype) -> str:
-    if dtype.kind == "f":
+    if dtype.kind in "fb":
         return "save them as uint8, 0 to 255; times 255 first where they are 0 to 1"
     if dtype == np.int8:
         return "save them as uint8: as int8, pixels above 127 are negative"

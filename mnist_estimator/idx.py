@@ -250,17 +250,25 @@ def write_idx(file: BinaryIO, array: np.ndarray) -> None:
     Raises ValueError for a dtype or shape that the format cannot hold.
     """
     array = np.asarray(array)
-    big_endian = array.dtype.newbyteorder(">")
+    file.write(encode_header(array.dtype, array.shape))
+    file.write(array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def encode_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """The header of an IDX file that holds an array of this dtype and shape.
+
+    Raises ValueError for a dtype or shape that the format cannot hold.
+    """
+    big_endian = dtype.newbyteorder(">")
     codes = [code for code, dtype in _TYPES.items() if dtype == big_endian]
     if not codes:
         raise ValueError(
-            f"an IDX file cannot hold {array.dtype}; it can hold uint8, int8, int16, "
+            f"an IDX file cannot hold {dtype}; it can hold uint8, int8, int16, "
             "int32, float32 and float64"
         )
-    if not 1 <= array.ndim <= _MAX_DIMENSIONS or 0 in array.shape[1:] or max(array.shape) >= 2**32:
-        raise ValueError(f"an IDX file cannot hold the shape {array.shape}")
-    file.write(bytes([0, 0, codes[0], array.ndim]) + np.array(array.shape, ">u4").tobytes())
-    file.write(array.astype(big_endian).tobytes())
+    if not 1 <= len(shape) <= _MAX_DIMENSIONS or 0 in shape[1:] or max(shape) >= 2**32:
+        raise ValueError(f"an IDX file cannot hold the shape {shape}")
+    return bytes([0, 0, codes[0], len(shape)]) + np.array(shape, ">u4").tobytes()
 
 
 def _check_dimensions(name: str, shape: tuple[int, ...], item_size: int) -> None:

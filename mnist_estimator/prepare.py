@@ -41,6 +41,12 @@ def define_flags() -> None:
         kind, what = role.split("_")
         also = " Without test files the test split is empty." if role == "test_images" else ""
         define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+    define(
+        "npz",
+        "",
+        ".npz file with arrays x_train and y_train (and x_test and y_test), or train_images and "
+        "train_labels (and test_images and test_labels): uint8 images, integer labels.",
+    )
     flags.DEFINE_bool(
         "transpose",
         False,
@@ -92,7 +98,7 @@ def _check(values: Mapping[str, Any]) -> None:
     splits.check_validation_split(values["validation_split"])
     if values["dataset"]:
         datasets.check_name(values["dataset"])
-    given = [name for name in ("dataset", "source_dir", *_IDX, *_CSV) if values[name]]
+    given = [name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz") if values[name]]
     if values["verify"] and (given or values["force"]):
         other = given[0] if given else "force"
         raise InputError(f"--verify and --{other}: found both; --verify only reads the data_dir")
@@ -103,9 +109,11 @@ def _check(values: Mapping[str, Any]) -> None:
     if values["num_classes"] is not None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
         if not custom:
-            raise InputError(f"--num_classes: not without --source_dir, --{_IDX[0]} or --{_CSV[0]}")
-    if values["transpose"] and not set(given) & {"source_dir", *_IDX}:
-        raise InputError(f"--transpose: not without --source_dir or --{_IDX[0]}")
+            raise InputError(
+                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]} or --npz"
+            )
+    if values["transpose"] and not set(given) & {"source_dir", *_IDX, "npz"}:
+        raise InputError(f"--transpose: not without --source_dir, --{_IDX[0]} or --npz")
     if values["image_shape"]:
         _parse_shape(values["image_shape"])
         if not set(given) & set(_CSV):
@@ -113,7 +121,7 @@ def _check(values: Mapping[str, Any]) -> None:
 
 
 def _check_sources(given: Sequence[str]) -> None:
-    groups = (("dataset",), ("source_dir",), _IDX, _CSV)
+    groups = (("dataset",), ("source_dir",), _IDX, _CSV, ("npz",))
     named = [[name for name in group if name in given] for group in groups]
     named = [names for names in named if names]
     if len(named) > 1:
@@ -170,6 +178,8 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
         train, test = values["train_csv"], values["test_csv"] or None
         return sources.from_csv(train, test, image_shape=shape, num_classes=classes)
+    if values["npz"]:
+        return sources.from_npz(values["npz"], classes, transpose=transpose)
     return sources.from_data_dir(data_dir, values["dataset"])
 
 

@@ -1,4 +1,4 @@
-"""Where examples come from (IDX, CSV, named datasets), and which of it a command uses."""
+"""Where examples come from (IDX, CSV, .npz, named datasets), and which of it a command uses."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from mnist_estimator import (
     datasets,
     files,
     idx_folder,
+    npz_source,
     records,
     splits,
     transposed,
@@ -26,6 +27,7 @@ from mnist_estimator import (
 )
 from mnist_estimator.csv_source import CsvSource
 from mnist_estimator.idx_source import IdxSource
+from mnist_estimator.npz_source import NpzSource
 from mnist_estimator.progress import ProgressLine, warn
 from mnist_estimator.records import Manifest
 
@@ -74,7 +76,10 @@ def from_idx(
 
 
 def _from_pair(
-    train: IdxSource, test: IdxSource | None, num_classes: int | None, transpose: bool
+    train: IdxSource | NpzSource,
+    test: IdxSource | NpzSource | None,
+    num_classes: int | None,
+    transpose: bool,
 ) -> Sources:
     known = _identify(train, test)
     if warning := transposed.doubt(train, known.title if known else "", transpose):
@@ -110,6 +115,11 @@ def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool 
 
 
 _GIVE_IDX = "give their folder, or the files by --train_images and --train_labels"
+
+
+def from_npz(path: str, num_classes: int | None = None, *, transpose: bool = False) -> Sources:
+    """Opens the arrays of an .npz file; see `npz_source.open_parts`. The rest is as `from_idx`."""
+    return _from_pair(*npz_source.open_parts(path, num_classes), num_classes, transpose)
 
 
 def from_csv(
@@ -278,7 +288,9 @@ def _local_folder(folder: str) -> str:
     return temporary.name
 
 
-def _identify(train: IdxSource, test: IdxSource | None) -> datasets.Dataset | None:
+def _identify(
+    train: IdxSource | NpzSource, test: IdxSource | NpzSource | None
+) -> datasets.Dataset | None:
     """The known dataset with exactly this content."""
     if test is None:
         return None

@@ -57,6 +57,7 @@ MODULES = (
     "csv_source",
     "idx_folder",
     "idx_source",
+    "npz_source",
     "writer",
     "transposed",
     "sources",

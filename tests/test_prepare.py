@@ -189,6 +189,15 @@ def test_csv(tmp_path: Path, call):
     assert manifest.split_rule == "5 of 20 by selection sampling, seed 0"
 
 
+def test_npz_transposed(tmp_path: Path, call):
+    images = np.random.default_rng(0).integers(256, size=(20, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(20) % 7)
+    data_dir = str(tmp_path / "data")
+    call(f"--npz={tmp_path / 'a.npz'}", f"--data_dir={data_dir}", "--transpose")
+    manifest = records.read_manifest(data_dir)
+    assert (manifest.image_shape, manifest.num_classes) == ((3, 4, 1), 7)
+
+
 def test_idx_files_in_the_data_dir(tmp_path: Path, call):
     folder = _put_idx(tmp_path / "data")
     call(f"--data_dir={folder}")
@@ -229,6 +238,10 @@ def test_again_and_force(tmp_path: Path, call, capsys):
         ("--source_dir=x", "--data_dir: found nothing"),
         ("--num_classes=1 --train_csv=x --data_dir=d", "--num_classes: found 1, expected 2 to"),
         ("--num_classes=10", "--num_classes: not without --source_dir"),
+        ("--npz=x", "--data_dir: found nothing"),
+        ("--npz=x --train_csv=y --data_dir=d", "--train_csv and --npz: found both"),
+        ("--transpose", "--transpose: not without --source_dir, --train_images or --npz"),
+        ("--transpose --train_csv=x --data_dir=d", "--transpose: not without --source_dir"),
         ("--num_classes=10 --dataset=mnist", "--num_classes: not without --source_dir"),
         ("--image_shape=28,28,1", "--image_shape: not without --train_csv"),
         ("--image_shape=28x28 --train_csv=x --data_dir=d", "--image_shape: found '28x28'"),
