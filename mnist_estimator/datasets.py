@@ -159,9 +159,14 @@ DATASETS = {
 
 def check_name(name: str) -> None:
     """Raises InputError unless `name` is a dataset known by name."""
-    names = (*DATASETS, SAMPLE)
-    if name not in names:
-        raise InputError(f"--dataset: found {name!r}, expected one of {', '.join(names)}")
+    if not is_known(name):
+        names = ", ".join((*DATASETS, SAMPLE))
+        raise InputError(f"--dataset: found {name!r}, expected one of {names}")
+
+
+def is_known(name: str) -> bool:
+    """Whether `name` is a dataset known by name."""
+    return name in (*DATASETS, SAMPLE)
 
 
 def sample_dir() -> str:

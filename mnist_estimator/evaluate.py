@@ -66,7 +66,8 @@ def main(argv: list[str]) -> None:
         metrics = runs.evaluate_alone(
             run, data_dir, manifest, split, batch_size=given.batch_size, scores=scores
         )
-        described = runs.describe(metrics, split, manifest)
+        of_file = given.csv or given.images
+        described = runs.describe(metrics, "" if of_file else split, manifest)
     if scores:
         metrics |= scores.report()
     if given.json:
@@ -105,7 +106,7 @@ def _data(
     Other files are made a dataset for the time being: so they are checked, and may be of any size.
     """
     if not (given.csv or given.images):
-        yield *run.data(given.data_dir), given.split
+        yield *run.data(given.data_dir, given.split), given.split
         return
     from mnist_estimator import sources
 
@@ -119,8 +120,9 @@ def _data(
         found = sources.from_idx(paths, trained_on.num_classes, transpose=transpose)
     with tempfile.TemporaryDirectory() as folder:
         found.write(folder, validation_split="0", shards=1, seed=0)
-        data_dir, manifest = run.data(folder)
-        yield data_dir, dataclasses.replace(manifest, dataset=given.csv or given.images), "train"
+        name = given.csv or given.images
+        data_dir, manifest = run.data(folder, splits.TRAIN, name)
+        yield data_dir, dataclasses.replace(manifest, dataset=name), splits.TRAIN
 
 
 def _transposes(run: runs.OpenRun, given: flags.FlagValues) -> bool:

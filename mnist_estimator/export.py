@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program
+from mnist_estimator import InputError, config, program, splits
 
 if TYPE_CHECKING:
     from mnist_estimator import runs
@@ -66,7 +66,7 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
 
     kind = "float32" if given.quantize == tflite.NONE else given.quantize
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
-    data_dir, manifest = run.data(given.data_dir)
+    data_dir, manifest = run.data(given.data_dir, splits.TEST)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
     print(f"exported to {path}")
     if manifest.num_examples("test"):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mnist_estimator import InputError, idx_examples, records, splits
+from mnist_estimator import InputError, idx, idx_examples, records, splits
 from mnist_estimator.compat import tf
 
 
@@ -49,6 +49,13 @@ class IdxSource:
             for images, labels in examples:
                 yield images.reshape(-1, *self.image_shape), labels
             self._digests = dict(zip(self._roles, examples.digests, strict=True))
+
+    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields the labels alone, int64 [N], whatever they are."""
+        _, path = self._paths
+        with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+            for labels in idx.IdxReader(file, name=path).chunks(max_items):
+                yield labels.astype(np.int64).ravel()
 
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the uncompressed content by role."""

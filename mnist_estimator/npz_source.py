@@ -109,6 +109,15 @@ class NpzSource:
         digests = (found.hexdigest() for found in hashes)
         self._digests = dict(zip(self._roles, digests, strict=True))
 
+    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields the labels alone, int64 [N], in the order of `chunks`."""
+        with self._open() as (_, array):
+            for first in range(0, self.num_examples, max_items):
+                count = min(max_items, self.num_examples - first)
+                labels = array.read(count).reshape(count)
+                self._check_labels(labels, first)
+                yield labels.astype(np.int64)
+
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role."""
         if not self._digests:

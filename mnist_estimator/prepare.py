@@ -145,7 +145,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator import progress, records
+    from mnist_estimator import doubts, progress, records
 
     before = None if values["force"] else records.find_manifest(data_dir)
     opened = _open_sources(data_dir, values)
@@ -163,6 +163,8 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
     if manifest == before:
         print(f"{data_dir}: prepared already, nothing to do")
     print(_summary(data_dir, manifest))
+    for line in doubts.of_dataset(data_dir, manifest) + doubts.of_splits(data_dir, manifest):
+        progress.warn(line)
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
@@ -184,6 +186,8 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
 
 
 def _summary(data_dir: str, manifest: records.Manifest) -> str:
+    from mnist_estimator import doubts
+
     shape = "x".join(map(str, manifest.image_shape))
     lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
     for split, shards in manifest.splits.items():
@@ -191,6 +195,8 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
             f"  {split:<10} {manifest.num_examples(split):>11,} examples "
             f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
         )
+    if doubts.differ(manifest):
+        lines += _class_lines(manifest)
     lines.append(f"  pictures   {_PICTURES[manifest.pictures]} (--pictures={manifest.pictures})")
     if manifest.brightest_pixel != 255:
         lines.append(
@@ -200,6 +206,21 @@ def _summary(data_dir: str, manifest: records.Manifest) -> str:
     return "\n".join(lines)
 
 
+def _class_lines(manifest: records.Manifest) -> list[str]:
+    """The examples of each class, for data whose splits differ in that."""
+    lines = []
+    for split, counts in manifest.class_examples.items():
+        if len(counts) <= _SHOWN_CLASSES:
+            spread = " ".join(f"{label}:{count}" for label, count in enumerate(counts))
+        else:
+            lacking = counts.count(0)
+            spread = f"{min(counts)} to {max(counts)} examples, none of {lacking} classes"
+        if sum(counts):
+            lines.append(f"  {split:<10} by class: {spread}")
+    return lines
+
+
+_SHOWN_CLASSES = 12
 _PICTURES = {
     datasets.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
     datasets.PLAIN: "predict resizes a picture, and changes nothing else",

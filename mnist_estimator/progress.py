@@ -24,15 +24,15 @@ def say(line: str, stream: TextIO) -> None:
     print(f"{_CLEAR if stream.isatty() else ''}{line}", file=stream, flush=True)
 
 
+def warn(line: str) -> None:
+    """Says what is wrong but stops nobody."""
+    say(f"warning: {line}", sys.stderr)
+
+
 def complain(error: object) -> None:
     """Prints the one line by which a command ends that could not do its work."""
     command = pathlib.Path(sys.argv[0]).stem
     say(f"{command}: {' '.join(str(error).split())}", sys.stderr)
-
-
-def warn(line: str) -> None:
-    """Says what is wrong but stops nobody."""
-    say(f"warning: {line}", sys.stderr)
 
 
 class ProgressLine:

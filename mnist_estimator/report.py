@@ -93,8 +93,8 @@ def _check_output(path: str) -> None:
 def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.Result:
     from mnist_estimator import panels, runs
 
-    data_dir, manifest = run.data(given.data_dir)
     split = given.split or splits.TEST
+    data_dir, manifest = run.data(given.data_dir, split)
     if given.split is None and not manifest.num_examples(splits.TEST):
         split = splits.VALIDATION
     progress.say(

@@ -17,12 +17,14 @@ from mnist_estimator import (
     RunError,
     __version__,
     checkpoints,
+    doubts,
     estimators,
     hooks,
     inputs,
     networks,
     progress,
     records,
+    run_data,
 )
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
@@ -101,15 +103,27 @@ class OpenRun:
         """What `model_fn.model_fn` takes as params."""
         return estimators.make_params(self.config, self.trained_on.num_classes)
 
-    def data(self, data_dir: str = "") -> tuple[str, Manifest]:
+    def data(self, data_dir: str = "", split: str = "", name: str = "") -> tuple[str, Manifest]:
         """The run's own records, or others that fit its network: their folder and manifest.
+
+        What is doubtful about evaluating the run on them is said.
+
+        Args:
+          split: the one to be evaluated.
+          name: the file whose examples they are, all of them and for the time being.
 
         Raises:
           InputError: if there are none, or they do not fit.
         """
-        data_dir = data_dir or self.record["dataset"]["data_dir"]
-        manifest = records.read_manifest(data_dir)
-        check_fits(self.record, data_dir, manifest)
+        trained = self.record["dataset"]
+        data_dir = data_dir or trained["data_dir"]
+        manifest = records.find_manifest(data_dir)
+        if manifest is None:
+            raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))
+        check_fits(self.record, name or data_dir, manifest)
+        kind = {"name": name or data_dir, "records": not name}
+        for line in doubts.of_evaluation(manifest, split, trained, **kind):
+            warn(line)
         return data_dir, manifest
 
 
@@ -219,9 +233,10 @@ def check_records(data_dir: str, manifest: Manifest) -> None:
 
 
 def describe(metrics: dict[str, Any], split: str, manifest: Manifest) -> str:
-    """The line that tells a user what `evaluate` found."""
+    """The line that tells a user what `evaluate` found; `split` is "" for a file."""
+    what = f"{split} accuracy" if split else "accuracy"
     return (
-        f"step {metrics['global_step']}: {split} accuracy {metrics[ACCURACY]:.4f}, "
+        f"step {metrics['global_step']}: {what} {metrics[ACCURACY]:.4f}, "
         f"loss {metrics[LOSS]:.4f} on {metrics[EXAMPLES]:,} examples of {manifest.dataset}"
     )
 
@@ -275,6 +290,7 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
             "data_dir": _absolute(config.data_dir),
             "manifest_sha256": manifest.digest,
             "sources": manifest.sources,
+            "split_rule": manifest.split_rule,
             "image_shape": manifest.image_shape,
             "num_classes": manifest.num_classes,
             "class_names": manifest.class_names,
@@ -347,6 +363,13 @@ def check_fits(record: dict[str, Any], data_dir: str, manifest: Manifest) -> Non
             f"{data_dir}: found images {manifest.image_shape} of {manifest.num_classes} classes, "
             f"expected {expected[0]} of {expected[1]}, which the run was trained on"
         )
+
+
+def check_data_there(config: TrainConfig) -> None:
+    """Raises InputError if other data would be fetched than the run in the model_dir has."""
+    if checkpoints.newest(config.model_dir):
+        _, record = read_run(config.model_dir)
+        run_data.check_there(record, config.model_dir, config.data_dir, config.dataset)
 
 
 def _absolute(path: str) -> str:

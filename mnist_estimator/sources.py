@@ -6,6 +6,7 @@ import atexit
 import dataclasses
 import functools
 import math
+import os
 import random
 import tempfile
 import time
@@ -17,6 +18,7 @@ from mnist_estimator import (
     InputError,
     datasets,
     files,
+    folder_contents,
     idx_folder,
     npz_source,
     records,
@@ -25,6 +27,7 @@ from mnist_estimator import (
     workspace,
     writer,
 )
+from mnist_estimator.compat import tf
 from mnist_estimator.csv_source import CsvSource
 from mnist_estimator.idx_source import IdxSource
 from mnist_estimator.npz_source import NpzSource
@@ -173,7 +176,8 @@ def from_data_dir(
     dataset, or MNIST.
 
     Raises:
-      InputError: as `from_idx` and `from_name`, or if some but not all of the four are there.
+      InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
+        files of other kinds. With a name only files that may be meant as examples are in the way.
     """
     present = idx_folder.find(data_dir) if dataset != datasets.SAMPLE else {}
     if len(present) == len(datasets.ROLES):
@@ -186,7 +190,47 @@ def from_data_dir(
             f"{data_dir}: no {' and no '.join(missing)}, expected all four IDX files or none; "
             f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
         )
+    if not present:
+        dataset = dataset or _prepared(data_dir)
+        if not tf.io.gfile.exists(os.path.join(data_dir, records.MANIFEST)):
+            _check_fillable(data_dir, dataset)
     return from_name(dataset or DEFAULT_DATASET, data_dir, report)
+
+
+def _prepared(data_dir: str) -> str:
+    """The named dataset that a data_dir holds already; "" if it holds none.
+
+    Raises:
+      InputError: if what it holds is no named one: in its place MNIST would be prepared.
+    """
+    try:
+        manifest = records.find_manifest(data_dir)
+        problem = f"holds {manifest.dataset}" if manifest else ""
+    except records.ManifestError:
+        manifest, problem = None, f"its {records.MANIFEST} is damaged"
+    if manifest and datasets.is_known(manifest.dataset):
+        return manifest.dataset
+    if problem:
+        raise InputError(
+            f"{data_dir}: {problem}; to prepare it again give the flags that name its files, or "
+            "--dataset, or give another --data_dir"
+        )
+    return ""
+
+
+def default_dataset(data_dir: str) -> str:
+    """What is prepared in a data_dir if no name is said; "" for the IDX files in it."""
+    return "" if idx_folder.find(data_dir) else DEFAULT_DATASET
+
+
+def _check_fillable(data_dir: str, dataset: str) -> None:
+    """Raises InputError if a data_dir holds what may be the data that the user means."""
+    contents = folder_contents.look(data_dir)
+    if contents and (contents.is_data or not dataset):
+        raise InputError(
+            f"{data_dir}: holds {contents.found}, expected a prepared dataset, the four IDX files "
+            f"or nothing; {contents.advice}"
+        )
 
 
 def ensure_dataset(
@@ -200,7 +244,8 @@ def ensure_dataset(
 ) -> Manifest:
     """Sees to it that `data_dir` holds the dataset that was asked for.
 
-    A data_dir with a manifest is taken as it is. One with the four IDX files is prepared in place.
+    A data_dir with a manifest is taken as it is. One with the four IDX files is prepared in place,
+    one with files of other kinds refused.
     Otherwise the dataset is fetched, MNIST if none is named, and prepared. Never is it another one
     than was asked for, by name or by validation split ("auto" asks for none). Of several processes
     that come at once, such as a cluster's, one prepares and the others wait for it.
@@ -227,7 +272,11 @@ def ensure_dataset(
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
     for damage in writer.damages(data_dir, manifest):
-        raise InputError(f"{data_dir}: found {damage}; prepare it again with --force")
+        again = folder_contents.prepare_command("--force", data_dir)
+        raise InputError(
+            f"{data_dir}: found {damage}; prepare it again with {again} and the flags that name "
+            "its files"
+        )
     return manifest
 
 
@@ -235,7 +284,10 @@ def check_asked(
     data_dir: str, manifest: Manifest, dataset: str, validation_split: str, seed: int
 ) -> None:
     """Raises InputError if a prepared dataset is another one than is asked for."""
-    advice = "give another --data_dir, or prepare it again with --force"
+    advice = (
+        "give another --data_dir, or prepare it again with --force (python -m "
+        "mnist_estimator.prepare)"
+    )
     if dataset and manifest.dataset != dataset:
         raise InputError(
             f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice}"

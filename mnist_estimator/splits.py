@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import fractions
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,33 +26,46 @@ _FORMS = "a count from the front (5000), a fraction (0.3), 0 for none, or auto"
 
 @dataclasses.dataclass(frozen=True)
 class ValidationSplit:
-    """`count` of `total` training examples: the first ones, or with a seed a random choice."""
+    """`count` of `total` training examples: the first ones, or with a seed a random choice.
+
+    With `classes` the choice is made in each class: of class k `classes[k][0]` of its
+    `classes[k][1]` examples.
+    """
 
     count: int
     total: int
     seed: int | None = None
+    classes: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
         if not self.count:
             return "none"
         if self.seed is None:
             return f"first {self.count} of {self.total}"
-        return f"{self.count} of {self.total} by selection sampling, seed {self.seed}"
+        within = " in each class" if self.classes else ""
+        return f"{self.count} of {self.total} by selection sampling{within}, seed {self.seed}"
 
-    def picks(self) -> Iterator[bool]:
-        """Yields for each training example in turn whether it validates; `count` of them do.
+    def picks(self) -> Callable[[np.ndarray], np.ndarray]:
+        """Returns a function: labels [N] of the next training examples -> bool [N], who validates.
 
         The random choice is selection sampling (Knuth, The Art of Computer Programming, volume 2,
         3.4.2, algorithm S): every subset of `count` is as likely as any other, in one pass and
         without a list of the examples.
         """
-        needed = self.count
+        needed, left = map(list, zip(*(self.classes or ((self.count, self.total),)), strict=True))
         words = _words(self.seed) if self.seed is not None else None
-        for left in range(self.total, 0, -1):
+
+        def pick(label: int) -> bool:
+            at = label if self.classes else 0
+            if at >= len(needed) or not needed[at]:
+                return False
             # word / 2**64 < needed / left, in whole numbers: the same on every machine.
-            picked = needed > 0 and (words is None or next(words) * left < needed << 64)
-            needed -= picked
-            yield picked
+            picked = words is None or next(words) * left[at] < needed[at] << 64
+            needed[at] -= picked
+            left[at] -= 1
+            return picked
+
+        return lambda labels: np.fromiter(map(pick, labels.tolist()), bool, len(labels))
 
 
 def check_validation_split(text: str) -> None:
@@ -66,8 +79,14 @@ def check_range(flag: str, value: int, least: int, most: int) -> None:
         raise InputError(f"--{flag}: found {value}, expected {least} to {most}")
 
 
-def validation_split(text: str, total: int, seed: int) -> ValidationSplit:
+def validation_split(
+    text: str, total: int, seed: int, class_examples: Sequence[int] = ()
+) -> ValidationSplit:
     """Resolves a `--validation_split` for `total` training examples.
+
+    Args:
+      class_examples: how many of them each class has; with it auto chooses in each class, for
+        data may be sorted by class. Without it auto takes the first ones.
 
     Raises:
       InputError: if it is malformed, or leaves no example for validation or none for training.
@@ -75,7 +94,10 @@ def validation_split(text: str, total: int, seed: int) -> ValidationSplit:
     value = _parse(text)
     if value is None:
         # A small source keeps the proportions of a larger one.
-        return ValidationSplit(min(CLASSIC, total // 10), total)
+        count = min(CLASSIC, total // 10)
+        if class_examples:
+            return _by_class(count, class_examples, seed)
+        return ValidationSplit(count, total)
     if isinstance(value, int):
         if value >= total:
             raise InputError(
@@ -90,6 +112,26 @@ def validation_split(text: str, total: int, seed: int) -> ValidationSplit:
             "expected some for each of training and validation"
         )
     return ValidationSplit(count, total, seed)
+
+
+def _by_class(count: int, class_examples: Sequence[int], seed: int) -> ValidationSplit:
+    """`count` examples in proportion to the classes, each of which keeps one for training.
+
+    What the whole numbers leave over goes to the largest remainders, the seed deciding between
+    equal ones. Where many classes have one example, fewer than `count` are taken.
+    """
+    total = sum(class_examples)
+    taken = [count * examples // total for examples in class_examples]
+    words = _words(seed + (1 << 64))  # Not those that then choose the examples.
+    ranked = sorted(
+        (-(count * examples % total), next(words), label)
+        for label, examples in enumerate(class_examples)
+        if examples > 1 and count * examples % total
+    )
+    for _, _, label in ranked[: count - sum(taken)]:
+        taken[label] += 1
+    pairs = zip(taken, class_examples, strict=True)
+    return ValidationSplit(sum(taken), total, seed, tuple(pairs))
 
 
 def _parse(text: str) -> int | fractions.Fraction | None:

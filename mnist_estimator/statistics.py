@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mnist_estimator.datasets import DIGIT, PLAIN
-from mnist_estimator.splits import SPLITS, TEST
+from mnist_estimator.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 # MNIST's form: the digit lies in the middle by its centre of mass, and leaves the edge black.
 _EDGE = 2 / 28  # Of the frame's side.
@@ -20,15 +20,14 @@ class Statistics:
 
     def __init__(self) -> None:
         self._classes: dict[str, np.ndarray] = {split: np.zeros(0, np.int64) for split in SPLITS}
-        self._brightest = self._examined = self._like_mnist = 0
+        self._brightest = dict.fromkeys(SPLITS, 0)
+        self._examined = self._like_mnist = 0
 
     def add(self, split: str, images: np.ndarray, labels: np.ndarray) -> None:
         """Counts examples of a split: images uint8 [N,H,W,C], labels int64 [N]."""
-        counts = np.bincount(labels, minlength=len(self._classes[split]))
-        counts[: len(self._classes[split])] += self._classes[split]
-        self._classes[split] = counts
+        self._classes[split] = add_counts(self._classes[split], labels)
+        self._brightest[split] = max(self._brightest[split], int(images.max(initial=0)))
         if split != TEST:
-            self._brightest = max(self._brightest, int(images.max(initial=0)))
             self._examined += len(images)
             self._like_mnist += _count_like_mnist(images)
 
@@ -40,7 +39,12 @@ class Statistics:
     @property
     def brightest_pixel(self) -> int:
         """The largest pixel of the training and validation images; 1 if all of them are black."""
-        return max(self._brightest, 1)
+        return max(self._brightest[TRAIN], self._brightest[VALIDATION], 1)
+
+    @property
+    def brightest_test_pixel(self) -> int:
+        """The largest pixel of the test images."""
+        return self._brightest[TEST]
 
     @property
     def pictures(self) -> str:
@@ -53,6 +57,13 @@ class Statistics:
             split: (*counts.tolist(), *[0] * (num_classes - len(counts)))
             for split, counts in self._classes.items()
         }
+
+
+def add_counts(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Adds labels to the counts by class, int64 [K]; there may be more classes afterwards."""
+    added = np.bincount(labels, minlength=len(counts))
+    added[: len(counts)] += counts
+    return added
 
 
 def _count_like_mnist(images: np.ndarray) -> int:

@@ -21,6 +21,7 @@ from mnist_estimator import (
     checkpoints,
     cluster,
     compat,
+    doubts,
     endings,
     estimators,
     evaluating,
@@ -105,6 +106,7 @@ def _saying_what_is_kept(model_dir: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _dataset(config: TrainConfig) -> Iterator[Manifest]:
     """The prepared dataset. What TensorFlow raises for a file or a record becomes one line."""
+    runs.check_data_there(config)
     manifest = sources.ensure_dataset(
         config.data_dir,
         dataset=config.dataset,
@@ -139,6 +141,9 @@ def _lead(
     config: TrainConfig, manifest: Manifest, task: cluster.Task, recorder: status.Recorder
 ) -> dict[str, Any] | None:
     """The chief's part, or that of a process on its own."""
+    doubts.check_trainable(config.data_dir, manifest)
+    for line in doubts.of_dataset(config.data_dir, manifest):
+        runs.warn(line)
     newest = checkpoints.newest_whole(config.model_dir, runs.warn)
     if newest:
         runs.check_continues(config, manifest)

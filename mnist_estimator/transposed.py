@@ -33,6 +33,10 @@ class Transposed:
         for images, labels in self._source.chunks(max_items):
             yield images.swapaxes(1, 2), labels
 
+    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields the labels alone, int64 [N]."""
+        return self._source.label_chunks(max_items)
+
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role, as the other source has it."""
         digests = self._source.digests()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -19,11 +20,11 @@ from typing import Protocol
 
 import numpy as np
 
-from mnist_estimator import datasets, files, records, splits, workspace
+from mnist_estimator import datasets, doubts, files, progress, records, splits, workspace
 from mnist_estimator.compat import tf
 from mnist_estimator.records import Manifest, RecordsError, Shard
 from mnist_estimator.splits import TEST, TRAIN, VALIDATION
-from mnist_estimator.statistics import Statistics
+from mnist_estimator.statistics import Statistics, add_counts
 
 _CHUNK_BYTES = 2**23
 _CHUNK_EXAMPLES = 1024
@@ -34,7 +35,10 @@ class DatasetExistsError(RecordsError):
 
 
 class Source(Protocol):
-    """Examples to write: how many, of what shape, and in chunks."""
+    """Examples to write: how many, of what shape, and in chunks.
+
+    One that can read its labels alone also has `label_chunks(max_items)`, which yields only them.
+    """
 
     name: str
     num_examples: int
@@ -85,9 +89,8 @@ def write_dataset(
       BusyError: if another process is writing there.
       InputError: for a source, an argument or a filesystem that does not allow it.
     """
-    splits.check_range("seed", seed, 0, splits.MAX_SEED)
-    rule = splits.validation_split(validation_split, train.num_examples, seed)
-    plan = _Plan(dataset, train, test, num_classes, tuple(class_names), rule, shards, pictures)
+    split = (validation_split, seed)
+    plan = _Plan(dataset, train, test, num_classes, tuple(class_names), split, shards, pictures)
     found = None if force else _existing(data_dir, plan)
     if found:
         workspace.tidy(data_dir)
@@ -111,11 +114,13 @@ class _Plan:
     test: Source | None
     num_classes: int | None
     class_names: tuple[str, ...]
-    rule: splits.ValidationSplit
+    split: tuple[str, int]
     shards: int
     pictures: str
 
     def __post_init__(self) -> None:
+        text, seed = self.split
+        splits.check_range("seed", seed, 0, splits.MAX_SEED)
         if self.pictures not in (splits.AUTO, *datasets.PICTURES):
             raise RecordsError(
                 f"pictures: found {self.pictures!r}, expected {splits.AUTO}, "
@@ -126,6 +131,7 @@ class _Plan:
             splits.check_range("num_classes", self.num_classes, 2, splits.MAX_CLASSES)
         for source in self.sources:
             _check_source(source)
+        splits.validation_split(text, self.train.num_examples, seed)  # Before the labels are read.
         if self.test and self.test.image_shape != self.train.image_shape:
             raise RecordsError(
                 f"{self.test.name}: images of {_by(self.test.image_shape)}, expected "
@@ -135,6 +141,17 @@ class _Plan:
     @property
     def sources(self) -> list[Source]:
         return [self.train, self.test] if self.test else [self.train]
+
+    @functools.cached_property
+    def rule(self) -> splits.ValidationSplit:
+        """Which training examples validate. Where data may be sorted, that takes their labels."""
+        text, seed = self.split
+        total = self.train.num_examples
+        # The others are known to be mixed, and their usual split is the first examples.
+        may_be_sorted = not datasets.is_known(self.dataset)
+        counted = text == splits.AUTO and may_be_sorted and total >= 10
+        counts = _count_labels(self.train, self.num_classes) if counted else ()
+        return splits.validation_split(text, total, seed, counts)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -161,6 +178,28 @@ def _check_source(source: Source) -> None:
             f"{source.name}: images of {_by(source.image_shape)}, which is {size} bytes each, "
             f"expected 1 to {records.MAX_IMAGE_BYTES}"
         )
+
+
+def _count_labels(source: Source, num_classes: int | None) -> list[int]:
+    """How many examples each class has. Of wrong labels the conversion says where they are."""
+    counts = np.zeros(0, np.int64)
+    for labels in _labels(source):
+        known = (labels >= 0) & (labels < (num_classes or splits.MAX_CLASSES))
+        counts = add_counts(counts, labels[known])
+    return counts.tolist()
+
+
+def _labels(source: Source) -> Iterator[np.ndarray]:
+    """Yields a source's labels in chunks, without its images where it can do that."""
+    if hasattr(source, "label_chunks"):
+        yield from source.label_chunks(_CHUNK_EXAMPLES)
+        return
+    for _, labels in source.chunks(_max_items(source)):
+        yield labels
+
+
+def _max_items(source: Source) -> int:
+    return max(1, min(_CHUNK_EXAMPLES, _CHUNK_BYTES // math.prod(source.image_shape)))
 
 
 def _by(shape: Sequence[int]) -> str:
@@ -190,7 +229,7 @@ def _differences(manifest: Manifest, plan: _Plan) -> list[str]:
         "dataset": (manifest.dataset, plan.dataset),
         "image shape": (_by(manifest.image_shape), _by(plan.train.image_shape)),
         "classes": (manifest.num_classes, plan.num_classes or manifest.num_classes),
-        "validation split": (manifest.split_rule, str(plan.rule)),
+        "validation split": (manifest.split_rule, str(_rule(manifest, plan))),
     }
     if plan.pictures != splits.AUTO:
         pairs["pictures"] = (manifest.pictures, plan.pictures)
@@ -203,6 +242,14 @@ def _differences(manifest: Manifest, plan: _Plan) -> list[str]:
     if not differing and manifest.sources != plan.digests():
         differing = ["examples of other content"]
     return differing
+
+
+def _rule(manifest: Manifest, plan: _Plan) -> splits.ValidationSplit:
+    """What auto means for a dataset that is there: in format version 1 always the first ones."""
+    text, seed = plan.split
+    if text == splits.AUTO and manifest.format_version == 1:
+        return splits.validation_split(text, plan.train.num_examples, seed)
+    return plan.rule
 
 
 def damages(data_dir: str, manifest: Manifest) -> list[str]:
@@ -240,7 +287,8 @@ class _Writing:
             self._convert(plan.train, plan.rule.picks(), (train, validation))
         if plan.test:
             with test:
-                self._convert(plan.test, itertools.repeat(False), (test,))
+                self._convert(plan.test, np.zeros_like, (test,))
+            self._check_scale(plan.test.name)
         self._done = 0
         written = {writer.split: self._read_back(writer) for writer in (train, validation, test)}
         manifest = self._manifest(written)
@@ -248,14 +296,15 @@ class _Writing:
         return manifest
 
     def _convert(
-        self, source: Source, picks: Iterator[bool], writers: Sequence[_SplitWriter]
+        self,
+        source: Source,
+        picks: Callable[[np.ndarray], np.ndarray],
+        writers: Sequence[_SplitWriter],
     ) -> None:
-        size = math.prod(source.image_shape)
-        max_items = max(1, min(_CHUNK_EXAMPLES, _CHUNK_BYTES // size))
         count = 0
-        for images, labels in source.chunks(max_items):
+        for images, labels in source.chunks(_max_items(source)):
             self._check(source, images, labels, count)
-            picked = np.fromiter(itertools.islice(picks, len(labels)), bool, len(labels))
+            picked = picks(labels)
             for image, label, which in zip(images, labels.tolist(), picked.tolist(), strict=True):
                 writers[which].add(records.encode_example(image.tobytes(), label))
             for which, writer in enumerate(writers):
@@ -266,6 +315,10 @@ class _Writing:
             raise RecordsError(
                 f"{source.name}: {count} examples, expected {source.num_examples}; did it change?"
             )
+        for writer in writers:
+            # The labels are read before, where the split is by class.
+            if writer.added != self._plan.counts[writer.split]:
+                raise RecordsError(f"{source.name}: changed while it was read; prepare it again")
 
     def _check(self, source: Source, images: np.ndarray, labels: np.ndarray, first: int) -> None:
         if first + len(images) > source.num_examples:
@@ -283,6 +336,12 @@ class _Writing:
                 f"{source.name}: example {first + at} has label {labels[at]}, expected 0 to "
                 f"{classes - 1}"
             )
+
+    def _check_scale(self, name: str) -> None:
+        found, trained = self._statistics.brightest_test_pixel, self._statistics.brightest_pixel
+        doubt = doubts.check_scale(name, found, trained, self._plan.train.name)
+        if doubt:
+            progress.warn(doubt)
 
     def _read_back(self, writer: _SplitWriter) -> tuple[Shard, ...]:
         shards = []
@@ -350,7 +409,7 @@ class _SplitWriter:
             os.path.join(folder, records.shard_name(split, index, count)) for index in range(count)
         ]
         self._digests = [hashlib.sha256() for _ in self._paths]
-        self._added = 0
+        self.added = 0
 
     def __enter__(self) -> _SplitWriter:
         self._writers = []
@@ -367,16 +426,16 @@ class _SplitWriter:
                 writer.close()
 
     def add(self, record: bytes) -> None:
-        index = self._added % len(self._paths)
+        index = self.added % len(self._paths)
         with records.file_errors(self._paths[index]):
             self._writers[index].write(record)
         self._digests[index].update(record)
-        self._added += 1
+        self.added += 1
 
     def written(self) -> Iterator[tuple[str, tuple[int, bytes]]]:
         """Yields each shard's path with the number and digest of the records given to it."""
         for index, (path, digest) in enumerate(zip(self._paths, self._digests, strict=True)):
-            yield path, (len(range(index, self._added, len(self._paths))), digest.digest())
+            yield path, (len(range(index, self.added, len(self._paths))), digest.digest())
 
 
 def _write_manifest(folder: str, manifest: Manifest) -> None:

@@ -46,6 +46,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         test=_Arrays("test", 7),
         num_classes=CLASSES,
         shards=3,
+        validation_split="3",
     )
     return folder
 

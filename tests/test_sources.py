@@ -213,7 +213,7 @@ def test_manifest_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sources, "from_data_dir", None)  # Nothing else is looked at.
     assert sources.ensure_dataset(str(tmp_path / "data")) == manifest
     assert sources.ensure_dataset(str(tmp_path / "data"), shards=7, seed=3) == manifest
-    rule = {"validation_split": "1"}
+    rule = {"validation_split": "auto"}
     assert sources.ensure_dataset(str(tmp_path / "data"), **rule) == manifest
 
 
@@ -231,7 +231,7 @@ def test_other_dataset_than_asked(tmp_path: Path):
 @pytest.mark.parametrize("asked", ["2", "0", "0.5"])
 def test_other_split_than_asked(tmp_path: Path, asked: str):
     sources.from_folder(_folder(tmp_path)).write(str(tmp_path / "data"))
-    with pytest.raises(InputError, match="its validation split is 'first 1 of 12', expected"):
+    with pytest.raises(InputError, match="its validation split is '1 of 12 by .*', expected"):
         sources.ensure_dataset(str(tmp_path / "data"), validation_split=asked)
 
 

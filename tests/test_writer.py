@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import hashlib
+import json
 import os
 import resource
 import subprocess
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ArraySource
 
-from mnist_estimator import InputError, records, workspace, writer
+from mnist_estimator import InputError, datasets, records, workspace, writer
 from mnist_estimator.compat import tf
 
 SHAPE = (2, 3, 3)
@@ -100,6 +102,103 @@ def test_fraction_splits_every_example_once(tmp_path: Path):
     assert sorted(validation) != [(i, i % 5) for i in range(15)]
 
 
+def _by_class(manifest: records.Manifest) -> list[list[int]]:
+    return [list(manifest.class_examples[split]) for split in records.SPLITS]
+
+
+def test_sorted_source_validates_every_class(tmp_path: Path):
+    train = Arrays("train", np.sort(np.arange(100) % 5))
+    manifest = writer.write_dataset(str(tmp_path), dataset="custom", train=train)
+    assert manifest.split_rule == "10 of 100 by selection sampling in each class, seed 0"
+    assert _by_class(manifest) == [[18] * 5, [2] * 5, [0] * 5]
+    assert len(sum(_read(tmp_path, "validation"), [])) == 10
+
+
+@pytest.mark.parametrize("dataset", [*datasets.DATASETS, datasets.SAMPLE])
+def test_named_datasets_keep_their_split(tmp_path: Path, dataset: str):
+    train = Arrays("train", np.sort(np.arange(100) % 5))
+    manifest = writer.write_dataset(str(tmp_path), dataset=dataset, train=train)
+    assert manifest.split_rule == "first 10 of 100"
+    assert _by_class(manifest)[1] == [10, 0, 0, 0, 0]
+
+
+def test_labels_are_read_alone_where_a_source_can(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    labels = np.sort(np.arange(100) % 5)
+    passes = []
+
+    class Counted(Arrays):
+        def chunks(self, max_items: int):
+            passes.append("chunks")
+            return super().chunks(max_items)
+
+    class Labelled(Counted):
+        def label_chunks(self, max_items: int):
+            passes.append("labels")
+            yield from np.array_split(self.labels, 3)
+
+    written = []
+    for kind in (Counted, Labelled):
+        folder = str(tmp_path / kind.__name__)
+        written.append(writer.write_dataset(folder, dataset="custom", train=kind("a", labels)))
+    assert passes == ["chunks", "chunks", "labels", "chunks"] and written[0] == written[1]
+
+
+def test_source_that_changes_after_its_labels_are_read(tmp_path: Path):
+    class Changing(Arrays):
+        def label_chunks(self, max_items: int):
+            yield np.arange(self.num_examples) % 2
+
+    with pytest.raises(InputError, match="changed while it was read"):
+        writer.write_dataset(
+            str(tmp_path / "data"), dataset="custom", train=Changing("a", np.arange(50))
+        )
+    assert not (tmp_path / "data").exists()
+
+
+def test_older_dataset_that_auto_split_from_the_front_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    _write(tmp_path, validation_split="5")
+    older = dataclasses.replace(records.read_manifest(str(tmp_path)), format_version=1)
+    content = older.content | {records.DIGEST: older.digest}
+    (tmp_path / records.MANIFEST).write_text(json.dumps(content))
+    assert _write(tmp_path).digest == older.digest
+    with pytest.raises(writer.DatasetExistsError, match="validation split first 5 of 50, not"):
+        _write(tmp_path, validation_split="0.1")
+
+
+_SCALES = {  # Brightest pixel of training and test images: refused, said or fine.
+    (1, 255): "refused",
+    (16, 255): "refused",
+    (100, 255): "said",
+    (128, 255): "fine",
+    (200, 255): "fine",
+    (255, 100): "fine",
+    (255, 16): "said",
+    (255, 1): "said",
+    (255, 0): "said",
+    (1, 1): "fine",
+    (1, 0): "said",
+}
+
+
+@pytest.mark.parametrize("brightest", _SCALES)
+def test_test_images_of_another_scale(tmp_path: Path, capsys, brightest: tuple[int, int]):
+    train, test = (ArraySource(_images(pixel), np.arange(4) % 2) for pixel in brightest)
+    if _SCALES[brightest] == "refused":
+        with pytest.raises(InputError, match="brightest pixel is 255, expected about"):
+            writer.write_dataset(str(tmp_path / "a"), dataset="custom", train=train, test=test)
+        assert not (tmp_path / "a").exists()
+        return
+    writer.write_dataset(str(tmp_path / "a"), dataset="custom", train=train, test=test)
+    said = capsys.readouterr().err
+    assert ("warning: arrays: the brightest pixel is" in said) == (_SCALES[brightest] == "said")
+
+
+def _images(pixel: int) -> np.ndarray:
+    return np.full((4, 2, 2, 1), pixel, np.uint8)
+
+
 def test_no_validation_and_no_test(tmp_path: Path):
     manifest = _write(tmp_path, validation_split="0", test=0)
     assert manifest.splits["validation"] == manifest.splits["test"] == ()
@@ -178,7 +277,7 @@ def test_same_dataset_is_left_alone(tmp_path: Path):
         ({"test": 0}, "test examples 7, not 0"),
         ({"shards": 2}, "train shards 3, not 2"),
         ({"num_classes": 6}, "classes 5, not 6"),
-        ({"validation_split": "0.1"}, "validation split first 5 of 50, not 5 of 50 by"),
+        ({"validation_split": "0.1"}, "validation split 5 of 50 by .*, not 5 of 50 by"),
         ({"salt": 1}, "examples of other content"),
     ],
 )
