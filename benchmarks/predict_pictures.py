@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 from PIL import Image, ImageFilter
 
-from mnist_estimator import estimators, idx, inputs, model_fn, pictures, records, runs
+from mnist_estimator import digits, estimators, idx, inputs, model_fn, pictures, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 
 _SOURCE_DIR = flags.DEFINE_string("source_dir", None, "Folder with IDX files.", required=True)
@@ -94,7 +94,7 @@ def prepare(made: list[bytes], ways: dict[str, Callable]) -> np.ndarray:
     """Prepares pictures with parts of the recipe replaced: uint8 [N,28,28,1]."""
     with tf.Graph().as_default(), contextlib.ExitStack() as stack:
         for name, way in ways.items():
-            stack.enter_context(mock.patch.object(pictures, name, way))
+            stack.enter_context(mock.patch.object(digits, name, way))
         encoded = v1.placeholder(tf.string, [None])
         images, _ = pictures.digit_images(encoded, _SHAPE)
         with v1.Session() as session:
@@ -120,7 +120,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
 
 
 def box_centred(digit: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """What `pictures._centred` does, by the middle of the box."""
+    """What `digits._centred` does, by the middle of the box."""
     spare = [height, width] - tf.shape(digit)
     return tf.ensure_shape(
         tf.pad(digit, tf.stack([spare // 2, spare - spare // 2], 1)), [height, width]
@@ -128,15 +128,14 @@ def box_centred(digit: tf.Tensor, height: int, width: int) -> tf.Tensor:
 
 
 def dark_ink(grey: tf.Tensor) -> float:
-    """What `pictures._polarity` says, if ink is always the darker."""
+    """What `digits._polarity` says, if ink is always the darker."""
     del grey
     return -1.0
 
 
-def plain_digit(encoded: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """What `pictures._digit` makes, without looking: the whole picture, shrunk and inverted."""
-    pixels = tf.io.decode_image(encoded, expand_animations=False)
-    grey = tf.reduce_mean(tf.cast(pixels[..., :3], tf.float32), -1, keepdims=True)
+def plain_digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """What `digits.digit` makes, without looking: the whole picture, shrunk and inverted."""
+    grey = tf.reduce_mean(pixels[..., :3], -1, keepdims=True)
     image = tf.image.resize(255 - grey, [height, width], tf.image.ResizeMethod.AREA)[..., 0]
     return tf.cast(tf.round(image), tf.uint8), tf.constant(True)
 
@@ -146,7 +145,7 @@ ABLATIONS: dict[str, dict[str, Callable]] = {
     "no centring": {"_centred": box_centred},
     "no polarity": {"_polarity": dark_ink},
     "neither": {"_centred": box_centred, "_polarity": dark_ink},
-    "plain resize": {"_digit": plain_digit},
+    "plain resize": {"digit": plain_digit},
 }
 
 

@@ -77,6 +77,8 @@ MODULES = (
     "run_data",
     "runs",
     "tables",
+    "decoding",
+    "digits",
     "pictures",
     "serving",
     "warmup",
