@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from mnist_estimator import InputError, datasets, idx, records
 from mnist_estimator.compat import tf
@@ -38,21 +39,11 @@ def find(folder: str) -> dict[str, str]:
     return {role: _only(folder, role, roles[role]) for role in datasets.ROLES if role in roles}
 
 
-def lookalikes(folder: str) -> list[str]:
-    """Paths below a folder that seem to be IDX files, but have no name that `find` knows."""
+def not_taken(folder: str) -> list[str]:
+    """The names in a folder that seem to be IDX files', but are none that `find` knows."""
     with records.file_errors(folder):
-        if not tf.io.gfile.isdir(folder):
-            return []
-        names = _names(folder)
-        inside = [name for name in names if tf.io.gfile.isdir(os.path.join(folder, name))]
-        for name in inside[:_MOST_FOLDERS]:
-            names += [os.path.join(name, below) for below in _names(os.path.join(folder, name))]
-    alike = [path for path in names if "idx" in path.lower() or "ubyte" in path.lower()]
-    known = {path for path in alike if datasets.is_file_name(os.path.basename(path))}
-    return [path for path in alike if path not in known or os.path.dirname(path)]
-
-
-_MOST_FOLDERS = 20
+        names = [name for name in _names(folder) if re.search("idx|ubyte", name.lower())]
+    return [name for name in names if not datasets.is_file_name(name)]
 
 
 def _files(folder: str, below: str) -> list[str]:

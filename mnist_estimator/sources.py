@@ -1,4 +1,4 @@
-"""Where examples come from (IDX, CSV, .npz, named datasets), and which of it a command uses."""
+"""Where examples come from (IDX, CSV, .npz, pictures, named datasets), and which a command uses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from mnist_estimator import (
     datasets,
     files,
     folder_contents,
+    folder_source,
     idx_folder,
     npz_source,
     records,
@@ -105,24 +106,31 @@ def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool 
     has_test = any(role.startswith("test") for role in paths)
     wanted = datasets.ROLES if has_test else datasets.ROLES[:2]
     missing = [datasets.FILE_NAMES[role] for role in wanted if role not in paths]
-    alike = [] if has_test and not missing else idx_folder.lookalikes(folder)
-    found = f"found {', '.join(alike[:4])}{', ...' if alike[4:] else ''}" if alike else ""
     if missing:
-        advice = f"; {found}; {_GIVE_IDX}" if found else ""
+        contents = folder_contents.look(folder)
+        rest = f"; it holds {contents.found}; {contents.advice}" if contents else ""
         raise InputError(
-            f"{folder}: no {' and no '.join(missing)}, expected them, plain or .gz{advice}"
+            f"{folder}: no {' and no '.join(missing)}, expected them, plain or .gz{rest}"
         )
-    if found:
-        warn(f"{folder}: no test files of the usual names, so the test split is empty; {found}")
+    if not has_test and (others := idx_folder.not_taken(folder)):
+        warn(
+            f"{folder}: no test files of the usual names, so the test split is empty; found "
+            f"{', '.join(others[:4])}; give the files by --train_images, --test_images and so on"
+        )
     return from_idx(paths, num_classes, transpose=transpose)
-
-
-_GIVE_IDX = "give their folder, or the files by --train_images and --train_labels"
 
 
 def from_npz(path: str, num_classes: int | None = None, *, transpose: bool = False) -> Sources:
     """Opens the arrays of an .npz file; see `npz_source.open_parts`. The rest is as `from_idx`."""
     return _from_pair(*npz_source.open_parts(path, num_classes), num_classes, transpose)
+
+
+def from_image_folder(
+    train: str, test: str | None = None, *, image_shape: tuple[int, int, int] | None = None
+) -> Sources:
+    """Opens trees of pictures, a folder a class; see `folder_source.open_trees`."""
+    opened, tested, names = folder_source.open_trees(train, test, image_shape)
+    return Sources(CUSTOM, opened, tested, len(names), names)
 
 
 def from_csv(

@@ -114,13 +114,22 @@ def test_several_sets_are_named(tmp_path: Path, first: str, second: str):
     [
         [f"{name}.idx" for name in _USUAL],
         [f"{name} (1)" for name in _USUAL],
-        [f"mine/{name}" for name in _USUAL],
         ["trainX.idx"],
     ],
 )
 def test_other_names_are_named(tmp_path: Path, names: list[str]):
     _put_set(tmp_path, names)
-    with pytest.raises(InputError, match="no train-images-idx3-ubyte and no .*; found .*; give"):
+    with pytest.raises(InputError, match="no train-images-idx3-ubyte and no .*; it holds .*IDX f"):
+        sources.from_folder(str(tmp_path))
+
+
+def test_a_folder_of_other_data_is_named(tmp_path: Path):
+    _put_set(tmp_path, [f"mine/{name}" for name in _USUAL])
+    with pytest.raises(InputError, match=f"it holds the four IDX files.*--source_dir={tmp_path}/m"):
+        sources.from_folder(str(tmp_path))
+    for number, path in enumerate(sorted((tmp_path / "mine").iterdir())):
+        path.rename(path.with_name(f"{number}.png"))
+    with pytest.raises(InputError, match=f"it holds pictures.*--image_folder={tmp_path}"):
         sources.from_folder(str(tmp_path))
 
 

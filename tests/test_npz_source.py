@@ -78,6 +78,7 @@ def test_arrays_of_usual_names(tmp_path, capsys, save, names, label_shape):
     np.testing.assert_array_equal(images[..., 0], _X)
     np.testing.assert_array_equal(labels, _Y)
     assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    np.testing.assert_array_equal(np.concatenate(list(opened.train.label_chunks(5))), _Y)
     assert capsys.readouterr().err == ""
 
 

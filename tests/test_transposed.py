@@ -96,6 +96,12 @@ def test_the_doubt_is_said(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+def test_labels_alone(tmp_path):
+    paths = _files(tmp_path, np.zeros((6, 3, 3), np.uint8), np.arange(6, dtype=np.uint8) % 2)
+    turned = sources.from_idx(paths, transpose=True).train
+    assert np.concatenate(list(turned.label_chunks(4))).tolist() == [0, 1, 0, 1, 0, 1]
+
+
 def test_source_of_arrays():
     images = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2, 1)
     source = transposed.Transposed(ArraySource(images, np.arange(2)))
