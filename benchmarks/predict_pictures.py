@@ -135,7 +135,7 @@ def dark_ink(grey: tf.Tensor) -> float:
 
 def plain_digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
     """What `digits.digit` makes, without looking: the whole picture, shrunk and inverted."""
-    grey = tf.reduce_mean(tf.cast(pixels[..., :3], tf.float32), -1, keepdims=True)
+    grey = tf.reduce_mean(pixels[..., :3], -1, keepdims=True)
     image = tf.image.resize(255 - grey, [height, width], tf.image.ResizeMethod.AREA)[..., 0]
     return tf.cast(tf.round(image), tf.uint8), tf.constant(True)
 

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import http.client
 import os
+import re
 import sys
 import time
 import urllib.error
@@ -173,21 +174,44 @@ def sample_dir() -> str:
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "sample")
 
 
-def locate(names: Iterable[str]) -> dict[str, str]:
-    """Which of a folder's file names are a dataset's four files, by role; missing roles are absent.
+def locate(paths: Iterable[str]) -> dict[str, dict[str, list[str]]]:
+    """Which files are a dataset's four, by their names, in any case: set -> role -> paths.
 
-    Of several for one role: the usual spelling before the one with a dot (train-images.idx3-ubyte),
-    and of one spelling the plain file before the .gz.
+    A set is what stands before the usual name, with the folder: "" for MNIST's own names,
+    "emnist-letters-" for EMNIST's. Of several files for one role: the usual spelling comes before
+    others (train-images.idx3-ubyte, test-images-idx3-ubyte), and plain before .gz. A file that lies
+    in a folder of its own name counts as if it lay beside that folder.
     """
-    present = set(names)
-    found = {}
-    for role, name in FILE_NAMES.items():
-        spellings = (name, name.replace("-idx", ".idx"))
-        candidates = [spelling + suffix for spelling in spellings for suffix in ("", ".gz")]
-        there = [candidate for candidate in candidates if candidate in present]
-        if there:
-            found[role] = there[0]
+    found: dict[str, dict[str, list[str]]] = {}
+    for path in sorted(paths, key=lambda path: (*_unusual(path), path)):
+        folder, name = os.path.split(path)
+        match = _FILE_NAME.fullmatch(name)
+        if match:
+            if is_file_name(os.path.basename(folder)):
+                folder = os.path.dirname(folder)
+            part = "train" if match["part"].lower() == "train" else "test"
+            roles = found.setdefault(os.path.join(folder, match["set"].lower()), {})
+            roles.setdefault(f"{part}_{match['kind'].lower()}", []).append(path)
     return found
+
+
+def is_file_name(name: str) -> bool:
+    """Whether `locate` would take a file of this name."""
+    return _FILE_NAME.fullmatch(name) is not None
+
+
+_FILE_NAME = re.compile(
+    r"(?P<set>(?:[a-z0-9].*[-_.])?)(?P<part>train|t10k|test)[-_](?P<kind>images|labels)"
+    r"[-_.]idx\d[-_](?:ubyte|int)(?:\.gz)?",
+    re.IGNORECASE,
+)
+
+
+def _unusual(path: str) -> tuple[bool, bool, bool]:
+    """Sorts first what is spelled as usual, then what is plain, then what lies in no folder."""
+    plain = path.removesuffix(".gz")
+    usual = os.path.basename(plain) in FILE_NAMES.values()
+    return not usual, plain != path, os.path.dirname(path) != ""
 
 
 def fetch(
@@ -228,10 +252,10 @@ def fetch(
     paths = {}
     with _storing_in(directory):
         os.makedirs(directory, exist_ok=True)
-        present = locate(os.listdir(directory))
+        present = locate(os.listdir(directory)).get("", {})
     for role in ROLES:
         if role in present:
-            paths[role] = os.path.join(directory, present[role])
+            paths[role] = os.path.join(directory, present[role][0])
             _check_present(dataset, role, paths[role])
         else:
             paths[role] = _fetch_file(dataset, role, directory, candidates, timeout_secs, progress)

@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,11 @@ def define_flags() -> None:
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
     settings.define_path("images", "", "IDX file of images to evaluate in place of a split.")
     settings.define_path("labels", "", "IDX file of their labels.")
+    flags.DEFINE_bool(
+        "transpose",
+        None,
+        "Swap the rows and columns of each of --images. Default: as prepare did for the run's own.",
+    )
     settings.define_path(
         "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
     )
@@ -89,6 +95,8 @@ def _check(given: flags.FlagValues) -> None:
         raise InputError("--csv and --images: found both, expected one source")
     if given.label_column and not given.csv:
         raise InputError("--label_column: not without --csv")
+    if given.transpose is not None and not given.images:
+        raise InputError("--transpose: not without --images")
     if _other_file(given) and (given["split"].present or given.data_dir):
         named = "split" if given["split"].present else "data_dir"
         what = "csv" if given.csv else "images"
@@ -126,7 +134,8 @@ def _open(run: runs.OpenRun, given: flags.FlagValues) -> sources.Sources:
     trained_on = run.trained_on
     if given.images:
         paths = {"train_images": given.images, "train_labels": given.labels}
-        return sources.from_idx(paths, trained_on.num_classes)
+        transpose = _transposes(run, given)
+        return sources.from_idx(paths, trained_on.num_classes, transpose=transpose)
     opened = csv_source.CsvSource(
         given.csv,
         role="csv",
@@ -135,6 +144,18 @@ def _open(run: runs.OpenRun, given: flags.FlagValues) -> sources.Sources:
         label_column=given.label_column,
     )
     return sources.Sources(sources.CUSTOM, opened, None, trained_on.num_classes)
+
+
+def _transposes(run: runs.OpenRun, given: flags.FlagValues) -> bool:
+    if given.transpose is not None:
+        return given.transpose
+    from mnist_estimator import transposed
+
+    done = transposed.is_transposed(run.record["dataset"]["sources"])
+    if done:
+        line = "rows and columns are swapped, as they were of the run's images (--notranspose)"
+        progress.say(f"{given.images}: {line}", sys.stderr)
+    return done
 
 
 if __name__ == "__main__":

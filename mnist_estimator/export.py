@@ -105,7 +105,7 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
 
     kind = "float32" if given.quantize == tflite.NONE else given.quantize
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
-    data_dir, manifest = run.data(given.data_dir)
+    data_dir, manifest = run.data(given.data_dir, splits.TEST)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
     white = full_scale(run.trained_on.brightest_pixel)
     progress.say(f"exported to {path}; it takes pixels from 0 to {white}, not to 1", sys.stdout)

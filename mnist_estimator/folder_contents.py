@@ -105,7 +105,8 @@ def _dataset_below(folder: str, names: list[str]) -> Contents | None:
 def _four_files(folder: str, names: list[str]) -> Contents | None:
     for under in sorted({os.path.dirname(name) for name in names}):
         inside = [os.path.basename(name) for name in names if os.path.dirname(name) == under]
-        if len(datasets.locate(inside)) == len(datasets.ROLES):
+        sets = datasets.locate(inside).values()
+        if any(len(roles) == len(datasets.ROLES) for roles in sets):
             where = os.path.join(folder, under).rstrip("/")
             return _readable(
                 folder, [f"{under or '.'}/"], "the four IDX files", f"--source_dir={where}"

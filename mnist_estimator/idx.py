@@ -49,14 +49,17 @@ class IdxError(InputError):
 
     Attributes: `name` the file; `offset` the byte where it shows, counted in the uncompressed
     content (for the gzip errors in the file as it is: where the piece that fails begins); `found`;
-    `expected`.
+    `expected`; `advice` what to do, by default what the class says.
     """
 
     advice = "get the file again"
 
-    def __init__(self, name: str, offset: int, found: str, expected: str) -> None:
-        super().__init__(name, offset, found, expected)
+    def __init__(
+        self, name: str, offset: int, found: str, expected: str, advice: str | None = None
+    ) -> None:
+        super().__init__(name, offset, found, expected, advice)
         self.name, self.offset, self.found, self.expected = name, offset, found, expected
+        self.advice = advice or type(self).advice
 
     def __str__(self) -> str:
         where = f"found {self.found} at byte {self.offset}, expected {self.expected}"
@@ -114,35 +117,7 @@ class GzipChecksumError(CorruptGzipError):
 class TrailingBytesError(IdxError):
     """There are bytes after the last element."""
 
-
-class ImagesError(IdxError):
-    """An IDX file whose elements are not images."""
-
-    advice = "give the images file here"
-
-
-class LabelsError(IdxError):
-    """An IDX file whose elements are not labels."""
-
-    advice = "give the labels file here"
-
-
-class NoExamplesError(IdxError):
-    """A well-formed IDX file with no items in it, where examples were expected."""
-
-    advice = "give files with at least one example"
-
-
-class CountMismatchError(IdxError):
-    """There are more images than labels, or fewer."""
-
-    advice = "give the two files of one set"
-
-
-class LabelRangeError(IdxError):
-    """A label outside the classes."""
-
-    advice = "correct the label or the number of classes"
+    advice = "get the file again, or correct the sizes and the type byte in its header"
 
 
 @dataclass(frozen=True)
@@ -163,7 +138,7 @@ class IdxHeader:
         return 4 + 4 * len(self.shape) + self.shape[0] * self.item_bytes
 
     def __str__(self) -> str:
-        return f"{'x'.join(map(str, self.shape))} {self.dtype} elements"
+        return f"{_by(self.shape)} {self.dtype} elements{_other_order(self.shape)}"
 
 
 class IdxReader:
@@ -196,7 +171,7 @@ class IdxReader:
         end of the file is checked, gzip's checksum too: the data is known to be whole once the
         iteration is over.
         """
-        count = _items_per_chunk(self.header, max_items)
+        count = items_per_chunk(self.header, max_items)
         for first in range(0, self.header.shape[0], count):
             yield self._read_items(min(count, self.header.shape[0] - first))
         self._check_end()
@@ -251,7 +226,7 @@ class IdxReader:
         return data
 
 
-def _items_per_chunk(header: IdxHeader, max_items: int) -> int:
+def items_per_chunk(header: IdxHeader, max_items: int) -> int:
     """How many items of `header` make a chunk: max_items, or what fits 64 MiB, but one at least."""
     if max_items < 1:
         raise ValueError(f"max_items is {max_items}, expected 1 or more")
@@ -275,109 +250,25 @@ def write_idx(file: BinaryIO, array: np.ndarray) -> None:
     Raises ValueError for a dtype or shape that the format cannot hold.
     """
     array = np.asarray(array)
-    big_endian = array.dtype.newbyteorder(">")
+    file.write(encode_header(array.dtype, array.shape))
+    file.write(array.astype(array.dtype.newbyteorder(">")).tobytes())
+
+
+def encode_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
+    """The header of an IDX file that holds an array of this dtype and shape.
+
+    Raises ValueError for a dtype or shape that the format cannot hold.
+    """
+    big_endian = dtype.newbyteorder(">")
     codes = [code for code, dtype in _TYPES.items() if dtype == big_endian]
     if not codes:
         raise ValueError(
-            f"an IDX file cannot hold {array.dtype}; it can hold uint8, int8, int16, "
+            f"an IDX file cannot hold {dtype}; it can hold uint8, int8, int16, "
             "int32, float32 and float64"
         )
-    if not 1 <= array.ndim <= _MAX_DIMENSIONS or 0 in array.shape[1:] or max(array.shape) >= 2**32:
-        raise ValueError(f"an IDX file cannot hold the shape {array.shape}")
-    file.write(bytes([0, 0, codes[0], array.ndim]) + np.array(array.shape, ">u4").tobytes())
-    file.write(array.astype(big_endian).tobytes())
-
-
-class Examples:
-    """Images and their labels, streamed: iterate once over (images, labels) chunks.
-
-    images: uint8 [n, H, W] or [n, H, W, C], as the file has them; labels: int64 [n].
-    `num_examples` and `image_shape` (H, W, C) are known before the iteration. Both files have been
-    checked to their last byte only when the iteration is over.
-    """
-
-    def __init__(
-        self,
-        images: IdxReader,
-        labels: IdxReader,
-        labels_name: str,
-        num_classes: int | None,
-        max_items: int,
-    ) -> None:
-        self._images, self._labels = images, labels
-        self._labels_name, self._num_classes = labels_name, num_classes
-        # The two files have to be cut at the same places.
-        self._max_items = min(
-            _items_per_chunk(reader.header, max_items) for reader in (images, labels)
-        )
-        shape = images.header.shape
-        self.num_examples: int = shape[0]
-        self.image_shape: tuple[int, int, int] = (*shape[1:], 1)[:3]
-
-    @property
-    def digests(self) -> tuple[str, str]:
-        """SHA-256 of the content, images' file and labels' file, once the iteration is over."""
-        return self._images.sha256, self._labels.sha256
-
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        chunks = (reader.chunks(self._max_items) for reader in (self._images, self._labels))
-        first = 0
-        # strict: the second file's end is checked too, not only the first's.
-        for images, labels in zip(*chunks, strict=True):
-            labels = labels.astype(np.int64)
-            self._check_labels(labels, first)
-            first += len(labels)
-            yield images, labels
-
-    def _check_labels(self, labels: np.ndarray, first: int) -> None:
-        wrong = labels < 0
-        if self._num_classes is not None:
-            wrong |= labels >= self._num_classes
-        if not wrong.any():
-            return
-        at = int(wrong.argmax())
-        offset = 8 + (first + at) * self._labels.header.item_bytes
-        found = f"label {labels[at]} (example {first + at}, counted from 0)"
-        expected = "0 or more" if self._num_classes is None else f"0 to {self._num_classes - 1}"
-        raise LabelRangeError(self._labels_name, offset, found, expected)
-
-
-def read_examples(
-    images: BinaryIO,
-    labels: BinaryIO,
-    *,
-    images_name: str,
-    labels_name: str,
-    num_classes: int | None,
-    max_items: int = 1024,
-) -> Examples:
-    """Opens an IDX file of images and one of labels as one stream of examples.
-
-    Args:
-      images, labels: binary file objects at their start, plain or gzip; the caller closes them.
-      images_name, labels_name: what errors call them.
-      num_classes: labels must be less; None checks only that they are not negative.
-      max_items: the most examples in a chunk.
-
-    Raises: IdxError, by its subclasses, here for the headers and while iterating for the rest.
-    """
-    image_reader = IdxReader(images, name=images_name)
-    label_reader = IdxReader(labels, name=labels_name)
-    header = image_reader.header
-    if len(header.shape) not in (3, 4) or header.dtype != np.uint8:
-        raise ImagesError(images_name, 0, f"{header}", "uint8 images, NxHxW or NxHxWxC")
-    if len(label_reader.header.shape) != 1 or label_reader.header.dtype.kind not in "iu":
-        raise LabelsError(labels_name, 0, f"{label_reader.header}", "integer labels, one an image")
-    if header.shape[0] == 0:
-        raise NoExamplesError(images_name, 4, "0 images", "1 or more")
-    if label_reader.header.shape[0] != header.shape[0]:
-        raise CountMismatchError(
-            labels_name,
-            4,
-            f"{label_reader.header.shape[0]} labels",
-            f"{header.shape[0]}, as many as {images_name} has images",
-        )
-    return Examples(image_reader, label_reader, labels_name, num_classes, max_items)
+    if not 1 <= len(shape) <= _MAX_DIMENSIONS or 0 in shape[1:] or max(shape) >= 2**32:
+        raise ValueError(f"an IDX file cannot hold the shape {shape}")
+    return bytes([0, 0, codes[0], len(shape)]) + np.array(shape, ">u4").tobytes()
 
 
 def _check_dimensions(name: str, shape: tuple[int, ...], item_size: int) -> None:
@@ -388,15 +279,31 @@ def _check_dimensions(name: str, shape: tuple[int, ...], item_size: int) -> None
         at = shape.index(0, 1)
         raise DimensionsError(name, 4 + 4 * at, f"dimension {at + 1} of size 0", "1 or more")
     if max(shape[0], 1) * math.prod(shape[1:]) * item_size > _MAX_BYTES:
-        found = f"dimensions {'x'.join(map(str, shape))}"
+        found = f"dimensions {_by(shape)}{_other_order(shape)}"
         raise DimensionsError(name, 4, found, "an array of less than 2**63 bytes")
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _other_order(shape: tuple[int, ...]) -> str:
+    """Says so if sizes make sense only with their bytes in the other order."""
+    turned = tuple(int.from_bytes(size.to_bytes(4, "little"), "big") for size in shape)
+    if max(turned) >= min(shape):
+        return ""
+    return f" (or {_by(turned)} with the lowest byte first; IDX has the highest first)"
 
 
 def _not_idx(name: str, start: bytes) -> NotIdxError:
     expected = "the two zero bytes of an IDX header"
-    for magic, kind in _OTHER_FORMATS.items():
+    for magic, (kind, advice) in _OTHER_FORMATS.items():
         if start.startswith(magic):
-            return NotIdxError(name, 0, kind, expected)
+            return NotIdxError(name, 0, kind, expected, advice)
+    if start[2:4] == b"\0\0" and start[1] in _TYPES and 1 <= start[0] <= _MAX_DIMENSIONS:
+        found = f"the bytes {start[:4].hex(' ')}"
+        advice = "write its header and elements with the highest byte first"
+        return NotIdxError(name, 0, found, expected, advice)
     text = _as_text(start)
     if text is None:
         return NotIdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected)
@@ -407,14 +314,22 @@ def _not_idx(name: str, start: bytes) -> NotIdxError:
     return TextError(name, 0, f"{kind} {begin}", expected)
 
 
+_DECOMPRESS = "decompress it first: IDX files are read plain or as .gz"
 _OTHER_FORMATS = {
-    _GZIP_MAGIC: "gzip data inside gzip data",
-    b"PK\x03\x04": "a zip archive",
-    b"BZh": "bzip2 data",
-    b"\xfd7zXZ\x00": "xz data",
-    b"\x28\xb5\x2f\xfd": "zstd data",
-    b"\x89PNG": "a PNG image",
-    b"\x93NUMPY": "a numpy array file",
+    _GZIP_MAGIC: ("gzip data inside gzip data", None),
+    b"PK\x03\x04": ("a zip archive", "unpack it first; an .npz goes to prepare --npz"),
+    b"BZh": ("bzip2 data", _DECOMPRESS),
+    b"\xfd7zXZ\x00": ("xz data", _DECOMPRESS),
+    b"\x28\xb5\x2f\xfd": ("zstd data", _DECOMPRESS),
+    b"\x89PNG": ("a PNG image", "folders of pictures go to prepare --image_folder"),
+    b"\x93NUMPY": ("a numpy array file", "save the arrays as an .npz for prepare --npz"),
+    b"MATLAB 5.0 MAT-file": ("a MATLAB file", None),
+    b"\x89HDF": ("an HDF5 file", None),
+    b"PAR1": ("a Parquet file", None),
+    b"\x80\x02": ("a Python pickle", None),
+    b"\x80\x03": ("a Python pickle", None),
+    b"\x80\x04": ("a Python pickle", None),
+    b"\x80\x05": ("a Python pickle", None),
 }
 
 

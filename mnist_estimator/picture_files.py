@@ -159,6 +159,12 @@ def _png_size(encoded: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _jpeg_size(encoded: bytes) -> Iterator[tuple[int, int]]:
+    _, height, width = struct.unpack_from(">B2H", encoded, _jpeg_frame(encoded) + 3)
+    yield width, height
+
+
+def _jpeg_frame(encoded: bytes) -> int:
+    """The place of the marker, after its 0xFF, of the frame that says the size."""
     place = 2
     while True:
         if encoded[place] != 0xFF:
@@ -169,9 +175,8 @@ def _jpeg_size(encoded: bytes) -> Iterator[tuple[int, int]]:
         if marker in (0xD9, 0xDA):
             raise ValueError("without its size")
         if marker in _JPEG_FRAMES:
-            length, _, height, width, _ = struct.unpack_from(">HB2HB", encoded, place + 1)
-            yield width, height
-            return
+            struct.unpack_from(">HB2HB", encoded, place + 1)  # It is all there.
+            return place
         alone = marker == 0x01 or 0xD0 <= marker <= 0xD8
         length = 0 if alone else struct.unpack_from(">H", encoded, place + 1)[0]
         if not alone and length < 2:
@@ -233,4 +238,57 @@ _HEADERS = {
     "JPEG": (b"\xff\xd8\xff", _jpeg_size),
     "GIF": ((b"GIF87a", b"GIF89a"), _gif_sizes),
     "BMP": (b"BM", _bmp_size),
+}
+
+
+def image_shape(encoded: bytes) -> tuple[int, int, int]:
+    """Height, width and channels (1 grey, 3 colours) of a picture once it stands upright.
+
+    Args:
+      encoded: a file with which `problem` finds nothing wrong.
+    """
+    name = next(name for name in _HEADERS if encoded.startswith(_HEADERS[name][0]))
+    width, height = next(iter(_HEADERS[name][1](encoded)))
+    if name == "JPEG" and _lies_on_its_side(encoded):
+        width, height = height, width
+    return height, width, 1 if _CHANNELS[name](encoded) in (1, 2) else 3
+
+
+def _png_channels(encoded: bytes) -> int:
+    return {0: 1, 4: 2}.get(encoded[25], 3)  # The type of its colours: others have, or index, some.
+
+
+def _jpeg_channels(encoded: bytes) -> int:
+    return encoded[_jpeg_frame(encoded) + 8]
+
+
+def _bmp_channels(encoded: bytes) -> int:
+    return struct.unpack_from("<H", encoded, 28)[0] // 8
+
+
+def _lies_on_its_side(encoded: bytes) -> bool:
+    """Whether EXIF's orientation, as `pictures` reads it, swaps a JPEG's height and width."""
+    head = encoded[: 1 << 16]
+    place = head.find(b"Exif\0\0")
+    if place < 0:
+        return False
+    tiff = place + 6
+    order = "<" if head[tiff : tiff + 1] == b"I" else ">"
+    try:
+        directory = tiff + struct.unpack_from(f"{order}I", head, tiff + 4)[0]
+        for entry in range(struct.unpack_from(f"{order}H", head, directory)[0]):
+            tag, kind = struct.unpack_from(f"{order}2H", head, directory + 2 + 12 * entry)
+            if (tag, kind) == (0x0112, 3):
+                place = directory + 2 + 12 * entry + 8
+                return 5 <= struct.unpack_from(f"{order}H", head, place)[0] <= 8
+    except struct.error:
+        pass
+    return False
+
+
+_CHANNELS = {
+    "PNG": _png_channels,
+    "JPEG": _jpeg_channels,
+    "GIF": lambda encoded: 3,
+    "BMP": _bmp_channels,
 }

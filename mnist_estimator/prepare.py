@@ -3,6 +3,7 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist
   python -m mnist_estimator.prepare --data_dir=data/letters --source_dir=letters
   python -m mnist_estimator.prepare --data_dir=data/small --train_csv=mnist_train_small.csv
+  python -m mnist_estimator.prepare --data_dir=data/pets --image_folder=pets --image_shape=64,64,3
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
@@ -36,17 +37,35 @@ if TYPE_CHECKING:
 
 _IDX = datasets.ROLES
 _CSV = ("train_csv", "test_csv")
+_FOLDERS = ("image_folder", "test_image_folder")
 
 
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
     define = settings.define_path
-    define("source_dir", "", "Folder with IDX files of the four usual names, plain or .gz.")
+    define(
+        "source_dir",
+        "",
+        "Folder with IDX files of the four usual names, plain or .gz; EMNIST's names and "
+        "torchvision's folders will do, too.",
+    )
     for role in _IDX:
         kind, what = role.split("_")
         also = " Without test files the test split is empty." if role == "test_images" else ""
         define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+    define(
+        "npz",
+        "",
+        ".npz file with arrays x_train and y_train (and x_test and y_test), or train_images and "
+        "train_labels (and test_images and test_labels): uint8 images, integer labels.",
+    )
+    flags.DEFINE_bool(
+        "transpose",
+        False,
+        "Swap the rows and columns of each image of IDX or .npz files. EMNIST's, and those that "
+        "MATLAB wrote, have them swapped.",
+    )
     define(
         "train_csv",
         "",
@@ -54,6 +73,17 @@ def define_flags() -> None:
         "to 255. A header line may come first.",
     )
     define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
+    define(
+        "image_folder",
+        "",
+        "Folder with a folder of pictures (PNG, JPEG, GIF, BMP) for each class. Classes are "
+        "numbered in the order of the folders' names.",
+    )
+    define(
+        "test_image_folder",
+        "",
+        "The same for the test examples. Without it the test split is empty.",
+    )
     flags.DEFINE_string(
         "label_column",
         "",
@@ -61,7 +91,10 @@ def define_flags() -> None:
         "header names label, class, target, y, category or digit; else the first.",
     )
     flags.DEFINE_string(
-        "image_shape", "", "H,W,C of the images in a CSV file. Default: a grey square."
+        "image_shape",
+        "",
+        "H,W,C of the images in a CSV file, by default a grey square; or what pictures of several "
+        "sizes become, with 1 channel grey, with 3 coloured.",
     )
     flags.DEFINE_integer(
         "num_classes", None, "Labels must be less than this. Default: the largest label plus 1."
@@ -103,7 +136,9 @@ def _check(values: Mapping[str, Any]) -> None:
     splits.check_validation_split(values["validation_split"])
     if values["dataset"]:
         datasets.check_name(values["dataset"])
-    given = [name for name in ("dataset", "source_dir", *_IDX, *_CSV) if values[name]]
+    given = [
+        name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz", *_FOLDERS) if values[name]
+    ]
     if values["verify"] and (given or values["force"]):
         other = given[0] if given else "force"
         raise InputError(f"--verify and --{other}: found both; --verify only reads the data_dir")
@@ -113,18 +148,29 @@ def _check(values: Mapping[str, Any]) -> None:
         raise InputError("--data_dir: found nothing, expected the folder to write to")
     if values["num_classes"] is not None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
-        if not custom:
-            raise InputError(f"--num_classes: not without --source_dir, --{_IDX[0]} or --{_CSV[0]}")
+        if not custom or _FOLDERS[0] in given:
+            raise InputError(
+                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]} or --npz"
+            )
     if values["label_column"] and not set(given) & set(_CSV):
-        raise InputError(f"--label_column: not without --{_CSV[0]}; IDX files hold labels apart")
+        raise InputError(f"--label_column: not without --{_CSV[0]}")
+    if values["transpose"] and not set(given) & {"source_dir", *_IDX, "npz"}:
+        raise InputError(f"--transpose: not without --source_dir, --{_IDX[0]} or --npz")
     if values["image_shape"]:
-        _parse_shape(values["image_shape"])
-        if not set(given) & set(_CSV):
-            raise InputError(f"--image_shape: not without --{_CSV[0]}; IDX files say it themselves")
+        channels = _parse_shape(values["image_shape"])[2]
+        if not set(given) & {*_CSV, *_FOLDERS}:
+            raise InputError(
+                f"--image_shape: not without --{_CSV[0]} or --{_FOLDERS[0]}; IDX files say it "
+                "themselves"
+            )
+        if channels not in (1, 3) and _FOLDERS[0] in given:
+            raise InputError(
+                f"--image_shape: found {channels} channels, expected 1 (grey) or 3 (colours)"
+            )
 
 
 def _check_sources(given: Sequence[str]) -> None:
-    groups = (("dataset",), ("source_dir",), _IDX, _CSV)
+    groups = (("dataset",), ("source_dir",), _IDX, _CSV, ("npz",), _FOLDERS)
     named = [[name for name in group if name in given] for group in groups]
     named = [names for names in named if names]
     if len(named) > 1:
@@ -134,7 +180,7 @@ def _check_sources(given: Sequence[str]) -> None:
         if (images in given) != (labels in given):
             there, missing = (images, labels) if images in given else (labels, images)
             raise InputError(f"--{there} without --{missing}: expected both")
-    for test, train in (("test_images", "train_images"), ("test_csv", "train_csv")):
+    for train, test in (("train_images", "test_images"), _CSV, _FOLDERS):
         if test in given and train not in given:
             raise InputError(f"--{test} without --{train}: expected training examples too")
 
@@ -174,16 +220,22 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     from mnist_estimator import sources
 
-    classes = values["num_classes"]
+    classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
-        return sources.from_folder(values["source_dir"], classes)
+        return sources.from_folder(values["source_dir"], classes, transpose=transpose)
     if values["train_images"]:
-        return sources.from_idx({role: values[role] for role in _IDX if values[role]}, classes)
+        paths = {role: values[role] for role in _IDX if values[role]}
+        return sources.from_idx(paths, classes, transpose=transpose)
+    shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
     if values["train_csv"]:
-        shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
         train, test = values["train_csv"], values["test_csv"] or None
         options = {"num_classes": classes, "label_column": values["label_column"]}
         return sources.from_csv(train, test, image_shape=shape, **options)
+    if values["image_folder"]:
+        train, test = values["image_folder"], values["test_image_folder"] or None
+        return sources.from_image_folder(train, test, image_shape=shape)
+    if values["npz"]:
+        return sources.from_npz(values["npz"], classes, transpose=transpose)
     return sources.from_data_dir(data_dir, values["dataset"])
 
 
@@ -199,6 +251,10 @@ def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
         )
     if doubts.differ(manifest):
         lines += _class_lines(manifest)
+    names = [f"{label} {name}" for label, name in enumerate(manifest.class_names)]
+    if any(name != f"{label} {label}" for label, name in enumerate(names)):
+        more = f", ... and {len(names) - 20} more" if names[20:] else ""
+        lines.append(f"  classes    {', '.join(names[:20])}{more}")
     lines.append(f"  pictures   {_PICTURES[manifest.pictures]} (--pictures={manifest.pictures})")
     if manifest.brightest_pixel != 255:
         lines.append(

@@ -1,9 +1,8 @@
-"""Where examples come from (IDX, CSV, named datasets), and which of it a command uses."""
+"""Where examples come from (IDX, CSV, .npz, pictures, named datasets), and which a command uses."""
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import dataclasses
 import functools
 import math
@@ -21,16 +20,20 @@ from mnist_estimator import (
     datasets,
     files,
     folder_contents,
-    idx,
-    progress,
+    folder_source,
+    idx_folder,
+    npz_source,
     records,
     splits,
+    transposed,
     workspace,
     writer,
 )
 from mnist_estimator.compat import tf
 from mnist_estimator.csv_source import CsvSource
-from mnist_estimator.progress import ProgressLine
+from mnist_estimator.idx_source import IdxSource
+from mnist_estimator.npz_source import NpzSource
+from mnist_estimator.progress import ProgressLine, warn
 from mnist_estimator.records import Manifest
 
 CUSTOM = "custom"  # The manifest's name for data that are none of the known datasets.
@@ -54,10 +57,15 @@ class Sources:
         return writer.write_dataset(data_dir, **fields, **options)
 
 
-def from_idx(paths: Mapping[str, str], num_classes: int | None = None) -> Sources:
+def from_idx(
+    paths: Mapping[str, str], num_classes: int | None = None, *, transpose: bool = False
+) -> Sources:
     """Opens IDX files, plain or .gz, by role (`datasets.ROLES`); both test files may be missing.
 
     Files with the content of a known dataset get its name and class names.
+
+    Args:
+      transpose: swap the rows and columns of each image.
 
     Raises:
       InputError: if a file is not what it should be, or one of a pair is missing.
@@ -69,25 +77,61 @@ def from_idx(paths: Mapping[str, str], num_classes: int | None = None) -> Source
         if len(missing) == 1 or (missing and part == "train"):
             raise InputError(f"{' and '.join(missing)}: not given, expected images and labels")
         pairs[part] = None if missing else IdxSource(*(paths[r] for r in roles), part, num_classes)
-    known = _identify(pairs["train"], pairs["test"])
+    return _from_pair(pairs["train"], pairs["test"], num_classes, transpose)
+
+
+def _from_pair(
+    train: IdxSource | NpzSource,
+    test: IdxSource | NpzSource | None,
+    num_classes: int | None,
+    transpose: bool,
+) -> Sources:
+    known = _identify(train, test)
+    if warning := transposed.doubt(train, known.title if known else "", transpose):
+        warn(warning)
+    if transpose:
+        turned = [source and transposed.Transposed(source) for source in (train, test)]
+        return Sources(CUSTOM, *turned, num_classes)
     if known is None or num_classes not in (None, len(known.class_names)):
-        return Sources(CUSTOM, pairs["train"], pairs["test"], num_classes)
-    return _named(known, pairs["train"], pairs["test"])
+        return Sources(CUSTOM, train, test, num_classes)
+    return _named(known, train, test)
 
 
-def from_folder(folder: str, num_classes: int | None = None) -> Sources:
-    """Opens the IDX files with the four usual names, plain or .gz, that lie in a folder.
+def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool = False) -> Sources:
+    """Opens the IDX files that lie in a folder under usual names; see `idx_folder.find`.
 
     Raises:
       InputError: as `from_idx`, or if the folder has no training files.
     """
-    paths = _locate(folder)
+    paths = idx_folder.find(folder)
     has_test = any(role.startswith("test") for role in paths)
     wanted = datasets.ROLES if has_test else datasets.ROLES[:2]
     missing = [datasets.FILE_NAMES[role] for role in wanted if role not in paths]
     if missing:
-        raise InputError(f"{folder}: no {' and no '.join(missing)}, expected them, plain or .gz")
-    return from_idx(paths, num_classes)
+        contents = folder_contents.look(folder)
+        rest = f"; it holds {contents.found}; {contents.advice}" if contents else ""
+        raise InputError(
+            f"{folder}: no {' and no '.join(missing)}, expected them, plain or .gz{rest}"
+        )
+    if not has_test and (others := idx_folder.not_taken(folder)):
+        warn(
+            f"{folder}: no test files of the usual names, so the test split is empty; found "
+            f"{', '.join(others[:4])}; give the files by --train_images, --test_images and so on"
+        )
+    return from_idx(paths, num_classes, transpose=transpose)
+
+
+def from_npz(path: str, num_classes: int | None = None, *, transpose: bool = False) -> Sources:
+    """Opens the arrays of an .npz file; see `npz_source.open_parts`. The rest is as `from_idx`."""
+    return _from_pair(*npz_source.open_parts(path, num_classes), num_classes, transpose)
+
+
+def from_image_folder(
+    train: str, test: str | None = None, *, image_shape: tuple[int, int, int] | None = None
+) -> Sources:
+    """Opens trees of pictures, a folder a class; see `folder_source.open_trees`."""
+    opened, tested, names = folder_source.open_trees(train, test, image_shape)
+    return Sources(CUSTOM, opened, tested, len(names), names)
 
 
 def from_csv(
@@ -115,7 +159,7 @@ def from_csv(
         )
     doubt = csv_labels.doubt(opened.labels, num_classes, tested.labels if tested else None)
     if doubt:
-        progress.warn(f"{train}: {doubt}")
+        warn(f"{train}: {doubt}")
     return Sources(CUSTOM, opened, tested, num_classes)
 
 
@@ -156,7 +200,7 @@ def from_data_dir(
       InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
         files of other kinds. With a name only files that may be meant as examples are in the way.
     """
-    present = _locate(data_dir) if dataset != datasets.SAMPLE else {}
+    present = idx_folder.find(data_dir) if dataset != datasets.SAMPLE else {}
     if len(present) == len(datasets.ROLES):
         sources = from_idx(present)
         if dataset in ("", sources.dataset):
@@ -197,7 +241,7 @@ def _prepared(data_dir: str) -> str:
 
 def default_dataset(data_dir: str) -> str:
     """What is prepared in a data_dir if no name is said; "" for the IDX files in it."""
-    return "" if _locate(data_dir) else DEFAULT_DATASET
+    return "" if idx_folder.find(data_dir) else DEFAULT_DATASET
 
 
 def _check_fillable(data_dir: str, dataset: str) -> None:
@@ -276,78 +320,6 @@ def check_asked(
             )
 
 
-def _locate(folder: str) -> dict[str, str]:
-    """The paths, by role, of the IDX files with usual names in a folder."""
-    with records.file_errors(folder):
-        if not tf.io.gfile.isdir(folder):
-            return {}
-        found = datasets.locate(tf.io.gfile.listdir(folder))
-    return {role: os.path.join(folder, name) for role, name in found.items()}
-
-
-class IdxSource:
-    """Examples from an IDX file of images and one of labels; a `writer.Source`.
-
-    Attributes:
-      num_examples, image_shape: from the images' header. Images without channels have one.
-      content_bytes: size of the uncompressed content by role.
-    """
-
-    def __init__(self, images: str, labels: str, part: str, num_classes: int | None = None) -> None:
-        """Opens the headers. `part`, train or test, begins the roles of the digests."""
-        self.name = images
-        self._paths, self._num_classes = (images, labels), num_classes
-        self._roles = (f"{part}_images", f"{part}_labels")
-        self._digests: dict[str, str] = {}
-        with self._open(max_items=1) as examples:
-            self.num_examples = examples.num_examples
-            self.image_shape = examples.image_shape
-        sizes = (16 + self.num_examples * math.prod(self.image_shape), 8 + self.num_examples)
-        self.content_bytes = dict(zip(self._roles, sizes, strict=True))
-
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
-
-        Raises:
-          idx.IdxError: where a file is malformed.
-        """
-        with self._open(max_items) as examples:
-            for images, labels in examples:
-                yield images.reshape(-1, *self.image_shape), labels
-            self._digests = dict(zip(self._roles, examples.digests, strict=True))
-
-    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
-        """Yields the labels alone, int64 [N], whatever they are."""
-        _, path = self._paths
-        with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
-            for labels in idx.IdxReader(file, name=path).chunks(max_items):
-                yield labels.astype(np.int64).ravel()
-
-    def digests(self) -> dict[str, str]:
-        """Returns sha256 of the uncompressed content by role."""
-        if not self._digests:
-            for _ in self.chunks(1024):
-                pass
-        return self._digests
-
-    @contextlib.contextmanager
-    def _open(self, max_items: int) -> Iterator[idx.Examples]:
-        images, labels = self._paths
-        with (
-            records.file_errors(images),
-            tf.io.gfile.GFile(images, "rb") as image_file,
-            tf.io.gfile.GFile(labels, "rb") as label_file,
-        ):
-            yield idx.read_examples(
-                image_file,
-                label_file,
-                images_name=images,
-                labels_name=labels,
-                num_classes=self._num_classes,
-                max_items=max_items,
-            )
-
-
 class _FetchedSource:
     """The images and labels of a part of a known dataset, fetched when they are first read."""
 
@@ -386,7 +358,9 @@ def _local_folder(folder: str) -> str:
     return temporary.name
 
 
-def _identify(train: IdxSource, test: IdxSource | None) -> datasets.Dataset | None:
+def _identify(
+    train: IdxSource | NpzSource, test: IdxSource | NpzSource | None
+) -> datasets.Dataset | None:
     """The known dataset with exactly this content."""
     if test is None:
         return None

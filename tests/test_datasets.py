@@ -642,18 +642,51 @@ def test_locate_knows_the_spellings():
         "t10k-labels-idx1-ubyte.part",
     ]
     assert datasets.locate(names) == {
-        "train_images": names[0],
-        "train_labels": names[1],
-        "test_images": names[2],
+        "": {
+            "train_images": [names[0]],
+            "train_labels": [names[1]],
+            "test_images": [names[2]],
+        }
     }
+
+
+@pytest.mark.parametrize(
+    ("path", "found", "role"),
+    [
+        ("TRAIN-LABELS-IDX1-UBYTE.GZ", "", "train_labels"),
+        ("train_images_idx3_ubyte", "", "train_images"),
+        ("test-images-idx3-ubyte", "", "test_images"),
+        ("t10k-labels-idx1-ubyte/t10k-labels.idx1-ubyte", "", "test_labels"),
+        ("emnist-letters-test-labels-idx1-ubyte", "emnist-letters-", "test_labels"),
+        ("qmnist-train-labels-idx2-int.gz", "qmnist-", "train_labels"),
+        ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/", "train_images"),
+        ("raw/train-images-idx3-ubyte/train-images-idx3-ubyte", "raw/", "train_images"),
+    ],
+)
+def test_locate_knows_the_sets_and_folders(path, found, role):
+    assert datasets.locate([path]) == {found: {role: [path]}}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "._train-images-idx3-ubyte",
+        "train-images-idx3-ubyte (1)",
+        "train-images-idx3-ubyte.zip",
+        "val-images-idx3-ubyte",
+        "train-images",
+        "retrain-images-idx3-ubyte",
+    ],
+)
+def test_locate_takes_no_other_names(name):
+    assert datasets.locate([name]) == {}
 
 
 @given(st.permutations(["", ".gz"]), st.permutations(["-", "."]))
 def test_locate_prefers_the_usual_spelling_then_plain(suffixes, joints):
     names = [f"train-labels{joint}idx1-ubyte{suffix}" for joint in joints for suffix in suffixes]
-    for best in ("-idx1-ubyte", "-idx1-ubyte.gz", ".idx1-ubyte", ".idx1-ubyte.gz"):
-        assert datasets.locate(names) == {"train_labels": f"train-labels{best}"}
-        names.remove(f"train-labels{best}")
+    best = ("-idx1-ubyte", "-idx1-ubyte.gz", ".idx1-ubyte", ".idx1-ubyte.gz")
+    assert datasets.locate(names) == {"": {"train_labels": [f"train-labels{end}" for end in best]}}
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "sample"])

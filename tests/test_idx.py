@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnist_estimator import InputError, idx
+from mnist_estimator import InputError, idx, idx_examples
 
 _DTYPES = ["uint8", "int8", "int16", "int32", "float32", "float64"]
 _IMAGES = np.arange(5 * 4 * 3, dtype=np.uint8).reshape(5, 4, 3)
@@ -75,7 +75,7 @@ def _examples(images, labels, *, num_classes=3, **kwargs):
     streams = (
         _Stream(data if isinstance(data, bytes) else _idx(data)) for data in (images, labels)
     )
-    return idx.read_examples(
+    return idx_examples.read_examples(
         *streams, images_name="i.idx", labels_name="l.idx", num_classes=num_classes, **kwargs
     )
 
@@ -209,6 +209,10 @@ def test_one_byte():
         (b"PK\x03\x04....", "zip"),
         (b"\x89PNG\r\n\x1a\n", "PNG"),
         (b"\x93NUMPY\x01\x00", "numpy"),
+        (b"MATLAB 5.0 MAT-file, Platform", "MATLAB"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"PAR1\x15\x04", "Parquet"),
+        (b"\x80\x04\x95", "pickle"),
         (gzip.compress(gzip.compress(_idx(_IMAGES))), "gzip data inside gzip"),
     ],
 )
@@ -269,6 +273,23 @@ def test_dimensions_that_overflow():
 
 def test_dimensions_that_overflow_behind_a_zero():
     _error(idx.DimensionsError, _header(0, 2**32 - 1, 2**32 - 1))
+
+
+@pytest.mark.parametrize("shape", [(400,), (400, 28), (60000, 28, 28)])
+def test_sizes_with_the_lowest_byte_first_are_noticed(shape):
+    data = bytes([0, 0, 8, len(shape)]) + np.array(shape, "<u4").tobytes() + b"abc"
+    with pytest.raises(idx.IdxError, match=f"or {'x'.join(map(str, shape))} with the lowest byte"):
+        _read(data)
+
+
+def test_a_header_with_the_lowest_byte_first_is_noticed():
+    error = _error(idx.NotIdxError, b"\x03\x08\0\0" + np.array([5, 4, 3], "<u4").tobytes())
+    assert "highest byte first" in error.advice
+
+
+def test_sizes_that_make_sense_are_taken_as_they_are():
+    error = _error(idx.TruncatedDataError, _header(70000, 28, 28))
+    assert "lowest byte" not in str(error)
 
 
 @pytest.mark.parametrize("size", range(1, 12))
@@ -448,13 +469,15 @@ def test_examples_digests():
 
 @pytest.mark.parametrize("labels", [_LABELS[:4], np.zeros(6, np.uint8)])
 def test_different_counts(labels):
-    error = _examples_error(idx.CountMismatchError, _IMAGES, labels)
-    assert error.found == f"{len(labels)} labels"
+    error = _examples_error(idx_examples.CountMismatchError, _IMAGES, labels)
+    assert error.found == f"{len(labels)} uint8 elements"
     assert error.expected == "5, as many as i.idx has images"
 
 
 def test_label_outside_the_classes():
-    error = _examples_error(idx.LabelRangeError, _IMAGES, _LABELS, num_classes=2, max_items=2)
+    error = _examples_error(
+        idx_examples.LabelRangeError, _IMAGES, _LABELS, num_classes=2, max_items=2
+    )
     assert (error.name, error.offset) == ("l.idx", 8 + 2)
     assert error.found == "label 2 (example 2, counted from 0)"
     assert error.expected == "0 to 1"
@@ -462,7 +485,7 @@ def test_label_outside_the_classes():
 
 def test_label_outside_the_classes_has_its_offset_in_bytes():
     error = _examples_error(
-        idx.LabelRangeError, _IMAGES, _LABELS.astype(np.int32), num_classes=2, max_items=2
+        idx_examples.LabelRangeError, _IMAGES, _LABELS.astype(np.int32), num_classes=2, max_items=2
     )
     assert error.offset == 8 + 2 * 4
 
@@ -470,7 +493,7 @@ def test_label_outside_the_classes_has_its_offset_in_bytes():
 @pytest.mark.parametrize("num_classes", [None, 1000])
 def test_negative_label(num_classes):
     labels = np.array([0, 1, -1, 0, 0], np.int8)
-    _examples_error(idx.LabelRangeError, _IMAGES, labels, num_classes=num_classes)
+    _examples_error(idx_examples.LabelRangeError, _IMAGES, labels, num_classes=num_classes)
 
 
 def test_any_class_without_a_number_of_classes():
@@ -478,18 +501,75 @@ def test_any_class_without_a_number_of_classes():
     assert next(iter(_examples(_IMAGES, labels, num_classes=None)))[1].max() == 70000
 
 
-@pytest.mark.parametrize("images", [_LABELS, _IMAGES[0], _IMAGES.astype(np.int16)])
-def test_not_images(images):
-    assert _examples_error(idx.ImagesError, images, _LABELS).name == "i.idx"
+@pytest.mark.parametrize(
+    ("images", "advice"),
+    [
+        (_LABELS, "give the images here"),
+        (np.zeros((5, 16), np.uint8), "save them as 5x4x4"),
+        (np.zeros((5, 12), np.uint8), "save them as NxHxW"),
+        (_IMAGES.astype(np.int16), "save them as uint8, 0 to 255"),
+        (_IMAGES.astype(np.int32), "save them as uint8, 0 to 255"),
+        (_IMAGES.astype(np.int8), "above 127"),
+        (_IMAGES.astype(np.float32) / 255, "times 255"),
+        (_IMAGES.astype(np.float64), "times 255"),
+        (_IMAGES.reshape(5, 1, 4, 3, 1), "in that shape"),
+        (np.zeros((5, 1, 28, 28), np.uint8), "images.transpose(0, 2, 3, 1)"),
+        (np.zeros((5, 3, 32, 32), np.uint8), "images.transpose(0, 2, 3, 1)"),
+        (np.zeros((5, 4, 28, 5), np.uint8), "images.transpose(0, 2, 3, 1)"),
+    ],
+)
+def test_not_images(images, advice):
+    error = _examples_error(idx_examples.ImagesError, images, _LABELS)
+    assert error.name == "i.idx" and advice in error.advice
 
 
-@pytest.mark.parametrize("labels", [_IMAGES, _LABELS.astype(np.float32)])
-def test_not_labels(labels):
-    assert _examples_error(idx.LabelsError, _IMAGES, labels).name == "l.idx"
+@pytest.mark.parametrize("shape", [(28, 28, 1), (1, 28, 3), (3, 4, 4), (32, 32, 10), (1, 1)])
+def test_images_of_shapes_that_can_be_meant(shape):
+    assert _examples(np.zeros((5, *shape), np.uint8), _LABELS).image_shape == (*shape, 1)[:3]
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (_IMAGES, "give the labels here"),
+        (_LABELS.astype(np.float32), "as integers"),
+        (np.full(5, np.nan), "as integers"),
+        (np.eye(5, dtype=np.uint8), "labels.argmax(1)"),
+        (np.eye(5, dtype=np.float32), "labels.argmax(1)"),
+        (np.zeros((5, 8), np.int32), "one whole number an image"),
+        (_LABELS.reshape(1, 5), "one whole number an image"),
+    ],
+)
+def test_not_labels(labels, advice):
+    error = _examples_error(idx_examples.LabelsError, _IMAGES, labels)
+    assert error.name == "l.idx" and advice in error.advice
+
+
+def test_labels_in_a_column():
+    ((_, labels),) = _examples(_IMAGES, _LABELS.reshape(5, 1))
+    np.testing.assert_array_equal(labels, _LABELS)
+    column = np.array([[0], [7]], np.uint8)
+    error = _examples_error(idx_examples.LabelRangeError, _IMAGES[:2], column)
+    assert error.offset == 12 + 1
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_labels_with_the_lowest_byte_first(dtype):
+    labels = _LABELS.astype(dtype).byteswap()
+    kinds = idx_examples.LabelsError, idx_examples.LabelRangeError
+    for classes, kind in zip((None, 3), kinds, strict=True):
+        error = _examples_error(kind, _IMAGES, labels, num_classes=classes)
+        assert error.name == "l.idx" and "highest byte first" in error.advice
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 5), (4, 3, 1, 5)])
+def test_the_number_of_images_last(shape):
+    error = _examples_error(idx_examples.CountMismatchError, np.zeros(shape, np.uint8), _LABELS)
+    assert error.name == "i.idx" and "the number of images first" in error.expected
 
 
 def test_no_examples():
-    _examples_error(idx.NoExamplesError, _IMAGES[:0], _LABELS[:0])
+    _examples_error(idx_examples.NoExamplesError, _IMAGES[:0], _LABELS[:0])
 
 
 def test_the_end_of_both_files_is_checked():

@@ -189,6 +189,33 @@ def test_csv(tmp_path: Path, call):
     assert manifest.split_rule == "5 of 20 by selection sampling, seed 0"
 
 
+def test_image_folder_says_its_classes(tmp_path: Path, call, capsys):
+    Image = pytest.importorskip("PIL.Image")
+    for name in ("dog", "cat"):
+        (tmp_path / "tree" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (5 + number, 6)).save(tmp_path / "tree" / name / f"{number}.png")
+    data_dir = str(tmp_path / "data")
+    options = [f"--image_folder={tmp_path / 'tree'}", f"--data_dir={data_dir}"]
+    with pytest.raises(InputError, match="--image_shape=H,W,C, such as 6,5,3"):
+        call(*options)
+    call(*options, "--image_shape=4,4,3")
+    assert "  classes    0 cat, 1 dog\n" in capsys.readouterr().out
+    manifest = records.read_manifest(data_dir)
+    assert (manifest.image_shape, manifest.class_names) == ((4, 4, 3), ("cat", "dog"))
+    call(*options, "--image_shape=4,4,3")
+    assert "prepared already, nothing to do" in capsys.readouterr().out
+
+
+def test_npz_transposed(tmp_path: Path, call):
+    images = np.random.default_rng(0).integers(256, size=(20, 4, 3), dtype=np.uint8)
+    np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(20) % 7)
+    data_dir = str(tmp_path / "data")
+    call(f"--npz={tmp_path / 'a.npz'}", f"--data_dir={data_dir}", "--transpose")
+    manifest = records.read_manifest(data_dir)
+    assert (manifest.image_shape, manifest.num_classes) == ((3, 4, 1), 7)
+
+
 def test_idx_files_in_the_data_dir(tmp_path: Path, call):
     folder = _put_idx(tmp_path / "data")
     call(f"--data_dir={folder}")
@@ -229,9 +256,19 @@ def test_again_and_force(tmp_path: Path, call, capsys):
         ("--source_dir=x", "--data_dir: found nothing"),
         ("--num_classes=1 --train_csv=x --data_dir=d", "--num_classes: found 1, expected 2 to"),
         ("--num_classes=10", "--num_classes: not without --source_dir"),
+        ("--npz=x", "--data_dir: found nothing"),
+        ("--npz=x --train_csv=y --data_dir=d", "--train_csv and --npz: found both"),
+        ("--transpose", "--transpose: not without --source_dir, --train_images or --npz"),
+        ("--transpose --train_csv=x --data_dir=d", "--transpose: not without --source_dir"),
         ("--num_classes=10 --dataset=mnist", "--num_classes: not without --source_dir"),
-        ("--image_shape=28,28,1", "--image_shape: not without --train_csv"),
         ("--label_column=last", "--label_column: not without --train_csv"),
+        ("--image_shape=28,28,1", "--image_shape: not without --train_csv or --image_folder"),
+        ("--image_folder=x", "--data_dir: found nothing"),
+        ("--test_image_folder=x --data_dir=d", "--test_image_folder without --image_folder"),
+        ("--image_folder=x --npz=y --data_dir=d", "--npz and --image_folder: found both"),
+        ("--image_folder=x --num_classes=3 --data_dir=d", "--num_classes: not without"),
+        ("--image_folder=x --image_shape=2,2,4 --data_dir=d", "--image_shape: found 4 channels"),
+        ("--image_folder=x --transpose --data_dir=d", "--transpose: not without --source_dir"),
         ("--image_shape=28x28 --train_csv=x --data_dir=d", "--image_shape: found '28x28'"),
         ("--image_shape=0,28,1 --train_csv=x --data_dir=d", "--image_shape: found '0,28,1'"),
         ("--verify --dataset=mnist", "--verify and --dataset: found both"),

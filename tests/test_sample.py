@@ -27,7 +27,7 @@ def _sample() -> dict[str, str]:
     folder = datasets.sample_dir()
     return {
         role: os.path.join(folder, name)
-        for role, name in datasets.locate(os.listdir(folder)).items()
+        for role, (name,) in datasets.locate(os.listdir(folder))[""].items()
     }
 
 
@@ -101,7 +101,8 @@ def test_the_rule_of_the_split():
 def test_makes_the_files(tmp_path):
     labels = np.repeat(np.arange(10), 5)
     make_sample.make_sample(_csv(tmp_path / "a.csv", labels), str(tmp_path))
-    paths = datasets.locate(os.listdir(tmp_path))
+    located = datasets.locate(os.listdir(tmp_path))[""]
+    paths = {role: name for role, (name,) in located.items()}
     assert sorted(os.listdir(tmp_path)) == sorted([*paths.values(), "a.csv"])
     np.testing.assert_array_equal(_load(tmp_path / paths["test_labels"]), np.arange(10))
     images = _load(tmp_path / paths["test_images"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_estimator import InputError, datasets, idx, records, sources, writer
+from mnist_estimator import InputError, datasets, idx, idx_examples, records, sources, writer
 from mnist_estimator.compat import tf
 
 TRAIN, TEST = 12, 5
@@ -111,13 +111,34 @@ def test_idx_with_half_a_pair(tmp_path: Path, role: str):
 
 def test_idx_label_out_of_range(tmp_path: Path):
     opened = sources.from_idx(_put(tmp_path, _arrays()), num_classes=2)
-    with pytest.raises(idx.LabelRangeError, match="label 2"):
+    with pytest.raises(idx_examples.LabelRangeError, match="label 2"):
         _read(opened.train)
 
 
-def test_idx_missing_file(tmp_path: Path):
-    paths = _put(tmp_path, _arrays()) | {"test_images": str(tmp_path / "nope")}
-    with pytest.raises(InputError, match="nope: No such file"):
+def test_idx_label_beyond_all_classes_names_the_labels_file(tmp_path: Path):
+    arrays = _arrays()
+    arrays["train_labels"] = arrays["train_labels"].astype(np.int32)
+    arrays["train_labels"][3] = 2**31 - 1
+    with pytest.raises(
+        idx_examples.LabelRangeError, match="train-labels.*: found label 2147483647"
+    ):
+        _read(sources.from_idx(_put(tmp_path, arrays)).train)
+
+
+@pytest.mark.parametrize("role", ["train_images", "train_labels"])
+def test_idx_folder_in_place_of_a_file(tmp_path: Path, role: str):
+    paths = _put(tmp_path, _arrays())
+    inside = tmp_path / "folder" / Path(paths[role]).name
+    inside.parent.mkdir()
+    os.rename(paths[role], inside)
+    with pytest.raises(InputError, match=f"folder: is a folder.*give the file in it, {inside}$"):
+        sources.from_idx(paths | {role: str(inside.parent)})
+
+
+@pytest.mark.parametrize("role", datasets.ROLES)
+def test_idx_missing_file_is_named(tmp_path: Path, role: str):
+    paths = _put(tmp_path, _arrays()) | {role: str(tmp_path / "nope")}
+    with pytest.raises(InputError, match=f"^{tmp_path}/nope: No such file"):
         sources.from_idx(paths)
 
 

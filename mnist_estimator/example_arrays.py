@@ -1,0 +1,61 @@
+"""What arrays of images and of labels have to be, whichever file they come from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+_MOST_CHANNELS = 4
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why an array does not do: what is expected, and what to do."""
+
+    expected: str
+    advice: str
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """(H, W, C) of images of a shape NxHxW or NxHxWxC; without channels they have one."""
+    return (*shape[1:], 1)[:3]
+
+
+def images_problem(shape: tuple[int, ...], dtype: np.dtype) -> Problem | None:
+    """Why an array of this shape and dtype is not images, uint8 [N,H,W] or [N,H,W,C]; else None."""
+    expected = "uint8 images, NxHxW or NxHxWxC"
+    if len(shape) < 2:
+        return Problem(expected, "give the images here")
+    if len(shape) == 2:
+        side = math.isqrt(shape[1])
+        form = f"{shape[0]}x{side}x{side}" if side * side == shape[1] else "NxHxW"
+        return Problem(expected, f"save them as {form}")
+    if len(shape) > 4:
+        return Problem(expected, "save them in that shape")
+    if len(shape) == 4 and shape[1] <= _MOST_CHANNELS < min(shape[2:]):
+        advice = "move that axis to the end (numpy: images.transpose(0, 2, 3, 1))"
+        return Problem("the channels last, NxHxWxC", advice)
+    return None if dtype == np.uint8 else Problem(expected, _as_uint8(dtype))
+
+
+def labels_problem(shape: tuple[int, ...], dtype: np.dtype) -> Problem | None:
+    """Why an array of this shape and dtype is not labels, integers [N] or [N,1]; else None."""
+    expected = "integer labels, one an image"
+    if len(shape) not in (1, 2):
+        return Problem(expected, "give the labels here")
+    if len(shape) == 2 and shape[1] != 1:
+        advice = "save one whole number an image; of one-hot rows the place of the 1 (numpy: "
+        return Problem(expected, advice + "labels.argmax(1))")
+    if dtype.kind not in "iu":
+        return Problem(expected, "save them as integers, the classes numbered from 0")
+    return None
+
+
+def _as_uint8(dtype: np.dtype) -> str:
+    if dtype.kind in "fb":
+        return "save them as uint8, 0 to 255; times 255 first where they are 0 to 1"
+    if dtype == np.int8:
+        return "save them as uint8: as int8, pixels above 127 are negative"
+    return "save them as uint8, 0 to 255"
