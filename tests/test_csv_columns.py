@@ -155,6 +155,10 @@ _REFUSED = {
         text(IMAGES.tolist(), [f"V{i + 1}" for i in range(PIXELS)]),
         "16 columns .* and no label",
     ),
+    "pixels alone, whatever their number": (
+        text(ROWS, [*NAMES, "pixel16"]),
+        "17 columns .* and no label",
+    ),
     "unlabelled without names": (
         text(IMAGES.tolist()),
         r"15 fields after the label.*\(16 would be one: does each line have a label\?\)",
