@@ -107,7 +107,7 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
     assert [p.name for p in model_dir.iterdir() if p.suffix == ".index"] == ["model.ckpt-6.index"]
     assert files(tmp_path / other / "model") == before
 
-    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")  # None is needed.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
     run = runs.open_run(str(model_dir))
     manifest = run.data()[1]
     evaluated = runs.evaluate_alone(run, data_dir, manifest, "test")
@@ -125,8 +125,8 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
     assert "ERROR" not in capfd.readouterr().err
 
 
-def test_without_a_temporary_folder_there_is_one_line(monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+def test_without_a_temporary_folder_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with (
         pytest.raises(InputError, match="TMPDIR: found no folder to write to .*make room, or set"),
         folders.temporary_folder(),
