@@ -11,8 +11,7 @@ from typing import Any
 from mnist_estimator import RunError, __version__, checkpoints, serving, warmup
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.files import read_bytes
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, file_errors
-from mnist_estimator.runs import TrainedOn
+from mnist_estimator.records import FILE_ERRORS, Manifest, TrainedOn, error_line, file_errors
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
@@ -41,6 +40,7 @@ def export(
             "manifest_sha256": trained_on.digest,
             "image_shape": trained_on.image_shape,
             "class_names": trained_on.class_names,
+            "pictures": trained_on.pictures,
             "signatures": serving.EXPORTED,
             "mnist_estimator": __version__,
         }
@@ -66,7 +66,7 @@ def save(
 ) -> None:
     """Writes a SavedModel with these signatures of `serving` and the weights of a checkpoint."""
     with tf.Graph().as_default():
-        built = serving.build(signatures, params, trained_on.image_shape, trained_on.class_names)
+        built = serving.build(signatures, params, trained_on)
         for key in (v1.GraphKeys.COND_CONTEXT, v1.GraphKeys.WHILE_CONTEXT):
             # For gradients, which nobody asks of an export. Their order is that of a set, and
             # another in every process.

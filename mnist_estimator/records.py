@@ -118,6 +118,18 @@ class Manifest:
         return {name: content[name] for name in _fields(self.format_version)}
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainedOn:
+    """What a network has to know of its data; a `Manifest` has these fields, too."""
+
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    brightest_pixel: int
+    pictures: str
+    digest: str
+
+
 def read_manifest(data_dir: str) -> Manifest:
     """Reads and checks the manifest of a data_dir.
 

@@ -32,7 +32,7 @@ from mnist_estimator.evaluations import Evaluations
 from mnist_estimator.files import is_local, write_json
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.records import FILE_ERRORS, Manifest, TrainedOn, error_line
 from mnist_estimator.scores import MAX_CLASSES, Scores
 
 RUN_FILE = "run.json"
@@ -61,18 +61,6 @@ _LEARNING_FLAGS = (
     "cache_mb",
     "shuffle_buffer",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainedOn:
-    """What a network has to know of its data; a `Manifest` has these fields, too."""
-
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    class_names: tuple[str, ...]
-    brightest_pixel: int
-    pictures: str
-    digest: str
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,14 @@
   signature        input                                           outputs
   serving_default  images, float32 [N,H,W] or [N,H,W,C]            classes, probabilities, logits
   serving_uint8    images, uint8 [N,H,W] or [N,H,W,C]              the same
-  predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink
+  predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink, problem
   classify         examples, string [N]: serialized tf.Example     classes, scores
 
 Images are as the records have them. A signature has one type for its input; `serving_default` has
-float32, which JSON's numbers become, and takes pixels from 0 to 255 as well as from 0 to 1. What is
-drawn on a picture in `predict_images` is brought into that form first (`pictures`).
+float32, which JSON's numbers become, and takes pixels from 0 to 255 as well as from 0 to 1.
+
+A picture in `predict_images` is made such an image first (`pictures`). One that cannot be read has
+a `problem`, the class -1 and probabilities of 0.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import numpy as np
 
 from mnist_estimator import RunError, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
-from mnist_estimator.records import IMAGE_KEY, error_line
+from mnist_estimator.datasets import DIGIT
+from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
+from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn, error_line
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVING_UINT8 = "serving_uint8"
@@ -34,7 +37,8 @@ FIXED = "fixed_shape"  # float32 [N,H,W,C] -> probabilities: for converters, whi
 # Inputs and outputs, beside the predictions of `model_fn`.
 IMAGE_BYTES = "image_bytes"
 EXAMPLES = "examples"
-HAS_INK = "has_ink"  # bool [N]: whether a picture shows anything like a digit.
+HAS_INK = "has_ink"  # bool [N]: whether a picture shows anything like a digit, if it is to.
+PROBLEM = "problem"  # string [N]: why a picture cannot be read; empty if it can.
 SCORES = "scores"  # float32 [N,K], as TensorFlow Serving's Classify names probabilities.
 
 Tensors = dict[str, tf.Tensor]
@@ -60,27 +64,30 @@ class Signature:
 def build(
     names: Sequence[str],
     params: Mapping[str, Any],
-    image_shape: Shape,
-    class_names: Sequence[str],
+    data: Manifest | TrainedOn,
 ) -> dict[str, Signature]:
     """Builds signatures in the current graph; all of them share its variables.
 
     Args:
       names: keys of `RECEIVERS`.
       params: as for `model_fn.model_fn`.
+      data: what the network was trained on.
     """
     built = {}
     for name in names:
         with tf.name_scope(name), _reproducible_names():
-            asked, images, more = RECEIVERS[name](image_shape)
+            asked, images, more = RECEIVERS[name](data)
             # The scope as it is, so that variables keep the names they have in checkpoints.
             with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
                 mode = estimator.ModeKeys.PREDICT
                 predictions = model_fn({inputs.IMAGES: images}, None, mode, params).predictions
             if name == CLASSIFY:
-                built[name] = Signature(asked, _classified(predictions, class_names))
+                built[name] = Signature(asked, _classified(predictions, data.class_names))
             elif name == FIXED:
                 built[name] = Signature(asked, {PROBABILITIES: predictions[PROBABILITIES]})
+            elif name == PREDICT_IMAGES:
+                answers = _of_the_readable(predictions, more[PROBLEM])
+                built[name] = Signature(asked, answers | more)
             else:
                 built[name] = Signature(asked, predictions | more)
     return built
@@ -148,38 +155,54 @@ _SIDES = ("inputs", "outputs")
 _Received = tuple[Tensors, tf.Tensor, Tensors]
 
 
-def _receive_floats(image_shape: Shape) -> _Received:
+def _receive_floats(data: Manifest | TrainedOn) -> _Received:
     images = v1.placeholder(tf.float32, None, inputs.IMAGES)
-    shaped = _shaped(images, image_shape)
+    shaped = _shaped(images, data.image_shape)
     # Of an image of bytes that is no brighter than 1, nothing can be seen.
     brightest = tf.reduce_max(shaped, axis=[1, 2, 3], keepdims=True)
     return {inputs.IMAGES: images}, tf.where(brightest <= 1, shaped * 255, shaped), {}
 
 
-def _receive_bytes(image_shape: Shape) -> _Received:
+def _receive_bytes(data: Manifest | TrainedOn) -> _Received:
     images = v1.placeholder(tf.uint8, None, inputs.IMAGES)
-    return {inputs.IMAGES: images}, _shaped(images, image_shape), {}
+    return {inputs.IMAGES: images}, _shaped(images, data.image_shape), {}
 
 
-def _receive_fixed(image_shape: Shape) -> _Received:
-    images = v1.placeholder(tf.float32, [None, *image_shape], inputs.IMAGES)
+def _receive_fixed(data: Manifest | TrainedOn) -> _Received:
+    images = v1.placeholder(tf.float32, [None, *data.image_shape], inputs.IMAGES)
     return {inputs.IMAGES: images}, images, {}
 
 
-def _receive_pictures(image_shape: Shape) -> _Received:
+def _receive_pictures(data: Manifest | TrainedOn) -> _Received:
     encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
-    images, has_ink = pictures.digit_images(encoded, image_shape)
-    return {IMAGE_BYTES: encoded}, images, {HAS_INK: has_ink}
+    problems = pictures.problems(encoded)
+    readable = tf.equal(problems, "")
+    # In place of what cannot be read, so that the others are answered.
+    blank = tf.io.encode_png(tf.zeros([1, 1, 1], tf.uint8))
+    sound = tf.where(readable, encoded, blank)
+    channels = data.image_shape[2]
+    if data.pictures == DIGIT:
+        images, has_ink = pictures.digit_images(sound, data.image_shape)
+    elif channels <= pictures.MAX_CHANNELS:
+        images, has_ink = pictures.plain_images(sound, data.image_shape), readable
+    else:  # The other signatures take such images.
+        line = f"a picture, which has no {channels} channels, as the images have"
+        problems = tf.fill(tf.shape(encoded), line)
+        images = tf.zeros([tf.size(encoded), *data.image_shape], tf.uint8)
+        has_ink = tf.zeros_like(readable)
+    answers = {HAS_INK: has_ink, PROBLEM: problems}
+    return {IMAGE_BYTES: encoded}, _dimmed(images, data), answers
 
 
-def _receive_examples(image_shape: Shape) -> _Received:
+def _receive_examples(data: Manifest | TrainedOn) -> _Received:
     serialized = v1.placeholder(tf.string, [None], EXAMPLES)
     features = {IMAGE_KEY: tf.io.FixedLenFeature([], tf.string)}
     parsed = tf.io.parse_example(serialized, features)
-    return {EXAMPLES: serialized}, inputs.decode_images(parsed[IMAGE_KEY], image_shape), {}
+    images = inputs.decode_images(parsed[IMAGE_KEY], data.image_shape)
+    return {EXAMPLES: serialized}, images, {}
 
 
-RECEIVERS: dict[str, Callable[[Shape], _Received]] = {
+RECEIVERS: dict[str, Callable[[Manifest | TrainedOn], _Received]] = {
     SERVING_DEFAULT: _receive_floats,
     SERVING_UINT8: _receive_bytes,
     PREDICT_IMAGES: _receive_pictures,
@@ -200,6 +223,38 @@ def _shaped(images: tf.Tensor, image_shape: Shape) -> tf.Tensor:
     expected = f"expected images [N,{height},{width},{channels}]{also}, found shape"
     with tf.control_dependencies([v1.debugging.Assert(fits, [expected, shape])]):
         return tf.reshape(images, [-1, *image_shape])
+
+
+def pixel_limit(data: Manifest | TrainedOn) -> int:
+    """The brightest that a pixel may be.
+
+    An image may be brighter than all that the network was trained on, but not by far: then it has
+    another scale.
+    """
+    return 255 if data.brightest_pixel > 127 else 2 * data.brightest_pixel
+
+
+def _dimmed(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
+    """Images of pictures uint8 [N,H,W,C], from 0 to 255, on the scale of the data.
+
+    A picture that is no brighter than the data's images may be has their scale already.
+    """
+    limit = pixel_limit(data)
+    if limit == 255:
+        return images
+    brightest = tf.reduce_max(images, axis=[1, 2, 3], keepdims=True)
+    dimmed = tf.round(tf.cast(images, tf.float32) * (data.brightest_pixel / 255))
+    return tf.where(brightest > limit, tf.cast(dimmed, tf.uint8), images)
+
+
+def _of_the_readable(predictions: Tensors, problems: tf.Tensor) -> Tensors:
+    """Predictions that name no class for a picture that cannot be read."""
+    readable = tf.equal(problems, "")
+    answers = {
+        key: tf.where(readable[:, None], predictions[key], 0.0) for key in (PROBABILITIES, LOGITS)
+    }
+    classes = predictions[CLASSES]
+    return answers | {CLASSES: tf.where(readable, classes, -tf.ones_like(classes))}
 
 
 def _classified(predictions: Tensors, class_names: Sequence[str]) -> Tensors:
