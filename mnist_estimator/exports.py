@@ -49,6 +49,7 @@ def export(
             "image_shape": trained_on.image_shape,
             "class_names": trained_on.class_names,
             "brightest_pixel": trained_on.brightest_pixel,
+            "pictures": trained_on.pictures,
             "compute_dtype": params["serving_precision"],
             "signatures": serving.EXPORTED,
             "mnist_estimator": __version__,

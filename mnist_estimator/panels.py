@@ -17,6 +17,7 @@ from mnist_estimator import (
     curves,
     files,
     page,
+    pictures,
     plots,
     progress,
     records,
@@ -132,6 +133,7 @@ def _facts_of(result: Result) -> dict[str, str]:
     height, width, channels = result.manifest.image_shape
     counts = {split: f"{result.manifest.num_examples(split):,} {split}" for split in splits.SPLITS}
     versions = record.get("versions", {})
+    kind = result.run.trained_on.pictures
     return {
         "Model": settings.model + f" ({settings.hidden_units})" * (settings.model == "dnn"),
         "Optimizer": settings.optimizer,
@@ -143,6 +145,7 @@ def _facts_of(result: Result) -> dict[str, str]:
         "Other flags": _other_flags(record["flags"]),
         "Data": f"{result.manifest.dataset}, {height}x{width}x{channels}, "
         f"{result.manifest.num_classes:,} classes",
+        "Pictures": f"{pictures.DESCRIPTIONS[kind]} ({kind})",
         "Examples": ", ".join(counts.values()),
         "Validation": result.manifest.split_rule,
         "Data folder": result.data_dir,

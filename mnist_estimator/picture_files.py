@@ -137,7 +137,7 @@ def _kind(encoded: bytes) -> str:
     return "no picture"
 
 
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"heif")
 _OTHERS = {
     b"II*\0": "a TIFF picture",
     b"MM\0*": "a TIFF picture",

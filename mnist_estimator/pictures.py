@@ -11,10 +11,15 @@ from collections.abc import Callable
 
 from mnist_estimator import decoding, digits
 from mnist_estimator.compat import tf
+from mnist_estimator.datasets import DIGIT, PLAIN
 
 Shape = tuple[int, int, int]
 
 MAX_CHANNELS = 4  # A picture has no more.
+DESCRIPTIONS = {  # How pictures are prepared, by `datasets.PICTURES`.
+    DIGIT: "prepared as handwritten digits are for MNIST",
+    PLAIN: "resized, and else as they are",
+}
 _GREY = (0.299, 0.587, 0.114)  # Of red, green and blue (ITU-R BT.601).
 
 
@@ -77,6 +82,11 @@ def plain_images(encoded: tf.Tensor, image_shape: Shape) -> tf.Tensor:
         return tf.cast(tf.round(tf.clip_by_value(pixels, 0, 255)), tf.uint8)
 
     return _each(prepare, encoded, tf.TensorSpec(image_shape, tf.uint8))
+
+
+def problems(encoded: tf.Tensor) -> tf.Tensor:
+    """What is wrong with each picture, string [N], by `decoding.problem`; "" where nothing is."""
+    return _each(decoding.problem, encoded, tf.TensorSpec([], tf.string))
 
 
 def _each(prepare: Callable, encoded: tf.Tensor, returned: object) -> object:

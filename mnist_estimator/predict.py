@@ -1,18 +1,21 @@
-"""Says which digit pictures show.
+"""Says which class pictures show: which digit, for a network trained on MNIST.
 
   python -m mnist_estimator.predict --model_dir=tboard/mod1 photo.png scan.jpg folder/ 'glob*.png'
   python -m mnist_estimator.predict --export_dir=tboard/mod1/export/best/5000 photo.png --json
 
-Pictures may be of any size, light on dark or dark on light, coloured, transparent or photographed:
-each is brought into the form of the training images first. Printed are the file, the digit, its
-probability, and the runner-up with its own. An unreadable file is one line on stderr, and the
-others still go through; the command then ends with 2.
+Pictures may be of any size. For a network trained on handwritten digits they may be light on dark
+or dark on light, coloured, transparent or photographed: each is brought into the form of MNIST's
+images first. For one trained on other images they are resized, and else taken as they are. Which of
+the two is done is said on stderr. Printed are the file, the class, its probability, and the
+runner-up with its own. An unreadable file is one line on stderr, and the others still go through;
+the command then ends with 2.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +30,7 @@ from mnist_estimator import (
     settings,
     signals,
 )
+from mnist_estimator.datasets import DIGIT
 
 if TYPE_CHECKING:
     from mnist_estimator import predictors
@@ -61,13 +65,15 @@ def main(argv: list[str]) -> int:
         return signals.EXIT_INPUT
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import predictors, runs
+    from mnist_estimator import pictures, predictors, runs
 
     if given.export_dir:
         opened = predictors.from_export(given.export_dir)
     else:
         opened = predictors.from_checkpoint(runs.open_run(given.model_dir, given.checkpoint))
     with opened as predictor:
+        how = f"{pictures.DESCRIPTIONS[predictor.pictures]} ({predictor.pictures})"
+        progress.say(f"pictures: {how}", sys.stderr)
         failed = _predict_all(predictor, paths, as_json=given.json)
     return signals.EXIT_INPUT if failed or problems else 0
 
@@ -97,8 +103,13 @@ def _predict_all(predictor: predictors.Predictor, paths: Sequence[str], *, as_js
                     if as_json:
                         error = {"file": path, "error": _with_path(path, answer)}
                         progress.tell(json.dumps(error))
-                else:
-                    progress.tell(_as_json(path, answer) if as_json else _as_text(path, answer))
+                    continue
+                if answer.doubt:
+                    line = f"{path}: {answer.doubt}; its picture may be damaged, get it again"
+                    progress.warn(line)
+                is_digit = predictor.pictures == DIGIT
+                shown = _as_json(path, answer, is_digit=is_digit) if as_json else ""
+                progress.tell(shown or _as_text(path, answer))
             done += len(batch)
             report(f"{done:,} of {len(paths):,} pictures")
     return failed
@@ -132,16 +143,20 @@ def _as_text(path: str, answer: predictors.Answer) -> str:
     return f"{path}: {name}  {probability:.4f}  (or {second}  {its:.4f})"
 
 
-def _as_json(path: str, answer: predictors.Answer) -> str:
-    record: dict[str, Any] = {"file": path, "digit": None}
+def _as_json(path: str, answer: predictors.Answer, *, is_digit: bool) -> str:
+    (name, probability), (second, its) = answer.best
+    found = name if answer.has_ink else None
+    # Pictures of digits have had the first key before there were others.
+    record: dict[str, Any] = {"file": path} | ({"digit": found} if is_digit else {})
+    record["class"] = found
     if answer.has_ink:
-        (name, probability), (second, its) = answer.best
         record |= {
-            "digit": name,
             "probability": round(probability, 6),
             "runner_up": second,
             "runner_up_probability": round(its, 6),
         }
+    if answer.doubt:
+        record["warning"] = answer.doubt
     return json.dumps(record)
 
 

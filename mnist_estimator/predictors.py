@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
+import re
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from typing import IO
 
 import numpy as np
 
-from mnist_estimator import InputError, exports, files, serving
+from mnist_estimator import InputError, RunError, exports, files, serving
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.datasets import DIGIT, PICTURES
 from mnist_estimator.model_fn import PROBABILITIES
 from mnist_estimator.records import error_line
 from mnist_estimator.runs import OpenRun
@@ -21,42 +27,67 @@ from mnist_estimator.runs import OpenRun
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a picture shows: the likeliest two classes, by name and probability, if it has ink."""
+    """What a picture shows: the likeliest two classes, by name and probability, if it has ink.
+
+    `doubt` is what a decoder says of a damaged file that it decoded all the same.
+    """
 
     has_ink: bool
     best: tuple[tuple[str, float], tuple[str, float]]
+    doubt: str = ""
 
 
 class Predictor:
-    """A network with its weights, ready to look at pictures."""
+    """A network with its weights, ready to look at pictures.
+
+    `pictures` says how it prepares them, of `datasets.PICTURES`.
+    """
 
     def __init__(
-        self, session: v1.Session, signature: serving.Signature, class_names: Sequence[str]
+        self,
+        session: v1.Session,
+        signature: serving.Signature,
+        class_names: Sequence[str],
+        pictures: str,
     ) -> None:
         self._session = session
         self._signature = signature
         self._class_names = class_names
+        self.pictures = pictures
 
     def predict(self, encoded: Sequence[bytes]) -> list[Answer | InputError]:
         """What pictures, whole PNG or JPEG files, show; for one that is broken, its error."""
         if not encoded:
             return []
+        doubts: list[str] = []
         try:
-            return self._predict(encoded)
+            with _decoders_doubts(doubts):
+                answers = self._predict(encoded)
         except tf.errors.InvalidArgumentError as error:
             if len(encoded) == 1:
                 return [InputError(f"cannot be decoded: {_decoder_line(error)}")]
-            # One of them cannot be decoded: each by itself shows which.
+            answers = []
+        if len(encoded) > 1 and (doubts or not answers):
+            # Something is wrong with one of them: each by itself shows with which.
             return [answer for picture in encoded for answer in self.predict([picture])]
+        if doubts and isinstance(answers[0], Answer):
+            answers[0] = dataclasses.replace(answers[0], doubt=doubts[0])
+        return answers
 
-    def _predict(self, encoded: Sequence[bytes]) -> list[Answer]:
+    def _predict(self, encoded: Sequence[bytes]) -> list[Answer | InputError]:
         outputs = self._signature.outputs
-        fetches = {key: outputs[key] for key in (PROBABILITIES, serving.HAS_INK)}
+        # Exports of earlier versions lack the last.
+        keys = (PROBABILITIES, serving.HAS_INK, serving.PROBLEM)
+        fetches = {key: outputs[key] for key in keys if key in outputs}
         asked = {self._signature.inputs[serving.IMAGE_BYTES]: np.array(encoded, object)}
-        values = self._session.run(fetches, asked)
+        found = self._session.run(fetches, asked)
+        values = (found[PROBABILITIES], found[serving.HAS_INK])
+        problems = found.get(serving.PROBLEM, [b""] * len(encoded))
         return [
-            Answer(bool(has_ink), self._best(probabilities))
-            for probabilities, has_ink in zip(*values.values(), strict=True)
+            InputError(problem.decode())
+            if problem
+            else Answer(bool(has_ink), self._best(probabilities))
+            for probabilities, has_ink, problem in zip(*values, problems, strict=True)
         ]
 
     def _best(self, probabilities: np.ndarray) -> tuple[tuple[str, float], tuple[str, float]]:
@@ -75,7 +106,8 @@ def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
     with tf.Graph().as_default():
         built = serving.build(names, run.params, data)
         with serving.restored(run.checkpoint) as session:
-            yield Predictor(session, built[serving.PREDICT_IMAGES], data.class_names)
+            signature = built[serving.PREDICT_IMAGES]
+            yield Predictor(session, signature, data.class_names, data.pictures)
 
 
 @contextlib.contextmanager
@@ -94,7 +126,60 @@ def from_export(export_dir: str) -> Iterator[Predictor]:
             "MODEL_DIR/export/best/STEP"
         )
     with serving.loaded(export_dir, serving.PREDICT_IMAGES) as (session, signature):
-        yield Predictor(session, signature, names.decode("utf-8").splitlines())
+        class_names = names.decode("utf-8").splitlines()
+        yield Predictor(session, signature, class_names, _pictures_of(export_dir))
+
+
+def _pictures_of(export_dir: str) -> str:
+    """How an exported model prepares pictures.
+
+    Raises:
+      RunError: if it does not say so in a way that this version knows.
+    """
+    path = os.path.join(export_dir, exports.EXTRA_FOLDER, exports.MODEL_FILE)
+    try:
+        # Where it does not say so, an earlier version has exported it.
+        found = json.loads(files.read_bytes(path) or "{}").get("pictures", DIGIT)
+    except (ValueError, AttributeError):
+        raise RunError(f"{path}: damaged, expected JSON; export the model again") from None
+    if found not in PICTURES:
+        raise RunError(
+            f"{path}: found pictures {found!r}, expected one of {PICTURES}; export again"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def _decoders_doubts(doubts: list[str]) -> Iterator[None]:
+    """Keeps from standard error what decoders write to it, which names no file.
+
+    Args:
+      doubts: takes what they say of damage that did not stop them.
+    """
+    with contextlib.ExitStack() as stack:
+        written = stack.enter_context(tempfile.TemporaryFile())
+        with contextlib.suppress(OSError):  # There may be no standard error.
+            stderr = stack.enter_context(open(os.dup(2), "wb"))
+            os.dup2(written.fileno(), 2)
+            stack.callback(_pass_on, written, doubts)
+            stack.callback(os.dup2, stderr.fileno(), 2)
+        yield
+
+
+def _pass_on(written: IO[bytes], doubts: list[str]) -> None:
+    written.seek(0)
+    for line in written.read().decode("utf-8", "replace").splitlines():
+        if _DAMAGE.match(line):
+            doubts.append(line)
+        if _VERBOSE or (_LOGGED.match(line) and not _DECODERS.search(line)):
+            print(line, file=sys.stderr, flush=True)
+
+
+_VERBOSE = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
+_LOGGED = re.compile(r"[EF]\d{4} |\d{4}-\d\d-\d\d ")  # By TensorFlow 2.21, and by 2.15.
+_DECODERS = re.compile(r"\b(jpeg_mem|png_io|gif_io)\.cc\b")
+# Of libjpeg. What lies between a scan and the end, which `decoding` may have added, does no harm.
+_DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0x(d9|01))")
 
 
 def _decoder_line(error: tf.errors.OpError) -> str:

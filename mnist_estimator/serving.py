@@ -3,13 +3,15 @@
   signature        input                                           outputs
   serving_default  images, float32 [N,H,W] or [N,H,W,C]            classes, probabilities, logits
   serving_uint8    images, uint8 [N,H,W] or [N,H,W,C]              the same
-  predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink
+  predict_images   image_bytes, string [N]: PNG or JPEG files      the same, has_ink, problem
   classify         inputs, string [N]: serialized tf.Example       classes, scores
 
 Images are as the records have them, their pixels from 0 to the brightest of the data, 255 for most.
 A signature has one type for its input; `serving_default` has float32, which JSON's numbers become,
-and takes pixels from 0 to 1 as well. What cannot be pixels is an error. A picture in
-`predict_images` is made such an image first (`pictures`).
+and takes pixels from 0 to 1 as well. What cannot be pixels is an error.
+
+A picture in `predict_images` is made such an image first (`pictures`). One that cannot be read has
+a `problem`, the class -1 and probabilities of 0.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ import numpy as np
 
 from mnist_estimator import RunError, checkpoints, files, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.model_fn import CLASSES, PROBABILITIES, model_fn
+from mnist_estimator.datasets import DIGIT
+from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
 from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn, error_line
 from mnist_estimator.statistics import full_scale
 
@@ -37,7 +40,8 @@ FIXED = "fixed_shape"  # float32 [N,H,W,C] -> probabilities: for converters, whi
 # Inputs and outputs, beside the predictions of `model_fn`.
 IMAGE_BYTES = "image_bytes"
 EXAMPLES = "examples"
-HAS_INK = "has_ink"  # bool [N]: whether a picture shows anything like a digit.
+HAS_INK = "has_ink"  # bool [N]: whether a picture shows anything like a digit, if it is to.
+PROBLEM = "problem"  # string [N]: why a picture cannot be read; empty if it can.
 SCORES = "scores"  # float32 [N,K], as TensorFlow Serving's Classify names probabilities.
 
 Tensors = dict[str, tf.Tensor]
@@ -87,6 +91,9 @@ def build(
                 built[name] = Signature(asked, _classified(predictions, data.class_names))
             elif name == FIXED:
                 built[name] = Signature(asked, {PROBABILITIES: predictions[PROBABILITIES]})
+            elif name == PREDICT_IMAGES:
+                answers = _of_the_readable(predictions, more[PROBLEM])
+                built[name] = Signature(asked, answers | more)
             else:
                 built[name] = Signature(asked, predictions | more)
     return built
@@ -182,8 +189,23 @@ def _receive_fixed(data: Manifest | TrainedOn) -> _Received:
 
 def _receive_pictures(data: Manifest | TrainedOn) -> _Received:
     encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
-    images, has_ink = pictures.digit_images(encoded, data.image_shape)
-    return {IMAGE_BYTES: encoded}, images, {HAS_INK: has_ink}
+    problems = pictures.problems(encoded)
+    readable = tf.equal(problems, "")
+    # In place of what cannot be read, so that the others are answered.
+    blank = tf.io.encode_png(tf.zeros([1, 1, 1], tf.uint8))
+    sound = tf.where(readable, encoded, blank)
+    channels = data.image_shape[2]
+    if data.pictures == DIGIT:
+        images, has_ink = pictures.digit_images(sound, data.image_shape)
+    elif channels <= pictures.MAX_CHANNELS:
+        images, has_ink = pictures.plain_images(sound, data.image_shape), readable
+    else:  # The other signatures take such images.
+        line = f"a picture, which has no {channels} channels, as the images have"
+        problems = tf.fill(tf.shape(encoded), line)
+        images = tf.zeros([tf.size(encoded), *data.image_shape], tf.uint8)
+        has_ink = tf.zeros_like(readable)
+    answers = {HAS_INK: has_ink, PROBLEM: problems}
+    return {IMAGE_BYTES: encoded}, _dimmed(images, data), answers
 
 
 def _receive_examples(data: Manifest | TrainedOn) -> _Received:
@@ -265,6 +287,29 @@ def _expect_pixels(fits: tf.Tensor, images: tf.Tensor, expected: str) -> tf.Oper
     found = [tf.reduce_min(first), tf.reduce_max(first)]
     line = f"expected pixels from {expected} in each image, found from and to"
     return v1.debugging.Assert(~tf.reduce_any(wrong), [line, *found])
+
+
+def _dimmed(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
+    """Images of pictures uint8 [N,H,W,C], from 0 to 255, on the scale of the data.
+
+    A picture that is no brighter than the data's images may be has their scale already.
+    """
+    white = full_scale(data.brightest_pixel)
+    if white == 255:
+        return images
+    brightest = tf.reduce_max(images, axis=[1, 2, 3], keepdims=True)
+    dimmed = tf.round(tf.cast(images, tf.float32) * (white / 255))
+    return tf.where(brightest > _limit(white), tf.cast(dimmed, tf.uint8), images)
+
+
+def _of_the_readable(predictions: Tensors, problems: tf.Tensor) -> Tensors:
+    """Predictions that name no class for a picture that cannot be read."""
+    readable = tf.equal(problems, "")
+    answers = {
+        key: tf.where(readable[:, None], predictions[key], 0.0) for key in (PROBABILITIES, LOGITS)
+    }
+    classes = predictions[CLASSES]
+    return answers | {CLASSES: tf.where(readable, classes, -tf.ones_like(classes))}
 
 
 def _classified(predictions: Tensors, class_names: Sequence[str]) -> Tensors:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CLASSES, TEST, array_source
+from PIL import Image
 from test_training import train
 
 from mnist_estimator import (
@@ -211,12 +214,109 @@ def test_a_model_from_an_export_predicts_as_the_run_does(exported):
     encoded = [picture(image) for image in test_data(data_dir)[0]]
     with predictors.from_checkpoint(run) as one, predictors.from_export(path) as other:
         assert one.predict(encoded) == other.predict(encoded)
+        assert one.pictures == other.pictures == "plain"
+
+
+def test_pictures_of_the_images_are_predicted_as_the_images_are(exported):
+    _, data_dir, path = exported
+    images, _ = test_data(data_dir)
+    asked = requests(images)
+    by_images = ask(path, "serving_uint8", images=tf.constant(images))
+    encoded = tf.constant(asked["predict_images/image_bytes"])
+    by_pictures = ask(path, "predict_images", image_bytes=encoded)
+    for key in ("classes", "probabilities", "logits"):
+        np.testing.assert_array_equal(by_pictures[key], by_images[key])
+    assert by_pictures["has_ink"].numpy().all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "brightest", "scale"),
+    [
+        ((9, 7, 3), 255, 1),
+        ((9, 7, 4), 200, 1),
+        ((9, 7, 1), 1, 255),
+        ((9, 7, 3), 15, 17),
+        ((9, 7, 3), 15, 1),
+        ((9, 7, 1), 100, 2.55),
+    ],
+)
+def test_pictures_have_the_scale_of_the_data(shape, brightest, scale):
+    """Whether their files have it already, or use the whole range of a picture."""
+    data = trained_on(shape, brightest)
+    images = np.random.default_rng(0).integers(0, brightest + 1, (6, *shape), np.uint8)
+    images[:, 0, 0] = brightest
+    encoded = [picture(np.round(image * scale).astype(np.uint8)) for image in images]
+    found = received(data, encoded)
+    np.testing.assert_array_equal(found["images"], images)
+    assert found["has_ink"].all() and not found["problem"].astype(bool).any()
+
+
+def test_no_picture_has_as_many_channels():
+    found = received(trained_on((9, 7, 12), 255), [picture(np.zeros([9, 7, 3], np.uint8))])
+    assert found["images"].shape == (1, 9, 7, 12)
+    assert found["problem"].tolist() == [b"a picture, which has no 12 channels, as the images have"]
+
+
+def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> records.TrainedOn:
+    return records.TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
+
+
+def received(data: records.TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
+    with tf.Graph().as_default(), v1.Session() as session:
+        asked, images, more = serving.RECEIVERS[serving.PREDICT_IMAGES](data)
+        fed = {asked[serving.IMAGE_BYTES]: np.array(encoded, object)}
+        return session.run({"images": images, **more}, fed)
+
+
+def test_a_picture_that_cannot_be_read_is_answered_for_itself(exported):
+    whole = picture(test_data(exported[1])[0][0])
+    bad = [b"", b"hello", whole[:-40], b"RIFF\x10\0\0\0WEBPVP8 "]
+    answer = ask(exported[2], "predict_images", image_bytes=tf.constant([whole, *bad, whole]))
+    alone = ask(exported[2], "predict_images", image_bytes=tf.constant([whole]))
+    readable = [True, False, False, False, False, True]
+    assert [not line for line in answer["problem"].numpy()] == readable
+    assert answer["has_ink"].numpy().tolist() == readable
+    assert answer["classes"].numpy()[1:-1].tolist() == [-1] * 4
+    assert not answer["probabilities"].numpy()[1:-1].any()
+    for place in (0, -1):
+        # Kernels add up in another order for another number of images.
+        np.testing.assert_allclose(answer["logits"][place], alone["logits"][0], rtol=1e-5)
+        assert answer["classes"][place] == alone["classes"][0]
+
+
+def test_an_export_of_an_earlier_version_prepares_pictures_as_it_did(exported, tmp_path):
+    shutil.copytree(exported[2], tmp_path / "old")
+    file = tmp_path / "old" / exports.EXTRA_FOLDER / exports.MODEL_FILE
+    model = json.loads(file.read_text())
+    assert model.pop("pictures") == "plain"
+    file.write_text(json.dumps(model))
+    with predictors.from_export(str(tmp_path / "old")) as predictor:
+        assert predictor.pictures == "digit"
+    file.write_text(json.dumps(model | {"pictures": "upside down"}))
+    with pytest.raises(RunError, match=r"model.json: found pictures 'upside down', expected"):
+        predictors.from_export(str(tmp_path / "old")).__enter__()
+
+
+def test_what_decoders_write_becomes_a_doubt_about_the_file(exported, capfd):
+    """Their lines name no file, and nobody could tell which one is damaged."""
+    file = io.BytesIO()
+    Image.fromarray(test_data(exported[1])[0][0, ..., 0]).save(file, "JPEG")
+    whole = file.getvalue()
+    damaged = whole[:-60] + whole[-2:]
+    with predictors.from_export(exported[2]) as predictor:
+        first, second, cut, last = predictor.predict([whole, damaged, whole[:-60], whole])
+    assert second.doubt == "Corrupt JPEG data: premature end of data segment"
+    assert first == last and first.doubt == ""
+    assert str(cut) == "a picture that is cut off; get the file again"
+    assert capfd.readouterr().err == ""
 
 
 def test_a_broken_picture_is_an_error_of_its_own(exported):
     whole = picture(test_data(exported[1])[0][0])
     with predictors.from_export(exported[2]) as predictor:
-        first, broken, last = predictor.predict([whole, whole[:-40], whole])
+        broken = bytearray(whole)
+        broken[-30] ^= 1  # A checksum is wrong then.
+        first, broken, last = predictor.predict([whole, bytes(broken), whole])
     assert first == last
     assert str(broken).startswith("cannot be decoded: ") and "{{node" not in str(broken)
 

@@ -193,8 +193,9 @@ def test_the_size_of_the_picture_does_not_matter(size, expected):
     assert difference(expected, image_of(encoded(np.asarray(scaled)))) < 0.3
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_orientation_is_followed(orientation, expected):
+def test_exif_orientation_is_followed(orientation, form, expected):
     undo = {5: 5, 6: 8, 7: 7, 8: 6}.get(orientation, orientation)
     upright = Image.fromarray((255 * (1 - page(drawn()))).astype(np.uint8))
     upright.getexif()[0x0112] = undo
@@ -202,8 +203,21 @@ def test_exif_orientation_is_followed(orientation, expected):
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
-    sensed.save(file, "JPEG", quality=90, exif=exif)
+    sensed.save(file, form, quality=90, exif=exif)
     assert difference(expected, image_of(file.getvalue())) < 0.15
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def test_exif_orientation_is_found_behind_the_pixels_of_a_png(expected):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    whole = encoded(255 * (1 - page(drawn())[::-1, ::-1]))
+    file = whole[:-12] + chunk(b"eXIf", exif.tobytes().removeprefix(b"Exif\0\0")) + whole[-12:]
+    assert difference(expected, image_of(file)) < 0.15
 
 
 @pytest.mark.parametrize(
@@ -214,6 +228,8 @@ def test_malformed_exif_is_ignored(exif, expected):
     exif = b"Exif\0\0" + exif
     file = file[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + file[2:]
     assert difference(expected, image_of(file)) < 0.15
+    png = encoded(255 * (1 - page(drawn())))
+    assert difference(expected, image_of(png[:33] + chunk(b"eXIf", exif[6:]) + png[33:])) < 0.15
 
 
 _SIDES = np.mgrid[:120, :160] / 120.0
@@ -266,8 +282,96 @@ def test_other_shapes():
 def test_a_truncated_picture_is_an_error():
     file = encoded(255 * (1 - page(drawn())))
     assert picture_files.problem(file[:300]) == ""
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cut off"):
         prepared(file[:300])
+
+
+_JPEGS = {
+    "one scan": {},
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 3},
+}
+
+
+@pytest.mark.parametrize("options", _JPEGS)
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_jpeg_without_its_end_is_read(options, lost):
+    file = encoded(255 * (1 - page(drawn())), "JPEG", **_JPEGS[options])
+    assert file.endswith(b"\xff\xd9")
+    np.testing.assert_array_equal(image_of(file[:-lost]), image_of(file))
+
+
+@pytest.mark.parametrize("options", _JPEGS)
+@pytest.mark.parametrize("left", [0.5, 0.67, 0.9])
+def test_a_jpeg_that_is_cut_off_is_an_error(options, left):
+    file = encoded(255 * (1 - page(drawn())), "JPEG", **_JPEGS[options])
+    # Within what comes before a scan, the decoder itself complains.
+    with pytest.raises(tf.errors.InvalidArgumentError, match="cut off|Invalid JPEG data"):
+        prepared(file[: int(left * len(file))])
+
+
+def test_no_cut_between_restarts_goes_unnoticed():
+    file = encoded(255 * (1 - page(drawn())), "JPEG", restart_marker_blocks=3)
+    cuts = [file.rindex(bytes([0xFF, marker])) for marker in range(0xD0, 0xD8)]
+    cut = [file[: place + more] for place in cuts for more in (0, 1, 2)]
+    with tf.Graph().as_default(), v1.Session() as session:
+        assert all(b"cut off" in line for line in session.run(pictures.problems(tf.constant(cut))))
+
+
+def test_what_follows_the_end_of_a_file_is_nothing():
+    """Phones put a film there."""
+    for form in ("PNG", "JPEG"):
+        file = encoded(255 * (1 - page(drawn())), form)
+        np.testing.assert_array_equal(image_of(file + b"\0\0\0\x18ftypmp42"), image_of(file))
+
+
+def test_problems_are_those_of_each_file():
+    whole = encoded(255 * (1 - page(drawn())))
+    files = {
+        "": [whole, encoded(drawn(), "JPEG"), encoded(drawn(), "GIF"), encoded(drawn(), "BMP")],
+        "no PNG": [b"", b"hello", b"RIFF\x10\0\0\0WEBPVP8 ", b"\0\0\0\x18ftypheic"],
+        "cut off": [whole[:300], whole[:-12], encoded(drawn(), "JPEG")[:-30]],
+        "more than 50,000,000": [
+            png_header(100_000, 100_000),
+            png_header(2**32 - 1, 2**32 - 1),
+            gif_header(9000, 9000),
+            bmp_header(10_000, -9_000),
+            jpeg_of(60_000, 60_000),
+        ],
+        "without pixels": [png_header(0, 5), gif_header(5, 0)],
+    }
+    with tf.Graph().as_default(), v1.Session() as session:
+        fed = v1.placeholder(tf.string, [None])
+        found = session.run(pictures.problems(fed), {fed: sum(files.values(), [])})
+    expected = [line for line, alike in files.items() for _ in alike]
+    for line, start in zip(found, expected, strict=True):
+        assert start in line.decode() and bool(start) == bool(line)
+
+
+def jpeg_of(width: int, height: int) -> bytes:
+    """A small JPEG that declares to be large."""
+    file = encoded(drawn(), "JPEG")
+    place = file.index(b"\xff\xc0") + 5
+    return file[:place] + struct.pack(">2H", height, width) + file[place + 4 :]
+
+
+_PLAIN = {
+    "grey": (lambda a: a[..., 0], (9, 7, 1)),
+    "colours": (lambda a: a[..., :3], (9, 7, 3)),
+    "grey with alpha": (lambda a: a[..., :2], (9, 7, 2)),
+    "colours with alpha": (lambda a: a, (9, 7, 4)),
+    "grey saved in colours": (lambda a: a[..., :1].repeat(3, -1), (9, 7, 1)),
+}
+
+
+@pytest.mark.parametrize("kind", _PLAIN)
+def test_plain_pictures_of_the_shape_are_the_images_themselves(kind):
+    cut, shape = _PLAIN[kind]
+    images = np.random.default_rng(0).integers(0, 256, (5, 9, 7, 4), np.uint8)
+    with tf.Graph().as_default(), v1.Session() as session:
+        files = [encoded(cut(image)) for image in images]
+        found = session.run(pictures.plain_images(tf.constant(files), shape))
+    np.testing.assert_array_equal(found, images[..., : shape[2]])
 
 
 def test_find(tmp_path, monkeypatch):

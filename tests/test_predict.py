@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_estimator import datasets, picture_files, predict, sources
+from mnist_estimator import datasets, picture_files, predict, predictors, sources
 
 ROOT = Path(__file__).parents[1]
+DIGITS = "pictures: prepared as handwritten digits are for MNIST (digit)\n"
 PICTURES = 44  # Four of each kind that the benchmark makes.
 
 
@@ -64,7 +65,7 @@ def test_pictures_of_all_kinds_are_read(work):
         "mnist_estimator.predict", "--model_dir=run", "pictures", "--json", cwd=work
     )
     lines = [json.loads(line) for line in stdout.splitlines()]
-    assert stderr == ""
+    assert stderr == DIGITS
     assert [line["file"] for line in lines] == sorted(
         f"pictures/{path.name}" for path in (work / "pictures").iterdir()
     )
@@ -99,16 +100,48 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
     flags = [f"--model_dir={work}/run", "--json"]
     stdout, stderr = command("mnist_estimator.predict", *flags, *names, cwd=tmp_path, code=2)
     answers = {line["file"]: line for line in map(json.loads, stdout.splitlines())}
-    assert answers["whole.png"]["digit"] == whole.stem[-1]
-    assert answers["blank.png"] == {"file": "blank.png", "digit": None}
+    assert answers["whole.png"]["digit"] == answers["whole.png"]["class"] == whole.stem[-1]
+    assert answers["blank.png"] == {"file": "blank.png", "digit": None, "class": None}
     assert "error" in answers["broken.png"] and "error" in answers["bomb.png"]
-    lines = stderr.splitlines()
+    said, *lines = stderr.splitlines()
+    assert f"{said}\n" == DIGITS
     assert [line.split(": ")[1] for line in lines] == [
         "gone.png", "broken.png", "text.png", "bomb.png"
     ]  # fmt: skip
     assert all(line.startswith("predict: ") for line in lines)
     text, _ = command("mnist_estimator.predict", flags[0], "blank.png", "whole.png", cwd=tmp_path)
     assert text.splitlines()[0] == "blank.png: no digit found"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize("kind", ["digit", "plain"])
+def test_an_answer_is_one_line_that_fits_the_data(kind, as_json, tmp_path, capsys):
+    class Predictor:
+        pictures = kind
+
+        def predict(self, encoded):
+            best = (("shoe", 0.75), ("bag", 0.25))
+            return [predictors.Answer(True, best, "Corrupt")] * len(encoded)
+
+    path = tmp_path / "a\n\x1b[31m\udce9.png"
+    path.write_bytes(blank())
+    assert predict._predict_all(Predictor(), [str(path)], as_json=as_json) == 0
+    out, err = capsys.readouterr()
+    shown = f"{tmp_path}/a\\n\\x1b[31m\\udce9.png"
+    assert err == f"warning: {shown}: Corrupt; its picture may be damaged, get it again\n"
+    if not as_json:
+        assert out == f"{shown}: shoe  0.7500  (or bag  0.2500)\n"
+        return
+    found = json.loads(out)
+    assert found.pop("digit", "absent") == ("shoe" if kind == "digit" else "absent")
+    assert found == {
+        "file": str(path),
+        "class": "shoe",
+        "probability": 0.75,
+        "runner_up": "bag",
+        "runner_up_probability": 0.25,
+        "warning": "Corrupt",
+    }
 
 
 def blank() -> bytes:
