@@ -157,8 +157,9 @@ def _decoders_doubts(doubts: list[str]) -> Iterator[None]:
       doubts: takes what they say of damage that did not stop them.
     """
     with contextlib.ExitStack() as stack:
-        written = stack.enter_context(tempfile.TemporaryFile())
-        with contextlib.suppress(OSError):  # There may be no standard error.
+        # There may be no standard error, and no room for a temporary file.
+        with contextlib.suppress(OSError):
+            written = stack.enter_context(tempfile.TemporaryFile())
             stderr = stack.enter_context(open(os.dup(2), "wb"))
             os.dup2(written.fileno(), 2)
             stack.callback(_pass_on, written, doubts)
