@@ -249,7 +249,7 @@ def image_shape(encoded: bytes) -> tuple[int, int, int]:
     """
     name = next(name for name in _HEADERS if encoded.startswith(_HEADERS[name][0]))
     width, height = next(iter(_HEADERS[name][1](encoded)))
-    if name == "JPEG" and _lies_on_its_side(encoded):
+    if _lies_on_its_side(encoded, _EXIF.get(name)):
         width, height = height, width
     return height, width, 1 if _CHANNELS[name](encoded) in (1, 2) else 3
 
@@ -266,13 +266,13 @@ def _bmp_channels(encoded: bytes) -> int:
     return struct.unpack_from("<H", encoded, 28)[0] // 8
 
 
-def _lies_on_its_side(encoded: bytes) -> bool:
-    """Whether EXIF's orientation, as `pictures` reads it, swaps a JPEG's height and width."""
+def _lies_on_its_side(encoded: bytes, exif: bytes | None) -> bool:
+    """Whether the orientation behind `exif`, as `decoding` reads it, swaps height and width."""
     head = encoded[: 1 << 16]
-    place = head.find(b"Exif\0\0")
+    place = head.find(exif) if exif else -1
     if place < 0:
         return False
-    tiff = place + 6
+    tiff = place + len(exif)
     order = "<" if head[tiff : tiff + 1] == b"I" else ">"
     try:
         directory = tiff + struct.unpack_from(f"{order}I", head, tiff + 4)[0]
@@ -286,6 +286,7 @@ def _lies_on_its_side(encoded: bytes) -> bool:
     return False
 
 
+_EXIF = {"JPEG": b"Exif\0\0", "PNG": b"eXIf"}
 _CHANNELS = {
     "PNG": _png_channels,
     "JPEG": _jpeg_channels,

@@ -97,11 +97,12 @@ def test_shape_of_a_file(tmp_path, mode, suffix, channels):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("order", ["little", "big"])
-def test_shape_of_a_photograph_is_that_of_the_upright_one(tmp_path, orientation, order):
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_shape_of_a_photograph_is_that_of_the_upright_one(tmp_path, orientation, order, name):
     exif = Image.Exif()
     exif.endian = "<" if order == "little" else ">"
     exif[0x0112] = orientation
-    encoded = _save(tmp_path / "a.jpg", _pixels(0), exif=exif).read_bytes()
+    encoded = _save(tmp_path / name, _pixels(0), exif=exif).read_bytes()
     assert picture_files.image_shape(encoded) == ((6, 5, 1) if orientation < 5 else (5, 6, 1))
 
 
