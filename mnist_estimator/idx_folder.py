@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 
 from mnist_estimator import InputError, datasets, idx, records
 from mnist_estimator.compat import tf
@@ -35,8 +36,18 @@ def find(folder: str) -> dict[str, str]:
             f"{folder}: found several sets of IDX files, {', '.join(sorted(found))}, expected one; "
             f"give the files of one by {_GIVE}"
         )
-    roles = next(iter(found.values()), {})
-    return {role: _only(folder, role, roles[role]) for role in datasets.ROLES if role in roles}
+    return _one_each(folder, next(iter(found.values()), {}))
+
+
+def find_in_data_dir(data_dir: str) -> dict[str, str]:
+    """The same of the files that are prepared in place: of the four usual names, not below.
+
+    Whatever else lies there is somebody's folder, which is not to be written to.
+    """
+    with records.file_errors(data_dir):
+        if not tf.io.gfile.isdir(data_dir):
+            return {}
+        return _one_each(data_dir, datasets.locate(_files(data_dir, "")).get("", {}))
 
 
 def not_taken(folder: str) -> list[str]:
@@ -64,6 +75,10 @@ def _names(folder: str) -> list[str]:
     """The names in a folder, in order, hidden ones apart."""
     names = (name.rstrip("/") for name in tf.io.gfile.listdir(folder))
     return sorted(name for name in names if not name.startswith("."))
+
+
+def _one_each(folder: str, roles: Mapping[str, list[str]]) -> dict[str, str]:
+    return {role: _only(folder, role, roles[role]) for role in datasets.ROLES if role in roles}
 
 
 def _only(folder: str, role: str, names: list[str]) -> str:

@@ -200,7 +200,7 @@ def from_data_dir(
       InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
         files of other kinds. With a name only files that may be meant as examples are in the way.
     """
-    present = idx_folder.find(data_dir) if dataset != datasets.SAMPLE else {}
+    present = idx_folder.find_in_data_dir(data_dir) if dataset != datasets.SAMPLE else {}
     if len(present) == len(datasets.ROLES):
         sources = from_idx(present)
         if dataset in ("", sources.dataset):
@@ -241,7 +241,7 @@ def _prepared(data_dir: str) -> str:
 
 def default_dataset(data_dir: str) -> str:
     """What is prepared in a data_dir if no name is said; "" for the IDX files in it."""
-    return "" if idx_folder.find(data_dir) else DEFAULT_DATASET
+    return "" if idx_folder.find_in_data_dir(data_dir) else DEFAULT_DATASET
 
 
 def _check_fillable(data_dir: str, dataset: str) -> None:

@@ -188,7 +188,10 @@ def test_what_only_a_shell_could_read_is_refused(home, text):
 
 
 PATHS = {
-    "prepare": {"data_dir", "source_dir", *datasets.ROLES, "train_csv", "test_csv"},
+    "prepare": {
+        *("data_dir", "source_dir", *datasets.ROLES, "npz"),
+        *("train_csv", "test_csv", "image_folder", "test_image_folder"),
+    },
     "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},
     "predict": {"model_dir", "checkpoint", "export_dir"},
     "export": {"model_dir", "checkpoint", "data_dir", "output"},

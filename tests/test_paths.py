@@ -107,31 +107,31 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
     assert [p.name for p in model_dir.iterdir() if p.suffix == ".index"] == ["model.ckpt-6.index"]
     assert files(tmp_path / other / "model") == before
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
-    run = runs.open_run(str(model_dir))
-    manifest = run.data()[1]
-    evaluated = runs.evaluate_alone(run, data_dir, manifest, "test")
-    assert evaluated == {key: metrics[key] for key in evaluated}
-    assert curves.read(str(model_dir)).training["loss"][0] == [4, STEPS]
-    with predictors.from_checkpoint(run) as predictor:
-        answers = predictor.predict([PICTURE])
-    (exported,) = (model_dir / "export/best").iterdir()
-    with predictors.from_export(str(exported)) as predictor:
-        assert predictor.predict([PICTURE]) == answers
-    path = str(model_dir / "export/model.tflite")
-    tflite.export(run, data_dir, manifest, path)
-    assert tflite.accuracy(path, data_dir, manifest, "test") == metrics["accuracy"]
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
+        run = runs.open_run(str(model_dir))
+        manifest = run.data()[1]
+        evaluated = runs.evaluate_alone(run, data_dir, manifest, "test")
+        assert evaluated == {key: metrics[key] for key in evaluated}
+        assert curves.read(str(model_dir)).training["loss"][0] == [4, STEPS]
+        with predictors.from_checkpoint(run) as predictor:
+            answers = predictor.predict([PICTURE])
+        (exported,) = (model_dir / "export/best").iterdir()
+        with predictors.from_export(str(exported)) as predictor:
+            assert predictor.predict([PICTURE]) == answers
+        path = str(model_dir / "export/model.tflite")
+        tflite.export(run, data_dir, manifest, path)
+        assert tflite.accuracy(path, data_dir, manifest, "test") == metrics["accuracy"]
     assert (model_dir / "plugins/profile").exists()
     assert "ERROR" not in capfd.readouterr().err
 
 
 def test_without_a_temporary_folder_there_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    with (
-        pytest.raises(InputError, match="TMPDIR: found no folder to write to .*make room, or set"),
-        folders.temporary_folder(),
-    ):
-        pass
+    line = "TMPDIR: found no folder to write to .*make room, or set"
+    with monkeypatch.context() as patched:
+        patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        with pytest.raises(InputError, match=line), folders.temporary_folder():
+            pass
 
 
 with tf.Graph().as_default(), v1.Session() as session:

@@ -123,7 +123,9 @@ def test_no_dataset(tmp_path: Path):
 
 def test_data_dir_is_a_file(tmp_path: Path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(records.RecordsError, match="file/manifest.json: Not a directory"):
+    with pytest.raises(
+        records.RecordsError, match="file: no manifest.json, expected a prepared dataset"
+    ):
         records.read_manifest(str(tmp_path / "file"))
 
 
