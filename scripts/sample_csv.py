@@ -32,9 +32,9 @@ def main(argv: list[str]) -> None:
     temporary = _OUTPUT.value + ".tmp"
     with open(temporary, "w", encoding="ascii") as file:
         for images, labels in train.chunks(1024):
-            for image, label in zip(images, labels, strict=True):
-                if next(picks):
-                    file.write(",".join(map(str, [label, *image.ravel().tolist()])) + "\n")
+            picked = picks(labels)
+            for image, label in zip(images[picked], labels[picked], strict=True):
+                file.write(",".join(map(str, [label, *image.ravel().tolist()])) + "\n")
     os.replace(temporary, _OUTPUT.value)
     print(f"{_ROWS.value:,} examples in {_OUTPUT.value}")
 

@@ -9,7 +9,6 @@ import re
 import struct
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -127,7 +126,7 @@ def test_an_answer_is_one_line_that_fits_the_data(kind, as_json, tmp_path, capsy
     path.write_bytes(blank())
     assert predict._predict_all(Predictor(), [str(path)], as_json=as_json) == 0
     out, err = capsys.readouterr()
-    shown = f"{tmp_path}/a\\n\\x1b[31m\\udce9.png"
+    shown = f"{tmp_path}/a\\n\\x1b[31m\\xe9.png"
     assert err == f"warning: {shown}: Corrupt; its picture may be damaged, get it again\n"
     if not as_json:
         assert out == f"{shown}: shoe  0.7500  (or bag  0.2500)\n"
@@ -220,9 +219,10 @@ PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28
 class Sevens:
     """Stands for a predictor: whatever it is shown is a 7."""
 
+    pictures = datasets.DIGIT
+
     def predict(self, encoded):
-        answer = types.SimpleNamespace(has_ink=True, best=[("7", 0.9), ("1", 0.1)])
-        return [answer] * len(encoded)
+        return [predictors.Answer(True, (("7", 0.9), ("1", 0.1)))] * len(encoded)
 
 
 NAMES = [

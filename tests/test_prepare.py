@@ -313,7 +313,7 @@ def test_sorted_data_split_from_the_front_are_shown_by_class(call, tmp_path: Pat
     assert "  validation by class: 0:34 1:0 2:0\n" in said.out and "  test       by" not in said.out
     sorted_line, untrained, lacking = said.err.splitlines()
     assert "are sorted by class: validation, the first 34 of 102, has" in sorted_line
-    assert f"--validation_split=auto --force --data_dir={tmp_path / 'd'} and" in sorted_line
+    assert f"--data_dir={tmp_path / 'd'} --validation_split=auto --force and" in sorted_line
     assert "training has no example of class 0, but validation has: no network" in untrained
     assert "validation has no example of the classes 1, 2" in lacking
 

@@ -188,7 +188,8 @@ def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch
     )
     training.train(config, Task(CLUSTER, "worker", 0))
     ((train_spec, eval_spec),) = started
-    assert train_spec.max_steps == config.max_steps
+    (stop,) = [hook for hook in train_spec.hooks if isinstance(hook, v1.train.StopAtStepHook)]
+    assert stop._last_step == config.max_steps
     assert not eval_spec.exporters
 
 
