@@ -108,7 +108,9 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
     data_dir, manifest = run.data(given.data_dir, splits.TEST)
     tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
     white = full_scale(run.trained_on.brightest_pixel)
-    progress.say(f"exported to {path}; it takes pixels from 0 to {white}, not to 1", sys.stdout)
+    progress.say(f"exported to {path}", sys.stdout)
+    not_fractions = ", never from 0 to 1" if white > 1 else ""
+    progress.say(f"it takes pixels from 0 to {white}{not_fractions}", sys.stdout)
     if manifest.num_examples("test"):
         original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")

@@ -423,7 +423,8 @@ def test_the_command_says_what_it_wrote_and_how_good_it_is(exported, tmp_path):
     options = ["--format=tflite", "--quantize=int8", f"--output={tmp_path}/m.tflite"]
     stdout, stderr = command(*flags, *options, cwd=tmp_path)
     assert stdout.splitlines()[0] == f"exported to {tmp_path}/m.tflite"
-    assert stdout.splitlines()[1].startswith("test accuracy ")
+    assert stdout.splitlines()[1] == "it takes pixels from 0 to 255, never from 0 to 1"
+    assert stdout.splitlines()[2].startswith("test accuracy ")
     assert ", the original's " in stdout
     assert stderr == ""
 

@@ -99,12 +99,12 @@ def test_evaluate_takes_any_split_and_checkpoint(work):
 
 
 def test_evaluate_speaks_of_the_file_that_it_was_given(work):
-    rows = "".join(f"{'0,' * 784}{label}\n" for label in range(10))
-    (work / "zeros.csv").write_text(rows)
-    flags = ["--model_dir=tboard/mod1", "--csv=zeros.csv", "--label_column=last"]
+    rows = "".join(f"{'0,' * 783}255,{label}\n" for label in range(10))
+    (work / "dots.csv").write_text(rows)
+    flags = ["--model_dir=tboard/mod1", "--csv=dots.csv", "--label_column=last"]
     stdout, stderr = command("evaluate", *flags, cwd=work)
     assert stderr == ""
-    line = r"step 60: accuracy 0\.1000, loss \d+\.\d{4} on 10 examples of zeros\.csv"
+    line = r"step 60: accuracy 0\.1000, loss \d+\.\d{4} on 10 examples of dots\.csv"
     assert re.fullmatch(line, stdout.splitlines()[0])
 
 
@@ -128,7 +128,10 @@ def test_a_second_process_ends_with_the_same_bytes(work):
             ["--model_dir=none"],
             "none/run.json: not found, expected the record of a run; train first",
         ),
-        (["--data_dir=none"], "none: no manifest.json, expected a prepared dataset"),
+        (
+            ["--data_dir=none"],
+            "none: no manifest.json, expected the prepared dataset of the run in tboard/mod1",
+        ),
         (["--checkpoint=c-7"], "--checkpoint: c-7 not found, expected one of tboard/mod1"),
         (
             ["--images=small.idx", "--labels=labels.idx"],

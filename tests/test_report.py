@@ -283,7 +283,7 @@ def test_damaged_events_are_shown_as_far_as_they_go(work, tmp_path, spoil, found
         ({"model_dir": "a,b", "checkpoint": "c-7"}, "--checkpoint: found c-7, expected best or"),
         ({"checkpoint": "c-7"}, "--checkpoint: c-7 not found, expected one of runs/first"),
         ({"model_dir": "runs/empty"}, "runs/empty: found no checkpoint, expected one"),
-        ({"data_dir": "none"}, "none: no manifest.json, expected a prepared dataset"),
+        ({"data_dir": "none"}, "none: no manifest.json, expected the prepared dataset of the run"),
         ({"grid_class": 4}, "--grid_class: found 4, expected 0 to 3"),
         ({"grid_class": -1}, "--grid_class: found -1, expected 0 to 3"),
         ({"output": "runs"}, "--output: found runs, expected the name of a file"),
