@@ -49,6 +49,8 @@ FILE_ERRORS = (
 
 
 _MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
+# What else is exhausted, with a path before it that may have any words.
+_FILES = re.compile(r"No space left|[Qq]uota|File too large|Too many open files")
 
 
 class RecordsError(InputError):
@@ -544,7 +546,9 @@ def file_errors(path: str) -> Iterator[None]:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether memory was lacking. TensorFlow has one kind of error for it and for full disks."""
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        return bool(_MEMORY.search(error.message))
+        # Not in the whole message, which goes on with the lines of the program.
+        line = error_line(error)
+        return bool(_MEMORY.search(line)) and not _FILES.search(line)
     return isinstance(error, MemoryError)
 
 

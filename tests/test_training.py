@@ -130,9 +130,12 @@ def test_a_batch_that_memory_does_not_hold_is_not_to_be_tried_again(error, tmp_p
     assert "continue" not in str(caught.value)
 
 
-def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset):
+@pytest.mark.parametrize("path", ["model.ckpt", "memory/OOM/model.ckpt"])
+@pytest.mark.parametrize("more", ["", "\n\t [[{{node save}}]]\nallocated in memory"])
+def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset, path, more):
     config = TrainConfig(model_dir=str(tmp_path), data_dir=make_dataset())
-    full = tf.errors.ResourceExhaustedError(None, None, "model.ckpt; No space left on device")
+    line = f"{path}; No space left on device{more}"
+    full = tf.errors.ResourceExhaustedError(None, None, line)
     expected = "No space left on device; nothing is saved yet"
     with pytest.raises(RunError, match=expected), training._dataset(config):
         raise full
