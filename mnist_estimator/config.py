@@ -302,6 +302,17 @@ def define_data_flags() -> None:
     settings.define(shared, flags.FLAGS)
 
 
+def define_label_column() -> None:
+    """Defines the flag that `prepare` and `evaluate` share: where a CSV file has its labels."""
+    flags.DEFINE_string(
+        "label_column",
+        "",
+        "Which column of a CSV file is the label: its name, first or last. Default: what the "
+        "header names label, class, target, y, category or digit; else the first.",
+    )
+    settings.show_in_help("label_column", flags.FLAGS)
+
+
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
     settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")

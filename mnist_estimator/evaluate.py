@@ -41,12 +41,7 @@ def define_flags() -> None:
     settings.define_path(
         "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
     )
-    flags.DEFINE_string(
-        "label_column",
-        "",
-        "Which column of the CSV file is the label: its name, first or last. Default: what the "
-        "header names label, class, target, y, category or digit; else the first.",
-    )
+    config.define_label_column()
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
     settings.define_path(

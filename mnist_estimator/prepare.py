@@ -84,12 +84,7 @@ def define_flags() -> None:
         "",
         "The same for the test examples. Without it the test split is empty.",
     )
-    flags.DEFINE_string(
-        "label_column",
-        "",
-        "Which column of a CSV file is the label: its name, first or last. Default: what the "
-        "header names label, class, target, y, category or digit; else the first.",
-    )
+    config.define_label_column()
     flags.DEFINE_string(
         "image_shape",
         "",
