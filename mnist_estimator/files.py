@@ -7,9 +7,10 @@ import errno
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
@@ -40,13 +41,54 @@ def write_json(path: str, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def read_bytes(path: str) -> bytes | None:
-    """The content of a file; None if there is none."""
-    try:
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[IO[bytes]]:
+    """Opens a plain file for reading.
+
+    Opening a FIFO waits for whoever writes into it, and a device need not end.
+
+    Raises:
+      InputError: if it is anything else, such as a FIFO or a device.
+      OSError or tf.errors.OpError: if it cannot be opened.
+    """
+    if not is_local(path):
         with tf.io.gfile.GFile(path, "rb") as file:
-            return file.read()
+            yield file
+        return
+    with open(path, "rb", opener=_open_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError(f"{path}: not a plain file, expected one")
+        yield file
+
+
+def check_plain(path: str) -> None:
+    """Raises InputError if something other than a plain file is at a path that TensorFlow opens."""
+    if is_local(path):
+        with contextlib.suppress(OSError):
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise InputError(f"{path}: not a plain file, expected one")
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_bytes(path: str, most: int = 2**30) -> bytes | None:
+    """The content of a plain file; None if there is none.
+
+    Raises:
+      InputError: if it is longer than `most` bytes, or no plain file.
+    """
+    try:
+        with reading(path) as file:
+            content = file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
         return None
+    if len(content) > most:
+        raise InputError(f"{path}: longer than {most:,} bytes, expected a shorter file")
+    return content
 
 
 def sync(path: str) -> None:
