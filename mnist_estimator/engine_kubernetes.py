@@ -16,6 +16,12 @@ from mnist_estimator.jobs import yaml_quoted
 
 TEMPLATE = {"kubeflow": "kubeflow.yaml", "jobset": "jobset.yaml", "trainjob": "trainjob.yaml"}
 
+# The label by which the pods of a job are known.
+_LABEL = {
+    "kubeflow": "training.kubeflow.org/job-name",
+    "jobset": "jobset.sigs.k8s.io/jobset-name",
+    "trainjob": "jobset.sigs.k8s.io/jobset-name",  # Trainer makes a JobSet of it.
+}
 _PORT = 2222
 # Exit codes of what would happen again: Kubeflow's ExitCode policy, written out for Jobs.
 _PERMANENT_CODES = tuple(range(1, 128))
@@ -124,22 +130,35 @@ def _args(arguments: list[str], *, indent: int) -> str:
     return "\n".join(f"{' ' * indent}- {yaml_quoted(argument)}" for argument in escaped)
 
 
+def _metadata(job: jobs.Job) -> dict[str, str]:
+    return {
+        "name": yaml_quoted(job.name),  # Quoted, as true or null would be names too.
+        "namespace": f"namespace: {yaml_quoted(job.namespace)}"
+        if job.namespace
+        else "# No --namespace: the one of kubectl's context.",
+    }
+
+
 def _head(job: jobs.Job) -> dict[str, object]:
     return {
-        # Quoted, as true or null would be names too; title is for the comments.
-        "name": yaml_quoted(job.name),
-        "title": job.name,
+        **_metadata(job),
+        "title": job.name,  # For the comments.
         "roles": job.roles,
         # For a comment, of which a line's end would be the end.
         "logdir": shlex.quote(job.model_dir)
         if job.model_dir.isprintable()
         else yaml_quoted(job.model_dir),
-        "namespace": f"namespace: {yaml_quoted(job.namespace)}"
-        if job.namespace
-        else "# No --namespace: the one of kubectl's context.",
         "num_tasks": job.num_tasks,
         "max_restarts": job.max_restarts,
+        "network_policy": _network_policy(job),
     }
+
+
+def _network_policy(job: jobs.Job) -> str:
+    if not job.network_policy:
+        return "# --nonetwork_policy: every pod that reaches the tasks can connect to them."
+    label = _LABEL[job.engine]
+    return jobs.render("network_policy.yaml", label=label, **_metadata(job)).rstrip()
 
 
 def _pod(job: jobs.Job) -> dict[str, object]:

@@ -111,6 +111,12 @@ class Job:
         engines=KUBERNETES,
     )
     mount: str = _setting("/data", "Where --volume_claim is mounted.", engines=KUBERNETES)
+    network_policy: bool = _setting(
+        True,
+        "Submit a NetworkPolicy with the job, by which only the job's own tasks can connect to its "
+        "tasks. --nonetwork_policy is for who may not create one, or has one of his own.",
+        engines=KUBERNETES,
+    )
     gang: bool = _setting(
         False,
         "Start no task before there is room for all; the training operator has to run with a gang "

@@ -61,15 +61,15 @@ WATCH = {
     ),
     "kubeflow": (
         _KUBERNETES_LOGS + "training.kubeflow.org/job-name={job.name}",
-        "kubectl delete tfjob {job.name}{where}",
+        "kubectl delete tfjob,networkpolicy {job.name}{where}",
     ),
     "jobset": (
         _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete jobset {job.name}{where}",
+        "kubectl delete jobset,networkpolicy {job.name}{where}",
     ),
     "trainjob": (
         _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete trainjob,trainingruntime {job.name}{where}",
+        "kubectl delete trainjob,trainingruntime,networkpolicy {job.name}{where}",
     ),
     "vertex": (
         "gcloud ai custom-jobs list --filter=displayName={job.name}{where}",

@@ -90,15 +90,36 @@ def load_schema(kind):
     return jsonschema.Draft202012Validator(schema)
 
 
+def check_policy(document):
+    """What is wrong with a NetworkPolicy, which is Kubernetes' own and has no definition."""
+    metadata = document.get("metadata", {})
+    wanted = [
+        {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": {"name": metadata.get("name")} | metadata,
+            "spec": ours | {"policyTypes": ["Ingress"], "ingress": [{"from": [ours]}]},
+        }
+        for label in ("training.kubeflow.org/job-name", "jobset.sigs.k8s.io/jobset-name")
+        for ours in [{"podSelector": {"matchLabels": {label: metadata.get("name")}}}]
+    ]
+    unknown = set(metadata) - {"name", "namespace"}
+    return [] if document in wanted and not unknown else [f"found {document}"]
+
+
 @pytest.fixture(scope="module")
 def validate():
     """Returns a function that lists what a document has that its schema does not allow."""
     if SCHEMAS.is_dir():
         validators = {kind: load_schema(kind) for kind in FILES}
-        return lambda document: [
-            f"{error.json_path}: {error.message[:200]}"
-            for error in validators[document.get("kind", "TFJob")].iter_errors(document)
-        ]
+        return lambda document: (
+            check_policy(document)
+            if "networking.k8s.io/v1" in document.values()
+            else [
+                f"{error.json_path}: {error.message[:200]}"
+                for error in validators[document.get("kind", "TFJob")].iter_errors(document)
+            ]
+        )
     warnings.warn(
         f"{SCHEMAS} is missing: job files are only held against the few fields named in this test",
         stacklevel=1,
@@ -108,6 +129,8 @@ def validate():
 
 def _missing_fields(document):
     """What can be said without the definitions: known kinds, and where their parts are."""
+    if document["kind"] == "NetworkPolicy":
+        return check_policy(document)
     wanted = {
         "TFJob": ({"runPolicy", "successPolicy", "tfReplicaSpecs"}, "kubeflow.org/v1"),
         "JobSet": (
@@ -330,6 +353,34 @@ def test_the_tasks_know_who_they_are(shape):
             }
 
 
+@pytest.mark.parametrize(
+    ("engine", "label"),
+    [
+        ("kubeflow", "training.kubeflow.org/job-name"),
+        ("jobset", "jobset.sigs.k8s.io/jobset-name"),
+        ("trainjob", "jobset.sigs.k8s.io/jobset-name"),
+    ],
+)
+def test_only_the_jobs_own_pods_can_connect_to_its_pods(engine, label):
+    policy = documents(make(engine, name="digits", namespace="team-a", workers=2))[-1]
+    assert policy["kind"] == "NetworkPolicy"
+    assert policy["metadata"] == {"name": "digits", "namespace": "team-a"}
+    ours = {"podSelector": {"matchLabels": {label: "digits"}}}
+    assert policy["spec"] == {**ours, "policyTypes": ["Ingress"], "ingress": [{"from": [ours]}]}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_network_policy_can_be_left_out(engine):
+    job = make(engine, workers=2, network_policy=False)
+    assert "NetworkPolicy" not in [document["kind"] for document in documents(job)]
+    assert "# --nonetwork_policy: every pod" in engine_kubernetes.render(job)
+
+
+def test_other_engines_have_no_network_policy():
+    with pytest.raises(InputError, match="--network_policy: found it with --engine=slurm"):
+        jobs.Job(engine="slurm", network_policy=False, train_flags=DIRS)
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_mirrored_on_one_machine_needs_no_addresses(engine):
     job = make(engine, gpus=4, train_flags=("--strategy=mirrored",))
@@ -356,7 +407,7 @@ def test_what_every_pod_has(engine):
 
 
 def test_kubeflow_starts_again_by_exit_code():
-    (document,) = documents(make(workers=2, ps=1, max_restarts=4))
+    document = documents(make(workers=2, ps=1, max_restarts=4))[0]
     spec = document["spec"]
     assert spec["successPolicy"] == ""
     assert spec["runPolicy"] == {"cleanPodPolicy": "None", "backoffLimit": 4}

@@ -247,7 +247,7 @@ def test_the_client_gets_the_file_and_its_words_pass_through(kubectl, tmp_path):
     assert (
         "kubectl logs -f --prefix --max-log-requests=2 --namespace=team -l training" in done.stdout
     )
-    assert "kubectl delete tfjob mnist --namespace=team" in done.stdout
+    assert "kubectl delete tfjob,networkpolicy mnist --namespace=team" in done.stdout
     assert "--logdir=/data/mod1" in done.stdout
 
 
