@@ -23,6 +23,7 @@ EXAMPLES_PER_SECOND = "examples_per_second"
 # In a model_dir: a parameter server that has to go asks the chief to save what it holds.
 SAVE_REQUEST = ".save_request"
 _LOOK_SECS = 1.0
+_MOST_STEPS_PER_SEC = 2000  # Of one worker: to a parameter server and back takes 0.5 ms at least.
 
 
 class FiniteGuard(v1.train.SessionRunHook):
@@ -56,6 +57,66 @@ def diverged(model_dir: str, step: int, what: str, rate: float) -> RunError:
         f"step {step}: {what} at learning rate {rate:.6g}; nothing of it was saved, {kept}; "
         "try a lower --learning_rate, or --clip_norm"
     )
+
+
+class StepGuard(v1.train.SessionRunHook):
+    """Stops training when the global step moves as the tasks of this run cannot have moved it.
+
+    Whoever reaches a TensorFlow server can write to its variables. A run whose step was set to its
+    last one would end as if it were done.
+    """
+
+    def __init__(
+        self, model_dir: str, *, others: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Guards the step in the chief.
+
+        Args:
+          others: how many other tasks make steps of their own, as asynchronous workers do.
+        """
+        self._model_dir = model_dir
+        self._others = others
+        self._clock = clock
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+        self._seen, self._seen_at = -1, self._clock()
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        # The newest checkpoint was restored. It may be an older one than the last session had.
+        restored = checkpoints.step_of(checkpoints.newest(self._model_dir))
+        before, self._seen = self._seen, restored
+        self._check(int(session.run(self._global_step)), most=max(before, restored))
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
+        return v1.train.SessionRunArgs(self._global_step)
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        # Read beside the train_op, it is the step before or after it: two steps may lie between.
+        self._check(int(run_values.results), most=self._seen + 2)
+
+    def end(self, session: v1.Session) -> None:
+        self._check(int(session.run(self._global_step)), most=self._seen + 1)
+
+    def _check(self, step: int, most: int) -> None:
+        """Raises RunError unless the step is one that is expected now; `most`: without the others.
+
+        So nothing is saved: the hooks that save come after this one.
+        """
+        now = self._clock()
+        waited = now - self._seen_at
+        most += self._others * (2 + round(waited * _MOST_STEPS_PER_SEC))
+        if not self._seen <= step <= most:
+            newest = checkpoints.newest(self._model_dir)
+            raise RunError(
+                f"step {step}: the global step was {self._seen} {waited:.1f} s before, and the "
+                f"tasks of this run cannot have moved it beyond {most}, nor back; something else "
+                "writes to this cluster, see who can reach its ports; nothing of it was saved, "
+                + (f"the newest checkpoint is {newest}" if newest else "there is no checkpoint")
+            )
+        self._seen, self._seen_at = step, now
 
 
 class Progress(v1.train.SessionRunHook):

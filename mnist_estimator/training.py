@@ -313,6 +313,9 @@ def _train(
         write_summaries=task.is_chief,
     )
     watchers = [stopping.Together(watch, config.max_steps), hooks.FiniteGuard(config.model_dir)]
+    if task.is_chief:
+        others = task.num_trainers - 1 if config.strategy == "ps" else 0
+        watchers.append(hooks.StepGuard(config.model_dir, others=others))
     watchers += [report, *([saver] if saver else []), stopper]
     if config.profiled and task.is_chief:
         # The last, so that its time holds no other hook's work.

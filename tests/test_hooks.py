@@ -136,6 +136,71 @@ def test_saving_and_evaluating_do_not_count_as_training(tmp_path):
     assert [line.split("  ")[2] for line in log.getvalue().splitlines()] == ["20 examples/s"] * 2
 
 
+class SetStep(v1.train.SessionRunHook):
+    """Sets the global step after so many steps, as a stranger to the cluster does."""
+
+    def __init__(self, value, *, after):
+        self._value, self._after = value, after
+
+    def begin(self):
+        self._set = v1.train.get_global_step().assign(self._value)
+        self._steps = 0
+
+    def after_run(self, run_context, run_values):
+        self._steps += 1
+        if self._steps == self._after:
+            run_context.session.run(self._set)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+@pytest.mark.parametrize("value", [1_999_999, 100, 6])
+def test_a_step_that_jumps_ends_training_and_nothing_is_saved(tmp_path, value, others):
+    guard = hooks.StepGuard(str(tmp_path), others=others, clock=lambda: 0.0)
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
+    # The step is read beside the train_op, before or after it.
+    line = rf"step ({value}|{value + 1}): the global step was (6|7|8) 0.0 s before, .* ports;"
+    with pytest.raises(RunError, match=line):
+        run(guard, saver, SetStep(value, after=8), steps=20)
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
+
+
+def test_a_step_that_jumps_after_the_last_one_is_noticed_too(tmp_path):
+    guard = hooks.StepGuard(str(tmp_path))
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
+    with pytest.raises(RunError, match="step 400: the global step was"):
+        run(guard, saver, SetStep(400, after=8), steps=8)
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
+
+
+def test_a_step_that_is_not_the_restored_one_is_noticed(tmp_path):
+    saves(tmp_path, steps=5)
+    with pytest.raises(RunError, match="step 6: the global step was 5 .*, nor back;"):
+        run(hooks.StepGuard(str(tmp_path)), start=6, steps=1)
+
+
+def test_steps_of_other_workers_are_expected(tmp_path):
+    seconds = iter(range(100))
+    guard = hooks.StepGuard(str(tmp_path), others=2, clock=lambda: next(seconds) / 100)
+    # In the 10 ms of a step here the two others may make 40.
+    run(guard, SetStep(40, after=3), steps=5)
+
+
+def test_a_new_session_may_go_back_to_the_newest_checkpoint(tmp_path):
+    saves(tmp_path, steps=5, every=5)
+    guard = hooks.StepGuard(str(tmp_path))
+    with tf.Graph().as_default(), v1.Session() as session:
+        step = v1.train.get_or_create_global_step()
+        session.run(step.assign(5))
+        guard.begin()
+        guard.after_create_session(session, None)
+        for value in (5, 6, 7, 8):
+            guard.after_run(None, v1.train.SessionRunValues(value, None, None))
+        guard.after_create_session(session, None)
+        session.run(step.assign(4))
+        with pytest.raises(RunError, match="step 4: the global step was 5 "):
+            guard.after_create_session(session, None)
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path, loss):
     guard = hooks.FiniteGuard(str(tmp_path))
