@@ -59,66 +59,6 @@ def diverged(model_dir: str, step: int, what: str, rate: float) -> RunError:
     )
 
 
-class StepGuard(v1.train.SessionRunHook):
-    """Stops training when the global step moves as the tasks of this run cannot have moved it.
-
-    Whoever reaches a TensorFlow server can write to its variables. A run whose step was set to its
-    last one would end as if it were done.
-    """
-
-    def __init__(
-        self, model_dir: str, *, others: int = 0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Guards the step in the chief.
-
-        Args:
-          others: how many other tasks make steps of their own, as asynchronous workers do.
-        """
-        self._model_dir = model_dir
-        self._others = others
-        self._clock = clock
-
-    def begin(self) -> None:
-        self._global_step = v1.train.get_global_step()
-        self._seen, self._seen_at = -1, self._clock()
-
-    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        # The newest checkpoint was restored. It may be an older one than the last session had.
-        restored = checkpoints.step_of(checkpoints.newest(self._model_dir))
-        before, self._seen = self._seen, restored
-        self._check(int(session.run(self._global_step)), most=max(before, restored))
-
-    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        return v1.train.SessionRunArgs(self._global_step)
-
-    def after_run(
-        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
-    ) -> None:
-        # Read beside the train_op, it is the step before or after it: two steps may lie between.
-        self._check(int(run_values.results), most=self._seen + 2)
-
-    def end(self, session: v1.Session) -> None:
-        self._check(int(session.run(self._global_step)), most=self._seen + 1)
-
-    def _check(self, step: int, most: int) -> None:
-        """Raises RunError unless the step is one that is expected now; `most`: without the others.
-
-        So nothing is saved: the hooks that save come after this one.
-        """
-        now = self._clock()
-        waited = now - self._seen_at
-        most += self._others * (2 + round(waited * _MOST_STEPS_PER_SEC))
-        if not self._seen <= step <= most:
-            newest = checkpoints.newest(self._model_dir)
-            raise RunError(
-                f"step {step}: the global step was {self._seen} {waited:.1f} s before, and the "
-                f"tasks of this run cannot have moved it beyond {most}, nor back; something else "
-                "writes to this cluster, see who can reach its ports; nothing of it was saved, "
-                + (f"the newest checkpoint is {newest}" if newest else "there is no checkpoint")
-            )
-        self._seen, self._seen_at = step, now
-
-
 class Progress(v1.train.SessionRunHook):
     """Prints how far training is, and writes the summaries and the throughput for TensorBoard.
 
@@ -286,23 +226,27 @@ class CheckpointSaver(v1.train.SessionRunHook):
         every_steps: int,
         keep: int = 0,
         after_save: Callable[[str], None] | None = None,
+        others: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Saves to `model_dir`.
 
         Args:
           keep: how many of the newest checkpoints are kept; 0: all.
           after_save: is called with each checkpoint's path, unless a signal has come.
+          others: how many other tasks make steps of their own, as asynchronous workers do.
         """
         self._model_dir = model_dir
         self._every_steps = every_steps
         self._keep = keep
         self._after_save = after_save
+        self._steps = _Steps(model_dir, others, clock)
         self._look_due = Seldom()
         self._request = os.path.join(model_dir, SAVE_REQUEST)
         self.saved_step = 0
 
     def begin(self) -> None:
-        self._global_step = v1.train.get_global_step()
+        self._steps.begin()
         self._rate = first_of(model_fn.LEARNING_RATE)
         self._writer = events.writer(self._model_dir)
         newest = checkpoints.newest(self._model_dir)
@@ -316,8 +260,8 @@ class CheckpointSaver(v1.train.SessionRunHook):
         )
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        step = int(session.run(self._global_step))
         newest = checkpoints.newest(self._model_dir)
+        step = self._steps.read_restored(session, checkpoints.step_of(newest))
         if newest and checkpoints.step_of(newest) == step:
             self.saved_step = step
         else:
@@ -327,13 +271,13 @@ class CheckpointSaver(v1.train.SessionRunHook):
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
-        step = int(run_context.session.run(self._global_step))
+        step = self._steps.read(run_context.session)
         due = step // self._every_steps > self.saved_step // self._every_steps
         if due or self._asked_to():
             self._save_and_tell(run_context.session, step)
 
     def end(self, session: v1.Session) -> None:
-        step = int(session.run(self._global_step))
+        step = self._steps.read(session)
         if step == self.saved_step:
             return
         self._save_and_tell(session, step)
@@ -364,6 +308,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         path = saver.save(
             session, path, global_step=step, write_meta_graph=False, write_state=False
         )
+        self._steps.read(session)  # It is in the checkpoint: without a seal nothing points to that.
         checkpoints.seal(path)
         checkpoints.keep_newest(path, self._keep)
         checkpoints.tidy(self._model_dir)
@@ -376,6 +321,46 @@ class CheckpointSaver(v1.train.SessionRunHook):
             name = self._floats[int(finite.argmin())].op.name
             rate = session.run(self._rate)
             raise diverged(self._model_dir, step, f"variable {name} is not finite", rate)
+
+
+class _Steps:
+    """Reads the global step, and raises when the tasks of the run cannot have moved it there.
+
+    Whoever reaches a TensorFlow server can write to its variables. A run whose step was set to its
+    last one would end as if it were done.
+    """
+
+    def __init__(self, model_dir: str, others: int, clock: Callable[[], float]) -> None:
+        self._model_dir, self._others, self._clock = model_dir, others, clock
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+        self._seen, self._seen_at = 0, self._clock()
+
+    def read_restored(self, session: v1.Session, restored: int) -> int:
+        """The step in a new session, to which a checkpoint of step `restored` was restored."""
+        # Where parameter servers lost theirs, it is an older one than the last session had.
+        most, self._seen = max(self._seen, restored), restored
+        return self._checked(session, most)
+
+    def read(self, session: v1.Session) -> int:
+        """The step after at most one more step of this task."""
+        return self._checked(session, self._seen + 1)
+
+    def _checked(self, session: v1.Session, most: int) -> int:
+        step, now = int(session.run(self._global_step)), self._clock()
+        waited = now - self._seen_at
+        most += self._others * (2 + round(waited * _MOST_STEPS_PER_SEC))
+        if not self._seen <= step <= most:
+            newest = checkpoints.newest(self._model_dir)
+            raise RunError(
+                f"step {step}: the global step was {self._seen} {waited:.1f} s before, and the "
+                f"tasks of this run cannot have moved it back, nor beyond {most}; something else "
+                "writes to this cluster, see who can reach its ports; nothing of it was saved, "
+                + (f"the newest checkpoint is {newest}" if newest else "there is no checkpoint")
+            )
+        self._seen, self._seen_at = step, now
+        return step
 
 
 class Seldom:

@@ -210,6 +210,7 @@ def _lead(
             every_steps=config.save_checkpoints_steps,
             keep=config.keep_checkpoint_max,
             after_save=evaluate if by_itself else None,
+            others=task.num_trainers - 1 if config.strategy == "ps" else 0,
         )
         watch = endings.watch(config, task, recorder=recorder)
         _train(run, config, manifest, task, evaluations, watch, saver=saver)
@@ -313,9 +314,6 @@ def _train(
         write_summaries=task.is_chief,
     )
     watchers = [stopping.Together(watch, config.max_steps), hooks.FiniteGuard(config.model_dir)]
-    if task.is_chief:
-        others = task.num_trainers - 1 if config.strategy == "ps" else 0
-        watchers.append(hooks.StepGuard(config.model_dir, others=others))
     watchers += [report, *([saver] if saver else []), stopper]
     if config.profiled and task.is_chief:
         # The last, so that its time holds no other hook's work.

@@ -155,54 +155,69 @@ class SetStep(v1.train.SessionRunHook):
 @pytest.mark.parametrize("others", [0, 3])
 @pytest.mark.parametrize("value", [1_999_999, 100, 6])
 def test_a_step_that_jumps_ends_training_and_nothing_is_saved(tmp_path, value, others):
-    guard = hooks.StepGuard(str(tmp_path), others=others, clock=lambda: 0.0)
-    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
-    # The step is read beside the train_op, before or after it.
-    line = rf"step ({value}|{value + 1}): the global step was (6|7|8) 0.0 s before, .* ports;"
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5, others=others, clock=lambda: 0.0)
+    line = f"step {value}: the global step was 7 0.0 s before, and .* ports; nothing of it was"
     with pytest.raises(RunError, match=line):
-        run(guard, saver, SetStep(value, after=8), steps=20)
+        run(SetStep(value, after=8), saver, steps=20)
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
 
 
 def test_a_step_that_jumps_after_the_last_one_is_noticed_too(tmp_path):
-    guard = hooks.StepGuard(str(tmp_path))
     saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
-    with pytest.raises(RunError, match="step 400: the global step was"):
-        run(guard, saver, SetStep(400, after=8), steps=8)
+    with pytest.raises(RunError, match="step 400: the global step was 8 "):
+        run(saver, SetStep(400, after=8), steps=8)
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
+
+
+def test_a_step_that_jumps_while_it_is_saved_gets_no_seal(tmp_path, monkeypatch):
+    save = v1.train.Saver.save
+
+    def jump_and_save(self, session, *arguments, global_step, **options):
+        if global_step == 10:
+            session.run(stranger._set)
+        return save(self, session, *arguments, global_step=global_step, **options)
+
+    monkeypatch.setattr(v1.train.Saver, "save", jump_and_save)
+    stranger = SetStep(400, after=99)
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
+    with pytest.raises(RunError, match="step 400: the global step was 10 "):
+        run(stranger, saver, steps=20)
+    assert not checkpoints.is_sealed(f"{tmp_path}/model.ckpt-10")
+    assert checkpoints.newest_whole(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
 
 
 def test_a_step_that_is_not_the_restored_one_is_noticed(tmp_path):
     saves(tmp_path, steps=5)
-    with pytest.raises(RunError, match="step 6: the global step was 5 .*, nor back;"):
-        run(hooks.StepGuard(str(tmp_path)), start=6, steps=1)
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=5)
+    with pytest.raises(RunError, match="step 6: the global step was 5 "):
+        run(saver, start=6, steps=1)
 
 
 def test_steps_of_other_workers_are_expected(tmp_path):
+    # In the 10 ms of a step the two others may make 40.
     seconds = iter(range(100))
-    guard = hooks.StepGuard(str(tmp_path), others=2, clock=lambda: next(seconds) / 100)
-    # In the 10 ms of a step here the two others may make 40.
-    run(guard, SetStep(40, after=3), steps=5)
+    options = {"others": 2, "clock": lambda: next(seconds) / 100}
+    saver = hooks.CheckpointSaver(str(tmp_path), every_steps=100, **options)
+    run(SetStep(40, after=3), saver, steps=5)
 
 
-def test_a_new_session_may_go_back_to_the_newest_checkpoint(tmp_path):
-    saves(tmp_path, steps=5, every=5)
-    guard = hooks.StepGuard(str(tmp_path))
+def test_a_new_session_may_go_back_to_the_newest_checkpoint_and_no_further(tmp_path):
     with tf.Graph().as_default(), v1.Session() as session:
         step = v1.train.get_or_create_global_step()
-        session.run(step.assign(5))
-        guard.begin()
-        guard.after_create_session(session, None)
-        for value in (5, 6, 7, 8):
-            guard.after_run(None, v1.train.SessionRunValues(value, None, None))
-        guard.after_create_session(session, None)
+        steps = hooks._Steps(str(tmp_path), 0, lambda: 0.0)
+        steps.begin()
+        for value in (5, 6, 7, 5):  # The first and the last one are restored.
+            session.run(step.assign(value))
+            read = steps.read_restored(session, 5) if value == 5 else steps.read(session)
+            assert read == value
         session.run(step.assign(4))
         with pytest.raises(RunError, match="step 4: the global step was 5 "):
-            guard.after_create_session(session, None)
+            steps.read_restored(session, 5)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path, loss):
+    saves(tmp_path, steps=6)
     guard = hooks.FiniteGuard(str(tmp_path))
     saver = hooks.CheckpointSaver(str(tmp_path), every_steps=1)
     line = f"step 7: loss is {loss} at learning rate 0.5; nothing of it was saved, the newest .*-6;"
@@ -241,7 +256,9 @@ def saves(folder, *, steps, start=0, every=10, stop_at=None):
 
 def test_checkpoints_come_at_the_same_steps_after_a_restart(tmp_path):
     assert saves(tmp_path / "whole", steps=35) == ([10, 20, 30, 35], [0, 10, 20, 30, 35])
-    assert saves(tmp_path / "resumed", start=17, steps=18) == ([20, 30, 35], [17, 20, 30, 35])
+    assert saves(tmp_path / "resumed", steps=17) == ([10, 17], [0, 10, 17])
+    resumed = saves(tmp_path / "resumed", start=17, steps=18)
+    assert resumed == ([20, 30, 35], [0, 10, 17, 20, 30, 35])
 
 
 def test_the_last_checkpoint_is_saved_once(tmp_path):
@@ -249,9 +266,9 @@ def test_the_last_checkpoint_is_saved_once(tmp_path):
 
 
 def test_what_was_restored_is_not_saved_again(tmp_path):
-    saves(tmp_path, start=17, steps=0)
+    saves(tmp_path, steps=17)
     before = (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns
-    assert saves(tmp_path, start=17, steps=1) == ([18], [17, 18])
+    assert saves(tmp_path, start=17, steps=1) == ([18], [0, 10, 17, 18])
     assert (tmp_path / "model.ckpt-17.index").stat().st_mtime_ns == before
 
 
