@@ -40,6 +40,15 @@ def step_of(path: str) -> int:
     return int(found["step"]) if found else 0
 
 
+def saved_step(path: str) -> int:
+    """The global step that a checkpoint holds.
+
+    Asynchronous workers move it on while it is saved: it may be later than the one in the name.
+    """
+    with opened(path) as reader:
+        return int(reader.get_tensor(v1.GraphKeys.GLOBAL_STEP))
+
+
 def newest(model_dir: str) -> str:
     """The path of the checkpoint that TensorFlow takes for the newest one; "" if there is none.
 

@@ -261,7 +261,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         newest = checkpoints.newest(self._model_dir)
-        step = self._steps.read_restored(session, checkpoints.step_of(newest))
+        step = self._steps.read_restored(session, checkpoints.saved_step(newest) if newest else 0)
         if newest and checkpoints.step_of(newest) == step:
             self.saved_step = step
         else:

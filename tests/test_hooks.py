@@ -193,6 +193,16 @@ def test_a_step_that_is_not_the_restored_one_is_noticed(tmp_path):
         run(saver, start=6, steps=1)
 
 
+def test_a_checkpoint_may_hold_a_later_step_than_its_name(tmp_path):
+    """As one of parameter servers does, which other workers move on while it is saved."""
+    saves(tmp_path, steps=5)
+    for path in tmp_path.glob("model.ckpt-5.*"):
+        path.rename(str(path).replace("ckpt-5", "ckpt-4"))
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-4"\n')
+    run(hooks.CheckpointSaver(str(tmp_path), every_steps=5), start=5, steps=1)
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-6"
+
+
 def test_steps_of_other_workers_are_expected(tmp_path):
     # In the 10 ms of a step the two others may make 40.
     seconds = iter(range(100))
