@@ -322,6 +322,13 @@ def define_run_flags(*, data: bool = True) -> None:
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
         "its --export.",
     )
+    flags.DEFINE_string(
+        "model",
+        "",
+        "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
+        "trust the module, whose code is run. Not needed where you have trained with it yourself.",
+    )
+    settings.show_in_help("model", flags.FLAGS)
     if data:
         help_text = "Folder with prepared records. Default: the run's own."
         settings.define_path("data_dir", "", help_text)

@@ -24,7 +24,7 @@ RECORD = json.dumps(
 
 
 def test_a_filesystem_that_fails_now_has_no_record_yet(tmp_path, monkeypatch):
-    def read_bytes(path):
+    def read_bytes(path, most):
         raise tf.errors.UnavailableError(None, None, "try again")
 
     monkeypatch.setattr(status, "read_bytes", read_bytes)
