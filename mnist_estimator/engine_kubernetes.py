@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 
 from mnist_estimator import InputError, cluster, jobs
 from mnist_estimator.jobs import yaml_quoted
@@ -130,10 +129,7 @@ def _head(job: jobs.Job) -> dict[str, object]:
         "name": yaml_quoted(job.name),
         "title": job.name,
         "roles": job.roles,
-        # For a comment, of which a line's end would be the end.
-        "logdir": shlex.quote(job.model_dir)
-        if job.model_dir.isprintable()
-        else yaml_quoted(job.model_dir),
+        "logdir": jobs.in_comment(job.model_dir),
         "namespace": f"namespace: {yaml_quoted(job.namespace)}"
         if job.namespace
         else "# No --namespace: the one of kubectl's context.",
