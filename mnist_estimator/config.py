@@ -23,6 +23,8 @@ SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
 STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
 
+_MAX_THREADS = 4096  # TensorFlow makes as many as it is told, and ends the process if it cannot.
+
 # The flags that say which data a command works on; `prepare` shares them with `train`.
 DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
 
@@ -187,8 +189,12 @@ class TrainConfig:
     )
 
     # The machine, or machines.
-    intra_op_threads: int = setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
-    inter_op_threads: int = setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
+    intra_op_threads: int = setting(
+        0, "Threads one operation may use; 0: TensorFlow's choice.", most=_MAX_THREADS
+    )
+    inter_op_threads: int = setting(
+        0, "Operations that may run at once; 0: TensorFlow's choice.", most=_MAX_THREADS
+    )
     strategy: str = setting(
         "none",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
@@ -356,6 +362,8 @@ def _check_model(name: str) -> None:
 
 
 def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
-        raise InputError(f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5")
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8}){0,99}", text):
+        raise InputError(
+            f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5, at most 100"
+        )
     return tuple(map(int, text.split(",")))
