@@ -303,9 +303,12 @@ def _candidates(model_dir: str) -> list[str]:
 def _state(folder: str) -> Any:
     """TensorFlow's list of the checkpoints in a folder; None if there is none, or it is damaged."""
     try:
-        return tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(folder)
     except ValueError:  # Not text, or nothing in it.
         return None
+    # TensorFlow takes a name for what comes before a NUL, Python for none at all.
+    names = [state.model_checkpoint_path, *state.all_model_checkpoint_paths] if state else []
+    return None if "\0" in "".join(names) else state
 
 
 def _here(folder: str, path: str) -> str:

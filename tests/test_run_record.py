@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from mnist_estimator import InputError, datasets, json_files, run_record, runs
+from mnist_estimator import (
+    InputError,
+    RunError,
+    datasets,
+    json_files,
+    panels,
+    predictors,
+    run_record,
+    runs,
+)
 from mnist_estimator.config import TrainConfig
 
 DIGEST = "0123456789abcdef" * 4
@@ -187,3 +196,51 @@ def test_a_record_has_a_largest_size(tmp_path):
 
 def test_numbers_that_json_has_not_are_read_where_python_wrote_them():
     assert json_files.parse(b"[Infinity, 0.5]", finite=False) == [float("inf"), 0.5]
+
+
+METRICS = {"accuracy": 0.5, "loss": 0.25, "global_step": 1000}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (json.dumps(METRICS), "test accuracy 0.5000, loss 0.2500 at step 1,000"),
+        (
+            json.dumps(METRICS | {"loss": float("inf")}),
+            "test accuracy 0.5000, loss inf at step 1,000",
+        ),
+        (json.dumps(METRICS | {"loss": "0"}), "damaged (loss is '0', expected a number)"),
+        (json.dumps(METRICS | {"accuracy": None}), "damaged (accuracy is None, expected a number)"),
+        (json.dumps(METRICS | {"global_step": [1]}), "damaged (global_step is a list"),
+        (json.dumps([METRICS]), "damaged (the whole is a list, expected a dict)"),
+        ("[" * 100_000, "damaged (nested too deeply)"),
+        ("{}", "damaged (accuracy is None"),
+    ],
+)
+def test_a_report_says_what_metrics_say_or_what_is_wrong_with_them(tmp_path, text, shown):
+    (tmp_path / "metrics.json").write_text(text)
+    assert panels._recorded(str(tmp_path)).startswith(shown)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", '{"pictures": []}', '{"pictures": "x"}', "[" * 100_000, '{"a": NaN}']
+)
+def test_an_export_that_says_no_such_preparation_is_named(tmp_path, text):
+    (tmp_path / "assets.extra").mkdir()
+    (tmp_path / "assets.extra/model.json").write_text(text)
+    with pytest.raises(RunError, match=r"model.json: damaged \(.*\); export the model again$"):
+        predictors._pictures_of(str(tmp_path))
+
+
+def test_an_export_of_an_earlier_version_prepares_pictures_as_digits(tmp_path):
+    assert predictors._pictures_of(str(tmp_path)) == datasets.DIGIT
+
+
+def test_the_class_names_of_an_export_end_at_line_feeds_alone(tmp_path):
+    (tmp_path / "assets").mkdir()
+    file = tmp_path / "assets/class_names.txt"
+    file.write_bytes("a\u2028b\nc\x0bd\n\n".encode())
+    assert predictors._class_names_of(str(tmp_path)) == ["a\u2028b", "c\x0bd", ""]
+    file.write_bytes(b"\xff\n")
+    with pytest.raises(RunError, match=r"class_names.txt: damaged, expected UTF-8; export"):
+        predictors._class_names_of(str(tmp_path))
