@@ -14,6 +14,7 @@ from typing import Any
 
 MOST_BYTES = 2**26  # More than the names of 2**20 classes take.
 _MOST_DEPTH = 8
+_MOST_BRACKETS = 2**21  # Each takes a hundred bytes and more, and time; names may have some, too.
 _MOST_DIGITS = 40  # Of a number; Python writes a float in at most 24 characters.
 
 
@@ -27,6 +28,8 @@ def parse(data: bytes, *, finite: bool = True) -> Any:
       ValueError: also for a key that stands twice, and for what is nested deeper, or has longer
         numbers, than anything that this package writes.
     """
+    if data.count(b"[") + data.count(b"{") > _MOST_BRACKETS:
+        raise ValueError(f"more than {_MOST_BRACKETS:,} lists and objects")
     try:
         value = json.loads(
             data.decode("utf-8"),

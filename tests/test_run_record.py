@@ -164,6 +164,7 @@ def test_a_wrong_field_is_named(path, value, line):
     [
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b'{"flags":' * 9 + b"1" + b"}" * 9, "nested too deeply"),
+        (b"[" + b"[]," * 2**21 + b"0]", "more than 2,097,152 lists and objects"),
         (b"9" * 5000, "a number has 5,000 digits, expected at most 40"),
         (b"1e999", "1e999 is too large a number"),
         (b"NaN", "NaN is no JSON number"),
