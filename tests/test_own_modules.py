@@ -95,12 +95,14 @@ def test_a_module_in_the_runs_own_folder_is_never_trusted(here):
     own_modules.check_trusted("tboard.mod1.mine:net", "tboard/mod10")
 
 
-def test_a_link_to_a_trusted_module_is_another_module(here):
-    write("mine.py")
-    own_modules.note_trained("mine:net")
+def test_a_link_to_a_trained_module_is_another_module(here, monkeypatch):
+    write("one/mine.py")
+    own_modules.note_trained("one.mine:net")
     write("received/one/__init__.py")
-    Path("received/one/mine.py").symlink_to(here / "mine.py")
-    check_refused("received.one.mine:net", "not trained")
+    Path("received/one/mine.py").symlink_to(here / "one/mine.py")
+    os.chdir("received")
+    monkeypatch.setattr(sys, "path", [os.getcwd(), *sys.path])
+    check_refused("one.mine:net", "not trained")
 
 
 def test_notes_that_others_could_have_written_count_for_nothing(here):
