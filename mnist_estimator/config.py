@@ -23,8 +23,6 @@ SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
 STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
 
-_MAX_THREADS = 4096  # TensorFlow makes as many as it is told, and ends the process if it cannot.
-
 # The flags that say which data a command works on; `prepare` shares them with `train`.
 DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
 
@@ -189,12 +187,8 @@ class TrainConfig:
     )
 
     # The machine, or machines.
-    intra_op_threads: int = setting(
-        0, "Threads one operation may use; 0: TensorFlow's choice.", most=_MAX_THREADS
-    )
-    inter_op_threads: int = setting(
-        0, "Operations that may run at once; 0: TensorFlow's choice.", most=_MAX_THREADS
-    )
+    intra_op_threads: int = setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
+    inter_op_threads: int = setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
     strategy: str = setting(
         "none",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "

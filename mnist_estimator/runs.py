@@ -52,6 +52,7 @@ METRICS_FILE = "metrics.json"
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 NEWEST = "newest"
+_MOST_THREADS = 1024
 _MOST_LINE = 500  # Characters of what a record says that an error repeats.
 _NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
 # What the weights follow from, beside the data and what `check_continues` insists on.
@@ -135,10 +136,16 @@ def open_run(model_dir: str, checkpoint: str = "", model: str = "") -> OpenRun:
       RunError: if the checkpoint is damaged.
     """
     config, record = read_run(model_dir)
-    config = dataclasses.replace(config, model_dir=model_dir, strategy="none")
+    config = dataclasses.replace(config, model_dir=model_dir, strategy="none", **_threads(config))
     _check_network(config, model)
     found = find_checkpoint(model_dir, checkpoint) if checkpoint else chosen_checkpoint(config)
     return OpenRun(config, record, found)
+
+
+def _threads(config: TrainConfig) -> dict[str, int]:
+    """A run's threads, but no more than machines have: TensorFlow ends the process otherwise."""
+    names = ("intra_op_threads", "inter_op_threads")
+    return {name: min(getattr(config, name), _MOST_THREADS) for name in names}
 
 
 def _check_network(config: TrainConfig, named: str) -> None:
