@@ -66,12 +66,14 @@ run() { # COMMAND FLAGS...
 
 # Checks train's flags, so that a wrong one is answered before anything is done, and sets
 # `model_dir`, `max_steps`, `dataset`, `data_dir`, `data_flags`, which prepare and train share, and
-# `given`, the names of the flags that are not left to their defaults.
+# `given`, the names of the flags that are not left to their defaults. Where the flags ask for help,
+# that is all that happens.
 read_flags() { # FLAGS...
-  local settings
-  given="" dataset="" max_steps=""
-  settings=$("$venv/bin/python" -c '
-import shlex, sys
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  # What is printed may be a help text, so the settings go to a file: values, each with a NUL behind.
+  "$venv/bin/python" -c '
+import sys
 from absl import flags
 from mnist_estimator import config, program
 
@@ -79,16 +81,29 @@ def main(_):
     settings = config.train_config()
     given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
     shared = [flags.FLAGS[name].serialize() for name in config.DATA_FLAGS if name in given]
-    for name in ("model_dir", "max_steps", "dataset", "data_dir"):
-        print(name + "=" + shlex.quote(str(getattr(settings, name))))
-    print("data_flags=(" + shlex.join([*shared, "--data_dir=" + settings.data_dir]) + ")")
-    print("given=" + shlex.quote(" " + " ".join(given) + " "))
+    names = ("model_dir", "max_steps", "dataset", "data_dir")
+    values = [str(getattr(settings, name)) for name in names]
+    values += [" " + " ".join(given) + " ", *shared, "--data_dir=" + settings.data_dir]
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.writelines(value + "\0" for value in values)
 
-sys.argv[0] = "run_local.sh"
+sys.argv[0], path = "run_local.sh", sys.argv.pop(1)
 config.define_train_flags()
 program.run(main)
-' "$@")
-  eval "$settings"
+' "$scratch/settings" "$@"
+  [[ -s $scratch/settings ]] || exit 0
+  local flag
+  {
+    IFS= read -r -d "" model_dir
+    IFS= read -r -d "" max_steps
+    IFS= read -r -d "" dataset
+    IFS= read -r -d "" data_dir
+    IFS= read -r -d "" given
+    data_flags=()
+    while IFS= read -r -d "" flag; do
+      data_flags+=("$flag")
+    done
+  } <"$scratch/settings"
 }
 
 prepare_data() {
@@ -96,8 +111,7 @@ prepare_data() {
   # Whether a dataset that is there is the one asked for, train will judge.
   [[ ! -f $data_dir/manifest.json ]] || return 0
   say "preparing the data in $data_dir"
-  messages=$(mktemp)
-  trap 'rm -f "$messages"' EXIT
+  messages=$scratch/messages
   { run prepare "${data_flags[@]}" 2>&1 >&3 | tee "$messages" >&2; } 3>&1 || status=$?
   if ((status)); then
     can_use_sample || exit "$status"
@@ -124,7 +138,8 @@ use_sample() {
 
 print_results() {
   local tensorboard=$venv/bin/tensorboard
-  printf 'The model, its settings (run.json) and its result (metrics.json) are in %s\n' "$model_dir"
+  printf 'The model, its settings (run.json) and its result (metrics.json) are in %s\n' \
+    "${model_dir//[[:cntrl:]]/?}"
   printf 'To see the curves:  %q --logdir %q\n' "${tensorboard#"$PWD"/}" "$model_dir"
 }
 

@@ -1,6 +1,7 @@
-"""Feeds damaged and random bytes to the readers of IDX files, shards and manifests.
+"""Feeds damaged and random bytes to the readers of IDX files, shards, manifests, files of runs.
 
-  python benchmarks/fuzz.py --minutes=10 --seed=0 [--only=NUMBER]
+  python benchmarks/fuzz.py --minutes=10 --seed=0 [--only=NUMBER] [--inputs=NUMBER]
+  python benchmarks/fuzz.py --of=run_files --inputs=100000
 
 Each input follows from the seed and its number alone; `--only` repeats one. What is no result and
 no named error, or takes more than 5 seconds, is printed and makes the exit status 1.
@@ -16,22 +17,42 @@ import gzip
 import io
 import itertools
 import json
+import logging
 import random
+import resource
 import signal
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mnist_estimator import InputError, idx, records, sources
-from mnist_estimator.compat import tf
+from mnist_estimator import (
+    InputError,
+    RunError,
+    checkpoints,
+    files,
+    idx,
+    lock,
+    panels,
+    predictors,
+    records,
+    runs,
+    sources,
+    status,
+    streams,
+)
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.evaluations import Evaluations
 
 _LIMIT_SECS, _REPORT_SECS = 5, 10
+_MOST_MIB, _MOST_LINE = 100, 2000
 _NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1)
 _LENGTHS = (*_NUMBERS, 2**63 - 4, 2**63, 2**64 - 5, 2**64 - 1)
 _VALUES = (*_NUMBERS, -1, 2**63, 1e308, 1.5, True, None, "", "a", "\ud800", "\n", [], {}, [0])
@@ -111,22 +132,186 @@ class Fuzz:
             raise AssertionError("read as another array than it holds")
 
 
+class RunFuzz:
+    """The same for the files of a run and of an export: JSON, TensorFlow's list, seals, names.
+
+    Each has to give a value, or an error of one line. Memory is this process's largest, which
+    never falls: what an input has taken more than those before it counts against it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._peak = folder, _peak_mib()
+        self._valid = _run_files(folder)
+        self._read: dict[str, Callable[[str], object]] = {
+            "run.json": runs.read_run,
+            "evaluations.json": _read_evaluations,
+            "metrics.json": panels._recorded,
+            "status.json": status.read,
+            "manifest.json": records.read_manifest,
+            ".trainer": _read_lock,
+            "checkpoint": checkpoints.newest_whole,
+            "model.ckpt-5.sha256": checkpoints.newest_whole,
+            "assets.extra/model.json": predictors._pictures_of,
+            "assets/class_names.txt": predictors._class_names_of,
+        }
+
+    def run(self, seed: int, number: int) -> str:
+        """As `Fuzz.run`."""
+        dice = random.Random(f"{seed} {number}")
+        kind = dice.choice([*self._valid])
+        path = self._folder / kind
+        (self._folder / "number").write_text(f"{seed} {number} {kind}")
+        path.write_bytes(self._input(dice, kind))
+        try:
+            found = "nothing" if self._read[kind](str(self._folder)) is None else "result"
+        except (InputError, RunError) as error:
+            _check_line(str(error))
+            found = type(error).__name__
+        finally:
+            path.write_bytes(self._valid[kind])
+        more, self._peak = _peak_mib() - self._peak, _peak_mib()
+        if more > _MOST_MIB:
+            raise AssertionError(f"{more} MiB more than before")
+        return f"{kind:25}{found}"
+
+    def _input(self, dice: random.Random, kind: str) -> bytes:
+        data = self._valid[kind]
+        if kind.endswith(".json") and dice.random() < 0.7:
+            top = json.loads(data)
+            for _ in range(dice.randrange(1, 4)):
+                top = _edited(dice, top)
+            if isinstance(top, dict) and records.DIGEST in top and dice.random() < 0.8:
+                rest = {name: value for name, value in top.items() if name != records.DIGEST}
+                top[records.DIGEST] = records.json_digest(rest)
+            data = json.dumps(top, ensure_ascii=dice.random() < 0.8).encode(errors="replace")
+            if dice.random() < 0.1:
+                data = data.replace(b"0", dice.choice(_TOKENS), 1)
+        else:
+            for _ in range(dice.randrange(1, 4)):
+                data = _damaged(dice, data)
+        if dice.random() < 0.02:
+            depth = dice.choice([5, 100, 5000, 100_000])
+            data = b'{"a":' * depth + data + b"}" * depth
+        if dice.random() < 0.002:
+            data = dice.choice([b"[]", b"0,", b'{"":', b'"a",', b"1e9,"]) * 200_000 + data
+        return data
+
+
+# What stands for a number or a text in the place of a 0.
+_TOKENS = (b"9" * 5000, b"1e999", b"-1e400", b"NaN", b"Infinity", b"0." + b"1" * 10_000)
+_TOKENS += (b'"\\ud800"', b'"\xff"', b'"a\\u0000b"', b"[" * 3000, b"\xef\xbb\xbf0")
+_TEXTS = ("\x1b[2J", "a\nb", "\u202e", "\u2028", "\ufffe", "x" * 100_000, "../../etc", "mine:net")
+
+
+def _edited(dice: random.Random, top: Any) -> Any:
+    """A value of JSON with another one somewhere in it, or one less, or one twice, or deeper."""
+    holders = [node for node in _nodes(top) if isinstance(node, (dict, list)) and node]
+    other = dice.choice([*_VALUES, *_TEXTS, 10**12, 10**30, -(2**63), 1e-320, {"a": {}}, [[0]]])
+    if not holders:
+        return other
+    node = dice.choice(holders)
+    key = dice.choice([*node] if isinstance(node, dict) else range(len(node)))
+    way = dice.randrange(5)
+    if way == 0:
+        del node[key]
+    elif way == 1:
+        node[key] = {"a": node[key]} if dice.random() < 0.5 else [node[key]] * 3
+    elif way == 2 and isinstance(node, dict):
+        node[dice.choice([*_TEXTS, "a", ""])] = node[key]
+    elif way == 3 and isinstance(node, list):
+        node.insert(key, other)
+    else:
+        node[key] = other
+    return top
+
+
+def _nodes(top: Any) -> Iterator[Any]:
+    ahead = [top]
+    while ahead:
+        node = ahead.pop()
+        yield node
+        ahead += node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+
+
+def _run_files(folder: Path) -> dict[str, bytes]:
+    """Makes the files of a run, an export and a dataset in one folder; name -> content."""
+    for name in ("assets", "assets.extra"):
+        (folder / name).mkdir()
+    (folder / "images").write_bytes(_idx(np.arange(60, dtype=np.uint8).reshape(5, 4, 3)))
+    (folder / "labels").write_bytes(_idx(np.arange(5, dtype=np.uint8) % 3))
+    paths = {f"train_{name}": str(folder / name) for name in ("images", "labels")}
+    manifest = sources.from_idx(paths).write(str(folder), shards=1, validation_split="0")
+    runs.write_run(TrainConfig(model_dir=str(folder)), manifest)
+    for step in (5, 10):
+        path = str(folder / f"{checkpoints.BASENAME}-{step}")
+        with tf.Graph().as_default(), v1.Session() as session:
+            v1.get_variable("a", initializer=1.0)
+            session.run(v1.global_variables_initializer())
+            v1.train.Saver().save(session, path, write_state=False, write_meta_graph=False)
+        checkpoints.seal(path)
+        checkpoints.point_to(path)
+    (folder / f"{checkpoints.BASENAME}-10.data-00000-of-00001").unlink()  # So the other is read.
+    result = {"accuracy": 0.5, "loss": float("inf"), "examples": 7, "global_step": 5}
+    Evaluations(str(folder)).add(result, str(folder / f"{checkpoints.BASENAME}-5"))
+    files.write_json(str(folder / runs.METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]})
+    status.Recorder(str(folder), has_evaluator=False).write(status.DONE, 0, "because")
+    with lock.held(str(folder)):
+        pass
+    files.write_json(str(folder / "assets.extra/model.json"), {"pictures": "digit", "a": [1, 2]})
+    (folder / "assets/class_names.txt").write_text("0\n1\nü\n")
+    names = ["run.json", "evaluations.json", "metrics.json", "status.json", "manifest.json"]
+    names += [".trainer", "checkpoint", f"{checkpoints.BASENAME}-5.sha256"]
+    names += ["assets.extra/model.json", "assets/class_names.txt"]
+    return {name: (folder / name).read_bytes() for name in names}
+
+
+def _read_evaluations(folder: str) -> str:
+    found = Evaluations(folder)
+    found.stops_at(5, 1)
+    return found.best_checkpoint
+
+
+def _read_lock(folder: str) -> object:
+    owner = lock._read(f"{folder}/{lock.LOCK_FILE}")
+    lock._is_dead(owner)
+    _check_line(str(lock._locked(folder, owner)))
+    return owner or None
+
+
+def _check_line(line: str) -> None:
+    shown = streams.printable(line)
+    if len(shown.splitlines()) != 1 or len(shown) > _MOST_LINE:
+        raise AssertionError(f"an error of {len(shown)} characters: {shown[:500]}")
+
+
+def _peak_mib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+FUZZES = {"readers": Fuzz, "run_files": RunFuzz}
+
+
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER")
+    parser.add_argument("--inputs", type=int, help="stop after so many")
+    parser.add_argument("--of", choices=FUZZES, default="readers", help="what is read")
     flags = parser.parse_args()
     signal.signal(signal.SIGALRM, _TooLong.stop)
-    numbers = itertools.count() if flags.only is None else [flags.only]
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # As the commands do.
+    all_numbers = range(flags.inputs) if flags.inputs else itertools.count()
+    numbers = all_numbers if flags.only is None else [flags.only]
     with tempfile.TemporaryDirectory() as folder:
-        counts = _run(Fuzz(Path(folder)), flags.seed, numbers, flags.minutes * 60)
-    print(*(f"{outcome:31}{count:12,}" for outcome, count in sorted(counts.items())), sep="\n")
+        counts = _run(FUZZES[flags.of](Path(folder)), flags.seed, numbers, flags.minutes * 60)
+    print(f"largest memory: {_peak_mib():,} MiB")
+    print(*(f"{outcome:41}{count:12,}" for outcome, count in sorted(counts.items())), sep="\n")
     return int(counts["broken"] > 0)
 
 
-def _run(fuzz: Fuzz, seed: int, numbers: Iterable[int], seconds: float) -> Counter:
+def _run(fuzz: Fuzz | RunFuzz, seed: int, numbers: Iterable[int], seconds: float) -> Counter:
     counts, start, reported = Counter(broken=0), time.monotonic(), 0
     for number in numbers:
         elapsed = time.monotonic() - start

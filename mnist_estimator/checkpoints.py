@@ -25,7 +25,8 @@ from mnist_estimator.records import error_line, file_errors, file_sha256
 BASENAME = "model.ckpt"
 _STATE = "checkpoint"  # TensorFlow's list of the checkpoints in a folder, the newest one apart.
 _SEAL = ".sha256"
-_PATH = re.compile(r"model\.ckpt-(?P<step>\d+)")
+_MOST_SEAL = 2**20  # Bytes; a line for each file.
+_PATH = re.compile(r"model\.ckpt-(?P<step>[0-9]{1,18})")
 _FILE = re.compile(rf"(?P<name>{_PATH.pattern})\.(index|data-\d{{5}}-of-\d{{5}}|sha256)")
 # What a save that was killed leaves behind.
 _LEFT_OVER = re.compile(
@@ -90,8 +91,7 @@ def damage(path: str) -> str:
     try:
         if not tf.io.gfile.exists(seal):
             return _unreadable(path)
-        with tf.io.gfile.GFile(seal, "rb") as file:
-            lines = file.read().decode("ascii", "replace").splitlines()
+        lines = (files.read_bytes(seal, _MOST_SEAL) or b"").decode("ascii", "replace").splitlines()
         sealed = [_SEALED.fullmatch(line) for line in lines]
         # The index is in the last line: the seal was not cut off.
         if not sealed or None in sealed or not sealed[-1]["file"].endswith(".index"):
@@ -102,7 +102,7 @@ def damage(path: str) -> str:
                 return f"{file} is missing"
             if file_sha256(file)[1] != line["sha256"]:
                 return f"{file} is damaged: its sha256 is not the one in {os.path.basename(seal)}"
-    except (tf.errors.OpError, InputError) as error:
+    except (OSError, tf.errors.OpError, InputError) as error:
         return f"{path} cannot be read: {error_line(error)}"
     return ""
 
@@ -312,9 +312,12 @@ def _candidates(model_dir: str) -> list[str]:
 def _state(folder: str) -> Any:
     """TensorFlow's list of the checkpoints in a folder; None if there is none, or it is damaged."""
     try:
-        return tf.train.get_checkpoint_state(folder)
+        state = tf.train.get_checkpoint_state(folder)
     except ValueError:  # Not text, or nothing in it.
         return None
+    # TensorFlow takes a name for what comes before a NUL, Python for none at all.
+    names = [state.model_checkpoint_path, *state.all_model_checkpoint_paths] if state else []
+    return None if "\0" in "".join(names) else state
 
 
 def _here(folder: str, path: str) -> str:

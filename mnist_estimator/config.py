@@ -322,6 +322,13 @@ def define_run_flags(*, data: bool = True) -> None:
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
         "its --export.",
     )
+    flags.DEFINE_string(
+        "model",
+        "",
+        "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
+        "trust the module, whose code is run. Not needed where you have trained with it yourself.",
+    )
+    settings.show_in_help("model", flags.FLAGS)
     if data:
         help_text = "Folder with prepared records. Default: the run's own."
         settings.define_path("data_dir", "", help_text)
@@ -349,6 +356,8 @@ def _check_model(name: str) -> None:
 
 
 def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
-    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", text):
-        raise InputError(f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5")
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8}){0,99}", text):
+        raise InputError(
+            f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5, at most 100"
+        )
     return tuple(map(int, text.split(",")))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 
 from mnist_estimator import InputError, cluster, jobs
 from mnist_estimator.jobs import yaml_quoted
@@ -144,10 +143,7 @@ def _head(job: jobs.Job) -> dict[str, object]:
         **_metadata(job),
         "title": job.name,  # For the comments.
         "roles": job.roles,
-        # For a comment, of which a line's end would be the end.
-        "logdir": shlex.quote(job.model_dir)
-        if job.model_dir.isprintable()
-        else yaml_quoted(job.model_dir),
+        "logdir": jobs.in_comment(job.model_dir),
         "num_tasks": job.num_tasks,
         "max_restarts": job.max_restarts,
         "network_policy": _network_policy(job),

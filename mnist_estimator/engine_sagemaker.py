@@ -33,7 +33,7 @@ _CHECKPOINT_CONFIG = """\
 # The folder of --model_dir: checkpoints, status.json, the result metrics.json and TensorBoard's
 # events. SageMaker copies what is new to S3 while the task runs, and back before it starts again.
 # Watch with
-#   aws s3 sync {s3_dir}/checkpoints tboard && tensorboard --logdir=tboard
+#   aws s3 sync {watched} tboard && tensorboard --logdir=tboard
 CheckpointConfig:
   LocalPath: {checkpoints}
   S3Uri: {checkpoints_s3}"""
@@ -54,7 +54,7 @@ VpcConfig:
   Subnets: {subnets}
   SecurityGroupIds: {security_groups}
 # SageMaker copies the folder of --model_dir to S3 as well, for its own TensorBoard. Or watch with
-#   aws s3 sync {s3_dir}/tensorboard tboard && tensorboard --logdir=tboard
+#   aws s3 sync {watched} tboard && tensorboard --logdir=tboard
 TensorBoardOutputConfig:
   LocalPath: {model_dir}
   S3OutputPath: {tensorboard_s3}"""
@@ -159,7 +159,7 @@ def _s3_dir(job: jobs.Job) -> str:
 
 def _checkpoints(job: jobs.Job) -> str:
     return _CHECKPOINT_CONFIG.format(
-        s3_dir=_s3_dir(job),
+        watched=jobs.in_comment(f"{_s3_dir(job)}/checkpoints"),
         checkpoints=CHECKPOINTS,
         checkpoints_s3=jobs.yaml_quoted(f"{_s3_dir(job)}/checkpoints"),
     )
@@ -174,7 +174,7 @@ def _file_system(job: jobs.Job) -> str:
         path=jobs.yaml_quoted(found["path"]),
         subnets=jobs.yaml_quoted(job.subnets.split(",")),
         security_groups=jobs.yaml_quoted(job.security_groups.split(",")),
-        s3_dir=_s3_dir(job),
+        watched=jobs.in_comment(f"{_s3_dir(job)}/tensorboard"),
         model_dir=jobs.yaml_quoted(job.model_dir),
         tensorboard_s3=jobs.yaml_quoted(f"{_s3_dir(job)}/tensorboard"),
     )

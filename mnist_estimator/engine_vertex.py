@@ -8,7 +8,6 @@ reference of CustomJobSpec; and from the source of gcloud's `ai custom-jobs crea
 from __future__ import annotations
 
 import re
-import shlex
 import textwrap
 
 from mnist_estimator import InputError, jobs
@@ -60,7 +59,7 @@ def render(job: jobs.Job) -> str:
         strategy="SPOT" if job.spot else "STANDARD",
         restart_all=jobs.yaml_quoted(job.strategy != "ps"),
         disable_retries=jobs.yaml_quoted(not job.max_restarts),
-        model_dir=shlex.quote(jobs.yaml_quoted(job.model_dir)[1:-1]),
+        model_dir=jobs.in_comment(job.model_dir),
         base=jobs.yaml_quoted(base),
         service_account=_setting("serviceAccount", job.service_account),
         tensorboard=_setting("tensorboard", job.tensorboard),

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import runs, tables
 
-    run = runs.open_run(given.model_dir, given.checkpoint)
+    run = runs.open_run(given.model_dir, given.checkpoint, given.model)
     scores, names = runs.make_scores(run.trained_on), run.trained_on.class_names
     with _data(run, given) as (data_dir, manifest, split):
         metrics = runs.evaluate_alone(

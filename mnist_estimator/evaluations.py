@@ -7,12 +7,10 @@ the newest ones do not push out.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 from typing import Any
 
-from mnist_estimator import InputError, checkpoints
+from mnist_estimator import InputError, checkpoints, json_files
 from mnist_estimator.files import read_bytes, write_json
 from mnist_estimator.records import file_errors, json_digest
 
@@ -42,10 +40,10 @@ class Evaluations:
     def reload(self) -> None:
         """Reads the record once more: of a cluster, the evaluator writes it."""
         with file_errors(self._path):
-            text = read_bytes(self._path)
-        if text is None:
+            data = read_bytes(self._path, json_files.MOST_BYTES)
+        if data is None:
             return
-        record = self._parsed(text)
+        record = self._parsed(data)
         self._metric = record["metric"]
         self.history, self.best = record["evaluations"], record["best"]
 
@@ -99,12 +97,35 @@ class Evaluations:
         sign = 1 if _LARGER_IS_BETTER[self._metric] else -1
         return sign * result[self._metric] > sign * other[self._metric]
 
-    def _parsed(self, text: bytes) -> dict[str, Any]:
-        with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-            record = json.loads(text)
-            if record.pop(_DIGEST) == json_digest(record):
-                return record
-        raise InputError(
-            f"{self._path}: damaged, so the best model is not known; bring it back from a copy, or "
-            "remove it to choose among the models to come"
-        )
+    def _parsed(self, data: bytes) -> dict[str, Any]:
+        try:
+            return _checked(json_files.parse(data, finite=False))
+        except ValueError as error:
+            raise InputError(
+                f"{self._path}: damaged, so the best model is not known ({error}); bring it back "
+                "from a copy, or remove it to choose among the models to come"
+            ) from None
+
+
+def _checked(record: Any) -> dict[str, Any]:
+    """Returns a record without its digest; raises ValueError that names what is wrong with it."""
+    json_files.expect(record, dict, "the whole")
+    json_files.expect_keys(record, ["metric", "best", "evaluations", _DIGEST], "the whole")
+    json_files.choice(record["metric"], "metric", [*_LARGER_IS_BETTER])
+    for entry in json_files.expect(record["evaluations"], list, "evaluations"):
+        _check_entry(entry, "evaluations")
+    if record["best"] is not None:
+        _check_entry(record["best"], "best")
+    digest = json_files.sha256(record.pop(_DIGEST), _DIGEST)
+    if digest != json_digest(record):
+        raise ValueError(f"{_DIGEST} is not that of the rest")
+    return record
+
+
+def _check_entry(entry: Any, where: str) -> None:
+    json_files.require_keys(
+        json_files.expect(entry, dict, where), [STEP, *_LARGER_IS_BETTER], where
+    )
+    json_files.whole(entry[STEP], f"{where}, {STEP}", 0, 2**63 - 1)
+    for name, value in entry.items():
+        json_files.number(value, f"{where}, {json_files.shown(name)},")

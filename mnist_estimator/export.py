@@ -67,7 +67,7 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator import exports, runs
 
-    run = runs.open_run(given.model_dir, given.checkpoint)
+    run = runs.open_run(given.model_dir, given.checkpoint, given.model)
     if given.format == _TFLITE:
         _export_tflite(run, given)
         return

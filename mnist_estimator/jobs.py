@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import json
 import re
+import shlex
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -319,6 +320,12 @@ def yaml_quoted(value: object) -> str:
     # Not ensure_ascii: of its pairs of surrogates YAML makes two characters.
     text = json.dumps(value, ensure_ascii=False)
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, text)
+
+
+def in_comment(text: str) -> str:
+    """A word of a command that stands in a comment of a job file, as a shell takes it."""
+    # What YAML does not allow, it does not allow in a comment either, which a line's end would end.
+    return shlex.quote(text if text.isprintable() else yaml_quoted(text)[1:-1])
 
 
 def _escape(match: re.Match[str]) -> str:

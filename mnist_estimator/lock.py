@@ -12,6 +12,7 @@ import datetime
 import fcntl
 import json
 import os
+import re
 import secrets
 import socket
 import sys
@@ -19,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import InputError, progress
+from mnist_estimator import InputError, files, json_files, progress
 from mnist_estimator.compat import tf
 from mnist_estimator.files import is_local
 from mnist_estimator.records import file_errors
@@ -28,6 +29,7 @@ from mnist_estimator.workspace import is_running
 LOCK_FILE = ".trainer"
 _BEAT_SECS = 10.0
 _DEAD_SECS = 60.0
+_MOST_BYTES = 2**12  # A line.
 
 
 class LockedError(InputError):
@@ -118,16 +120,18 @@ def _write(path: str, owner: dict[str, str]) -> None:
 def _read(path: str) -> dict[str, str]:
     """What a lock file says; nothing if there is none, or it is not one (yet)."""
     try:
-        with tf.io.gfile.GFile(path) as file:
-            found = json.loads(file.read())
-    except (tf.errors.OpError, ValueError):
+        found = json_files.parse(files.read_bytes(path, _MOST_BYTES) or b"{}")
+    except (OSError, tf.errors.OpError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: text for name, text in found.items() if isinstance(text, str)}
 
 
 def _is_dead(owner: dict[str, str]) -> bool:
     here = owner.get("host") == socket.gethostname()
-    return here and str(owner.get("pid")).isdecimal() and not is_running(int(owner["pid"]))
+    pid = re.fullmatch("[0-9]{1,9}", owner.get("pid", ""))
+    return bool(here and pid and not is_running(int(pid[0])))
 
 
 def _name(owner: dict[str, str]) -> str:

@@ -17,13 +17,11 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
-import sys
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, own_modules
 from mnist_estimator.compat import tf, v1
 
 Network = Callable[..., tf.Tensor]
@@ -107,8 +105,7 @@ def find(name: str) -> Network:
     if name in NETWORKS:
         return NETWORKS[name]
     module_name, _, function = name.partition(":")
-    if os.getcwd() not in sys.path:  # Programs that are not started by `python -m` lack it.
-        sys.path.insert(0, os.getcwd())
+    own_modules.look_here()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

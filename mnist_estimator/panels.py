@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from mnist_estimator import (
     config,
     curves,
     files,
+    json_files,
     page,
     pictures,
     plots,
@@ -173,15 +173,17 @@ def _other_flags(given: dict[str, Any]) -> str:
 
 
 def _recorded(model_dir: str) -> str:
-    text = files.read_bytes(os.path.join(model_dir, runs.METRICS_FILE))
-    if text is None:
+    path = os.path.join(model_dir, runs.METRICS_FILE)
+    data = files.read_bytes(path, json_files.MOST_BYTES)
+    if data is None:
         return "not written"
     try:
-        found = json.loads(text)
-        accuracy, loss, step = (found[name] for name in ("accuracy", "loss", "global_step"))
-        return f"test accuracy {accuracy:.4f}, loss {loss:.4f} at step {step:,}"
-    except (ValueError, KeyError, TypeError):
-        return "damaged"
+        found = json_files.expect(json_files.parse(data, finite=False), dict, "the whole")
+        accuracy, loss = (json_files.number(found.get(name), name) for name in ("accuracy", "loss"))
+        step = json_files.whole(found.get("global_step"), "global_step", 0, 2**63 - 1)
+    except ValueError as error:
+        return f"damaged ({error})"
+    return f"test accuracy {accuracy:.4f}, loss {loss:.4f} at step {step:,}"
 
 
 def _classes(result: Result) -> str:

@@ -56,8 +56,9 @@ def main(argv: list[str]) -> int:
     given = flags.FLAGS
     if not argv[1:]:
         raise InputError("found no pictures, expected files, folders or patterns; see --help")
-    if given.export_dir and given["model_dir"].present:
-        raise InputError("--export_dir and --model_dir: found both, expected one model")
+    for name in ("model_dir", "model"):
+        if given.export_dir and given[name].present:
+            raise InputError(f"--export_dir and --{name}: found both, expected one model")
     paths, problems = picture_files.find(list(map(_as_path, argv[1:])))
     for problem in problems:
         progress.complain(problem)
@@ -70,7 +71,8 @@ def main(argv: list[str]) -> int:
     if given.export_dir:
         opened = predictors.from_export(given.export_dir)
     else:
-        opened = predictors.from_checkpoint(runs.open_run(given.model_dir, given.checkpoint))
+        run = runs.open_run(given.model_dir, given.checkpoint, given.model)
+        opened = predictors.from_checkpoint(run)
     with opened as predictor:
         how = f"{pictures.DESCRIPTIONS[predictor.pictures]} ({predictor.pictures})"
         progress.say(f"pictures: {how}", sys.stderr)

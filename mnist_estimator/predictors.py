@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 import sys
@@ -17,11 +16,11 @@ from typing import IO
 
 import numpy as np
 
-from mnist_estimator import InputError, RunError, exports, files, serving
+from mnist_estimator import InputError, RunError, exports, files, json_files, progress, serving
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.datasets import DIGIT, PICTURES
 from mnist_estimator.model_fn import PROBABILITIES
-from mnist_estimator.records import error_line
+from mnist_estimator.records import error_line, file_errors
 from mnist_estimator.runs import OpenRun
 
 
@@ -118,16 +117,40 @@ def from_export(export_dir: str) -> Iterator[Predictor]:
       InputError: if there is none.
       RunError: if it cannot be loaded.
     """
-    path = os.path.join(export_dir, "assets", exports.CLASS_NAMES_FILE)
-    names = files.read_bytes(path)
+    names = _class_names_of(export_dir)
+    with serving.loaded(export_dir, serving.PREDICT_IMAGES) as (session, signature):
+        classes = signature.outputs[PROBABILITIES].shape[-1]
+        if len(names) != classes:
+            raise RunError(
+                f"{_names_file(export_dir)}: found {len(names):,} names, expected {classes}, one "
+                "for each class of the model; export it again"
+            )
+        yield Predictor(session, signature, names, _pictures_of(export_dir))
+
+
+def _names_file(export_dir: str) -> str:
+    return os.path.join(export_dir, "assets", exports.CLASS_NAMES_FILE)
+
+
+def _class_names_of(export_dir: str) -> list[str]:
+    """The lines of an export's class names.
+
+    Raises:
+      InputError: if there are none.
+      RunError: if they are no text.
+    """
+    path = _names_file(export_dir)
+    names = _content(path)
     if names is None:
         raise InputError(
             f"--export_dir: found no {path}, expected an exported model, as "
             "MODEL_DIR/export/best/STEP"
         )
-    with serving.loaded(export_dir, serving.PREDICT_IMAGES) as (session, signature):
-        class_names = names.decode("utf-8").splitlines()
-        yield Predictor(session, signature, class_names, _pictures_of(export_dir))
+    try:
+        # Not splitlines: a name may have what that takes for a line's end.
+        return names.decode("utf-8").removesuffix("\n").split("\n")
+    except ValueError:
+        raise RunError(f"{path}: damaged, expected UTF-8; export the model again") from None
 
 
 def _pictures_of(export_dir: str) -> str:
@@ -137,16 +160,18 @@ def _pictures_of(export_dir: str) -> str:
       RunError: if it does not say so in a way that this version knows.
     """
     path = os.path.join(export_dir, exports.EXTRA_FOLDER, exports.MODEL_FILE)
+    data = _content(path)
     try:
+        model = json_files.expect(json_files.parse(data or b"{}"), dict, "the whole")
         # Where it does not say so, an earlier version has exported it.
-        found = json.loads(files.read_bytes(path) or "{}").get("pictures", DIGIT)
-    except (ValueError, AttributeError):
-        raise RunError(f"{path}: damaged, expected JSON; export the model again") from None
-    if found not in PICTURES:
-        raise RunError(
-            f"{path}: found pictures {found!r}, expected one of {PICTURES}; export again"
-        )
-    return found
+        return json_files.choice(model.get("pictures", DIGIT), "pictures", PICTURES)
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error}); export the model again") from None
+
+
+def _content(path: str) -> bytes | None:
+    with file_errors(path):
+        return files.read_bytes(path, json_files.MOST_BYTES)
 
 
 @contextlib.contextmanager
@@ -173,7 +198,7 @@ def _pass_on(written: IO[bytes], doubts: list[str]) -> None:
         if _DAMAGE.match(line):
             doubts.append(line)
         if _VERBOSE or (_LOGGED.match(line) and not _DECODERS.search(line)):
-            print(line, file=sys.stderr, flush=True)
+            progress.say(line, sys.stderr)
 
 
 _VERBOSE = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"

@@ -16,12 +16,12 @@ import math
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from google.protobuf import message
 
-from mnist_estimator import InputError, datasets
+from mnist_estimator import InputError, datasets, json_files
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 
@@ -32,7 +32,6 @@ DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoti
 FORMAT_VERSION = 2
 
 MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
-_MAX_MANIFEST_BYTES = 2**26
 _BLOCK_BYTES = 2**20
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # A record's length and checksums.
 
@@ -163,13 +162,13 @@ def find_manifest(data_dir: str) -> Manifest | None:
             size = tf.io.gfile.stat(path).length
         except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
             return None  # The second one where data_dir is a file.
-        if size > _MAX_MANIFEST_BYTES:
-            raise ManifestError(f"{path}: {size} bytes, expected at most {_MAX_MANIFEST_BYTES}")
+        if size > json_files.MOST_BYTES:
+            raise ManifestError(f"{path}: {size} bytes, expected at most {json_files.MOST_BYTES}")
         with tf.io.gfile.GFile(path, "rb") as file:
             data = file.read()
     try:
         return _parse_manifest(data)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ManifestError(f"{path}: {error}; {prepare_again(data_dir)}") from None
 
 
@@ -295,7 +294,7 @@ def _example_problem(record: bytes, manifest: Manifest) -> str:
     except message.DecodeError:
         return "is not a tf.train.Example"
     if sorted(features) != [IMAGE_KEY, LABEL_KEY]:
-        found = _show(", ".join(sorted(features)))
+        found = json_files.shown(", ".join(sorted(features)))
         return f"has features {found}, expected {IMAGE_KEY} and {LABEL_KEY}"
     images, labels = features[IMAGE_KEY].bytes_list.value, features[LABEL_KEY].int64_list.value
     if len(images) != 1 or len(labels) != 1:
@@ -356,39 +355,62 @@ def file_sha256(path: str) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
+def checked_shape(value: Any) -> tuple[int, int, int]:
+    """Returns an `image_shape` that was read; raises ValueError if it is none."""
+    json_files.expect(value, list, "image_shape")
+    if len(value) != 3:
+        raise ValueError(f"image_shape has {len(value)} numbers, expected 3")
+    sides = (json_files.whole(side, "image_shape", 1, MAX_IMAGE_BYTES) for side in value)
+    height, width, channels = sides
+    if height * width * channels > MAX_IMAGE_BYTES:
+        raise ValueError(f"image_shape is {value}, expected at most {MAX_IMAGE_BYTES} bytes")
+    return height, width, channels
+
+
+def checked_class_names(value: Any, num_classes: int) -> tuple[str, ...]:
+    """Returns `class_names` that were read; raises ValueError if they are not so many names."""
+    json_files.expect(value, list, "class_names")
+    names = tuple(json_files.text(name, "class_names") for name in value)
+    if len(names) != num_classes:
+        raise ValueError(f"class_names has {len(names)}, expected {num_classes}")
+    return names
+
+
+def checked_sources(value: Any) -> dict[str, str]:
+    """Returns `sources` that were read; raises ValueError unless each has a digest."""
+    for role, digest in json_files.expect(value, dict, "sources").items():
+        json_files.text(role, "sources")
+        json_files.sha256(digest, "sources")
+    return value
+
+
 def _parse_manifest(data: bytes) -> Manifest:
     """Raises ValueError that says where `data` is not a manifest."""
-    try:
-        top = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
-    except RecursionError:
-        raise ValueError("nested too deeply, expected a manifest") from None
-    except ValueError as error:
-        raise ValueError(f"not JSON ({error})") from None
-    _expect(top, dict, "the whole")
+    top = json_files.parse(data)
+    json_files.expect(top, dict, "the whole")
     version = top.get("format_version")
     if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
-        raise ValueError(f"format_version is {_show(version)}, expected 1 to {FORMAT_VERSION}")
-    _expect_keys(top, [*_fields(version), DIGEST], "the whole")
+        raise ValueError(
+            f"format_version is {json_files.shown(version)}, expected 1 to {FORMAT_VERSION}"
+        )
+    json_files.expect_keys(top, [*_fields(version), DIGEST], "the whole")
     top = _MISSING_IN_VERSION_1 | {"pictures": usual_pictures(top["dataset"])} | top
+    num_classes = json_files.whole(top["num_classes"], "num_classes", 2, MAX_CLASSES)
     manifest = Manifest(
         format_version=version,
-        dataset=_text(top["dataset"], "dataset"),
-        image_shape=_shape(top["image_shape"]),
-        num_classes=_whole(top["num_classes"], "num_classes", 2, MAX_CLASSES),
-        class_names=_class_names(top["class_names"]),
+        dataset=json_files.text(top["dataset"], "dataset"),
+        image_shape=checked_shape(top["image_shape"]),
+        num_classes=num_classes,
+        class_names=checked_class_names(top["class_names"], num_classes),
         splits=_splits(top["splits"]),
-        sources=_sources(top["sources"]),
-        split_rule=_text(top["split_rule"], "split_rule"),
+        sources=checked_sources(top["sources"]),
+        split_rule=json_files.text(top["split_rule"], "split_rule"),
         class_examples=_class_examples(top["class_examples"]),
-        brightest_pixel=_whole(top["brightest_pixel"], "brightest_pixel", 1, 255),
-        pictures=_choice(top["pictures"], "pictures", datasets.PICTURES),
+        brightest_pixel=json_files.whole(top["brightest_pixel"], "brightest_pixel", 1, 255),
+        pictures=json_files.choice(top["pictures"], "pictures", datasets.PICTURES),
     )
-    if len(manifest.class_names) != manifest.num_classes:
-        raise ValueError(
-            f"class_names has {len(manifest.class_names)}, expected {manifest.num_classes}"
-        )
     _check_class_examples(manifest)
-    if manifest.digest != _sha256(top[DIGEST], DIGEST):
+    if manifest.digest != json_files.sha256(top[DIGEST], DIGEST):
         raise ValueError(f"{DIGEST} is not that of the rest, which was changed or damaged")
     return manifest
 
@@ -407,11 +429,13 @@ def _fields(version: int) -> list[str]:
 
 
 def _class_examples(value: Any) -> dict[str, tuple[int, ...]]:
-    _expect_keys(_expect(value, dict, "class_examples"), SPLITS, "class_examples")
+    json_files.expect_keys(
+        json_files.expect(value, dict, "class_examples"), SPLITS, "class_examples"
+    )
     return {
         split: tuple(
-            _whole(count, f"class_examples of {split}", 0, 2**63)
-            for count in _expect(value[split], list, f"class_examples of {split}")
+            json_files.whole(count, f"class_examples of {split}", 0, 2**63)
+            for count in json_files.expect(value[split], list, f"class_examples of {split}")
         )
         for split in SPLITS
     }
@@ -429,10 +453,10 @@ def _check_class_examples(manifest: Manifest) -> None:
 
 
 def _splits(value: Any) -> dict[str, tuple[Shard, ...]]:
-    _expect_keys(_expect(value, dict, "splits"), SPLITS, "splits")
+    json_files.expect_keys(json_files.expect(value, dict, "splits"), SPLITS, "splits")
     splits = {}
     for split in SPLITS:
-        shards = _expect(value[split], list, split)
+        shards = json_files.expect(value[split], list, split)
         if len(shards) > MAX_SHARDS or (split == TRAIN and not shards):
             raise ValueError(f"{split} has {len(shards)} shards, expected 1 to {MAX_SHARDS}")
         splits[split] = tuple(
@@ -444,91 +468,16 @@ def _splits(value: Any) -> dict[str, tuple[Shard, ...]]:
 
 def _shard(value: Any, name: str) -> Shard:
     fields = [field.name for field in dataclasses.fields(Shard)]
-    _expect_keys(_expect(value, dict, name), fields, name)
+    json_files.expect_keys(json_files.expect(value, dict, name), fields, name)
     # The name follows from the place, so none can lead out of the folder or stand there twice.
     if value["file"] != name:
-        raise ValueError(f"file is {_show(value['file'])}, expected {name!r}")
+        raise ValueError(f"file is {json_files.shown(value['file'])}, expected {name!r}")
     return Shard(
         file=name,
-        examples=_whole(value["examples"], f"{name} examples", 1, 2**63),
-        bytes=_whole(value["bytes"], f"{name} bytes", 1, 2**63),
-        sha256=_sha256(value["sha256"], f"{name} sha256"),
+        examples=json_files.whole(value["examples"], f"{name} examples", 1, 2**63),
+        bytes=json_files.whole(value["bytes"], f"{name} bytes", 1, 2**63),
+        sha256=json_files.sha256(value["sha256"], f"{name} sha256"),
     )
-
-
-def _shape(value: Any) -> tuple[int, int, int]:
-    _expect(value, list, "image_shape")
-    if len(value) != 3:
-        raise ValueError(f"image_shape has {len(value)} numbers, expected 3")
-    height, width, channels = (_whole(n, "image_shape", 1, MAX_IMAGE_BYTES) for n in value)
-    if height * width * channels > MAX_IMAGE_BYTES:
-        raise ValueError(f"image_shape is {value}, expected at most {MAX_IMAGE_BYTES} bytes")
-    return height, width, channels
-
-
-def _class_names(value: Any) -> tuple[str, ...]:
-    return tuple(_text(name, "class_names") for name in _expect(value, list, "class_names"))
-
-
-def _sources(value: Any) -> dict[str, str]:
-    _expect(value, dict, "sources")
-    return {_text(role, "sources"): _sha256(digest, "sources") for role, digest in value.items()}
-
-
-def _expect(value: Any, kind: type, where: str) -> Any:
-    if type(value) is not kind:
-        raise ValueError(f"{where} is {_show(value)}, expected a {kind.__name__}")
-    return value
-
-
-def _expect_keys(value: dict[str, Any], keys: Sequence[str], where: str) -> None:
-    for key in keys:
-        if key not in value:
-            raise ValueError(f"{where} has no {key}")
-    for key in value:
-        if key not in keys:
-            raise ValueError(f"{where} has {_show(key)}, expected only {', '.join(keys)}")
-
-
-def _whole(value: Any, where: str, least: int, most: int) -> int:
-    if type(value) is not int or not least <= value <= most:
-        raise ValueError(f"{where} is {_show(value)}, expected {least} to {most}")
-    return value
-
-
-def _text(value: Any, where: str) -> str:
-    if type(value) is not str or not value or not value.isprintable():
-        raise ValueError(f"{where} has {_show(value)}, expected printable text")
-    return value
-
-
-def _choice(value: Any, where: str, choices: Sequence[str]) -> str:
-    if value not in choices:
-        raise ValueError(f"{where} is {_show(value)}, expected {' or '.join(choices)}")
-    return value
-
-
-def _sha256(value: Any, where: str) -> str:
-    if type(value) is not str or not re.fullmatch("[0-9a-f]{64}", value):
-        raise ValueError(f"{where} is {_show(value)}, expected 64 hex digits")
-    return value
-
-
-def _show(value: Any) -> str:
-    # A nested value may be too deep to print.
-    text = f"a {type(value).__name__}" if isinstance(value, (dict, list)) else ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("a key stands twice")
-    return result
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number")
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
     flags.FLAGS["model_dir"].help = "Folder of the run; several, with commas: side by side."
+    flags.FLAGS["model"].help += " For several runs: one for all, or one each, with commas."
     flags.DEFINE_enum(
         "split",
         None,
@@ -42,6 +43,7 @@ def main(argv: list[str]) -> None:
     """Reads the flags, evaluates the runs and writes the page."""
     given = flags.FLAGS
     model_dirs = _model_dirs(given.model_dir, given.checkpoint)
+    models = _models(given.model, len(model_dirs))
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             "matplotlib not found, which plots need; pip install 'mnist_estimator[report]'"
@@ -53,7 +55,10 @@ def main(argv: list[str]) -> None:
 
     for name in ("matplotlib", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)  # They tell of caches and of restarts.
-    opened = {name: runs.open_run(name, given.checkpoint) for name in model_dirs}
+    opened = {
+        name: runs.open_run(name, given.checkpoint, model)
+        for name, model in zip(model_dirs, models, strict=True)
+    }
     for run in opened.values():
         splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
     _check_output(given.output)
@@ -78,6 +83,16 @@ def _model_dirs(text: str, checkpoint: str) -> list[str]:
             f"--checkpoint: found {checkpoint}, expected best or newest with several runs"
         )
     return names
+
+
+def _models(text: str, count: int) -> list[str]:
+    """The network of each run, as far as they are named."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) not in (1, count):
+        raise InputError(
+            f"--model: found {len(names)}, expected one for all {count} runs, or one for each"
+        )
+    return names * count if len(names) == 1 else names
 
 
 def _check_output(path: str) -> None:

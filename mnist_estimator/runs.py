@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import json
 import os
 import platform
 from typing import Any
@@ -21,10 +20,13 @@ from mnist_estimator import (
     files,
     hooks,
     inputs,
+    json_files,
     networks,
+    own_modules,
     progress,
     records,
     run_data,
+    run_record,
     status,
 )
 from mnist_estimator.compat import estimator, tf
@@ -38,6 +40,7 @@ from mnist_estimator.records import (
     Manifest,
     TrainedOn,
     error_line,
+    file_errors,
     is_out_of_memory,
 )
 from mnist_estimator.scores import MAX_CLASSES, Scores
@@ -49,6 +52,8 @@ METRICS_FILE = "metrics.json"
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 NEWEST = "newest"
+_MOST_THREADS = 1024
+_MOST_LINE = 500  # Characters of what a record says that an error repeats.
 _NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
 # What the weights follow from, beside the data and what `check_continues` insists on.
 _LEARNING_FLAGS = (
@@ -83,17 +88,7 @@ class OpenRun:
     @property
     def trained_on(self) -> TrainedOn:
         """The data's shape and classes, which are known also where the data are not."""
-        data = self.record["dataset"]
-        numbers = map(str, range(data["num_classes"]))
-        return TrainedOn(
-            image_shape=tuple(data["image_shape"]),
-            num_classes=data["num_classes"],
-            class_names=tuple(data.get("class_names", numbers)),
-            # Runs on records of format version 1 lack these two, as such records do.
-            brightest_pixel=data.get("brightest_pixel", 255),
-            pictures=data.get("pictures", records.usual_pictures(data["name"])),
-            digest=data["manifest_sha256"],
-        )
+        return run_record.trained_on(self.record)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -128,21 +123,40 @@ class OpenRun:
             warn(line)
 
 
-def open_run(model_dir: str, checkpoint: str = "") -> OpenRun:
+def open_run(model_dir: str, checkpoint: str = "", model: str = "") -> OpenRun:
     """Opens the run in a model_dir.
 
     Args:
       checkpoint: as for `find_checkpoint`; "" for the one that training chose.
+      model: the network that the user names, whose module may be imported; "": none.
 
     Raises:
-      InputError: if there is no run or no such checkpoint.
+      InputError: if there is no run or no such checkpoint, or its network is another one, or of a
+        module that only the run names and that may not be imported.
       RunError: if the checkpoint is damaged.
     """
     config, record = read_run(model_dir)
-    config = dataclasses.replace(config, model_dir=model_dir, strategy="none")
-    networks.find(config.model)  # A network of the user's own may not be at hand here.
+    config = dataclasses.replace(config, model_dir=model_dir, strategy="none", **_threads(config))
+    _check_network(config, model)
     found = find_checkpoint(model_dir, checkpoint) if checkpoint else chosen_checkpoint(config)
     return OpenRun(config, record, found)
+
+
+def _threads(config: TrainConfig) -> dict[str, int]:
+    """A run's threads, but no more than machines have: TensorFlow ends the process otherwise."""
+    names = ("intra_op_threads", "inter_op_threads")
+    return {name: min(getattr(config, name), _MOST_THREADS) for name in names}
+
+
+def _check_network(config: TrainConfig, named: str) -> None:
+    if named and named != config.model:
+        raise InputError(
+            f"--model: found {named}, expected {config.model}, which the run in "
+            f"{config.model_dir} was trained with"
+        )
+    if not named and config.model not in networks.NETWORKS:
+        own_modules.check_trusted(config.model, config.model_dir)
+    networks.find(config.model)  # A network of the user's own may not be at hand here.
 
 
 def evaluate_alone(
@@ -350,16 +364,17 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     Raises:
       InputError: if there is no run.json or it is not one of this package.
     """
-    path = f"{model_dir}/{RUN_FILE}"
-    if not tf.io.gfile.exists(path):
+    path = os.path.join(model_dir, RUN_FILE)
+    with file_errors(path):
+        data = files.read_bytes(path, json_files.MOST_BYTES)
+    if data is None:
         raise InputError(f"{path}: not found, expected the record of a run; train first")
     try:
-        with tf.io.gfile.GFile(path) as file:
-            record = json.load(file)
-        return TrainConfig(**record["flags"]), record
-    except (ValueError, KeyError, TypeError) as error:
+        return run_record.parse(data)
+    except ValueError as error:
+        line = str(error)[:_MOST_LINE]
         raise InputError(
-            f"{path}: found no record of a run ({error}); move it away, or give another --model_dir"
+            f"{path}: found no record of a run ({line}); move it away, or give another --model_dir"
         ) from None
 
 

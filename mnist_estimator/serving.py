@@ -125,10 +125,19 @@ def restored(checkpoint: str) -> Iterator[v1.Session]:
     with v1.Session() as session:
         try:
             with checkpoints.readable(checkpoint) as path:
+                # TensorFlow takes other shapes, and what the record of a run says of its images
+                # would decide how much memory each takes.
+                checkpoints.check_variables(path, _shapes())
                 v1.train.Saver().restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
         yield session
+
+
+def _shapes() -> dict[str, list[int]]:
+    """Name and shape of each variable of the graph, as far as it has one."""
+    variables = [v for v in v1.global_variables() if v.shape.is_fully_defined()]
+    return {variable.op.name: variable.shape.as_list() for variable in variables}
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from mnist_estimator import InputError
+from mnist_estimator.fields import wrong
 
 
 def setting(
@@ -118,6 +119,7 @@ def read(settings: type, values: flags.FlagValues) -> dict[str, Any]:
 def check(field: dataclasses.Field[Any], value: Any) -> None:
     """Raises InputError, which names the flag, if a value is outside the limits of its field."""
     choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
+    _check_type(field, value)
     if choices and value not in choices:
         raise InputError(f"--{field.name}: found {value!r}, expected one of {', '.join(choices)}")
     if value is None or isinstance(value, (str, bool)):
@@ -126,3 +128,17 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
         raise InputError(f"--{field.name}: found {value}, expected at least {least}")
     if value > most:
         raise InputError(f"--{field.name}: found {value}, expected at most {most}")
+
+
+# The types that a value may have, by the annotation of its field.
+_TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
+_CALLED = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+
+
+def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
+    kind = field.type.removesuffix(" | None")
+    if value is None and kind != field.type:
+        return
+    # True would be an int, too.
+    if type(value) not in _TYPES[kind]:
+        raise wrong(f"--{field.name}", value, _CALLED[kind])

@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
 import os
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
-from mnist_estimator import InputError, checkpoints, signals
+from mnist_estimator import InputError, checkpoints, json_files, signals
 from mnist_estimator.compat import tf
 from mnist_estimator.files import read_bytes, write_json
 
@@ -29,6 +29,7 @@ LOST = "lost"  # A task that training cannot do without is gone.
 FAILED = "failed"
 STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
 
+_MOST_BYTES = 2**20  # A reason is a line or two.
 _BY_EXIT_CODE = {
     signals.EXIT_PREEMPTED: PREEMPTED,
     signals.EXIT_INTERRUPTED: INTERRUPTED,
@@ -75,12 +76,26 @@ class Status:
 
 def read(model_dir: str) -> Status | None:
     """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
-    with contextlib.suppress(InputError, ValueError, TypeError, tf.errors.OpError):
-        text = read_bytes(os.path.join(model_dir, STATUS_FILE))
-        found = Status(**json.loads(text or "{}"))
-        if found.state in STATES and found.written:
-            return found
+    with contextlib.suppress(InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
+        data = read_bytes(os.path.join(model_dir, STATUS_FILE), _MOST_BYTES)
+        return _checked(json_files.parse(data)) if data else None
     return None
+
+
+def _checked(record: Any) -> Status:
+    """Raises ValueError, or OverflowError for a time, where a record is none."""
+    json_files.expect(record, dict, "the whole")
+    names = [field.name for field in dataclasses.fields(Status)]
+    json_files.expect_keys(record, names, "the whole")
+    json_files.choice(record["state"], "state", STATES)
+    if record["exit_code"] is not None:
+        json_files.whole(record["exit_code"], "exit_code", 0, 255)
+    json_files.whole(record["step"], "step", 0, 2**63 - 1)
+    for name in ("reason", "run", "time"):
+        json_files.expect(record[name], str, name)
+    json_files.expect(record["has_evaluator"], bool, "has_evaluator")
+    datetime.datetime.fromisoformat(record["time"]).astimezone()
+    return Status(**record)
 
 
 class Recorder:

@@ -12,8 +12,11 @@ import contextlib
 import errno
 import io
 import os
+import re
 import select
 import sys
+import traceback
+import types
 import unicodedata
 from typing import Any, TextIO
 
@@ -22,7 +25,9 @@ def guard() -> None:
     """From now on no print fails, and no file that is opened is taken for a standard stream.
 
     To be called first. What has replaced sys.stdout or sys.stderr, as in a test, is left as it is.
+    What a traceback repeats of a foreign text does nothing to a terminal, either.
     """
+    sys.excepthook = _print_traceback
     was_closed = [_fill(number) for number in range(3)]
     for number, name in ((1, "stdout"), (2, "stderr")):
         given = getattr(sys, name)
@@ -39,9 +44,16 @@ def error_of(stream: TextIO) -> OSError | None:
 def printable(text: str) -> str:
     r"""A text as one harmless line: what would move a terminal's cursor is written as \n, \x1b.
 
-    So are the bytes of a file's name that are no UTF-8: `latin\xe9.png`.
+    So is what turns the direction of writing, what cannot be seen, and what would pile up on one
+    letter. So are the bytes of a file's name that are no UTF-8: `latin\xe9.png`.
     """
-    return text if text.isprintable() else "".join(map(_escaped, text))
+    if text.isascii() and text.isprintable():
+        return text
+    shown, accents = "", 0
+    for character in text:
+        accents = accents + 1 if unicodedata.category(character) in ("Mn", "Me") else 0
+        shown += _escaped(character) if accents > _MOST_ACCENTS else _shown(character)
+    return shown
 
 
 def is_text(text: str) -> bool:
@@ -53,13 +65,34 @@ def is_text(text: str) -> bool:
     return True
 
 
-def _escaped(character: str) -> str:
+# Characters that Unicode counts as letters or accents and yet shows as nothing. Left out are the
+# selectors between a sign and its emoji.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
+)
+_MOST_ACCENTS = 6  # On one letter; the Hebrew of the Bible has five.
+
+
+def _shown(character: str) -> str:
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # How Python keeps such a byte.
         return f"\\x{code - 0xDC00:02x}"
+    if _UNSEEN.match(character):
+        return _escaped(character)
     if character.isprintable() or unicodedata.category(character) == "Zs":
         return character
+    return _escaped(character)
+
+
+def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode()
+
+
+def _print_traceback(
+    kind: type[BaseException], error: BaseException, frames: types.TracebackType | None
+) -> None:
+    text = "".join(traceback.format_exception(kind, error, frames)).removesuffix("\n")
+    print(*map(printable, text.split("\n")), sep="\n", file=sys.stderr, flush=True)
 
 
 def _fill(number: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -72,5 +73,16 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _csv(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([map(_no_formula, row) for row in rows])
     return text.getvalue()
+
+
+# What spreadsheets compute when they open a file; the wide forms are those of Japanese keyboards.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
+
+
+def _no_formula(cell: Any) -> Any:
+    """A cell as a spreadsheet shows it: an apostrophe before a name makes it text."""
+    is_name = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_name else cell

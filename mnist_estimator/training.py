@@ -30,6 +30,8 @@ from mnist_estimator import (
     inputs,
     lock,
     model_fn,
+    networks,
+    own_modules,
     own_networks,
     parameter_server,
     peers,
@@ -228,6 +230,8 @@ def _check_network(config: TrainConfig, manifest: Manifest) -> None:
     dtype = model_fn.compute_dtype(config.precision)
     params = estimators.make_params(config, manifest)
     own_networks.check(config.model, manifest.image_shape, dtype, params)
+    if config.model not in networks.NETWORKS:
+        own_modules.note_trained(config.model)
 
 
 def _finish(

@@ -8,7 +8,10 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # The scripts run this checkout, on this machine alone, whatever the caller's shell is set up for.
 unset PYTHONPATH PYTHONHOME TF_CONFIG
 
-say() { echo "$program: $*" >&2; }
+say() {
+  local line="$program: $*"
+  printf '%s\n' "${line//[[:cntrl:]]/?}" >&2 # of names, too, that would move a terminal's cursor
+}
 
 # Ends the script with one line; the status is 2, or the second argument.
 fail() {

@@ -337,3 +337,22 @@ def test_a_checkpoint_of_another_network_is_refused(model_dir, graph, line):
 )
 def test_the_step_is_in_the_name(path, step):
     assert checkpoints.step_of(path) == step
+
+
+@pytest.mark.parametrize("step", ["9" * 5000, "\u0665", "9" * 19])
+def test_a_step_that_no_run_can_have_is_none(step):
+    assert checkpoints.step_of(f"model.ckpt-{step}") == 0
+    assert checkpoints.step_of("model.ckpt-" + "9" * 18) == 10**18 - 1
+
+
+def test_a_seal_has_a_largest_size(tmp_path):
+    seal = tmp_path / "model.ckpt-5.sha256"
+    with open(seal, "wb") as file:
+        file.truncate(2**20 + 1)
+    assert "sha256: longer than 1,048,576 bytes" in checkpoints.damage(str(seal.with_suffix("")))
+
+
+def test_a_list_with_a_name_that_no_file_can_have_is_damaged(tmp_path):
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-5\\000"\n')
+    assert checkpoints.newest(str(tmp_path)) == ""
+    assert checkpoints.newest_whole(str(tmp_path)) == ""

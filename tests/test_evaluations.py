@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import InputError, checkpoints
+from mnist_estimator import InputError, checkpoints, records
 from mnist_estimator.evaluations import Evaluations
 
 
@@ -115,6 +115,38 @@ def test_what_is_no_record_is_named(tmp_path, text):
     (tmp_path / "evaluations.json").write_text(text)
     with pytest.raises(InputError, match="evaluations.json: damaged"):
         Evaluations(str(tmp_path))
+
+
+ENTRY = {"global_step": 1, "accuracy": 0.5, "loss": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"metric": "f1"}, "metric is 'f1', expected accuracy or loss"),
+        ({"best": [1]}, "best is a list, expected a dict"),
+        ({"best": {"global_step": 1, "accuracy": 1}}, "best has no loss"),
+        ({"best": ENTRY | {"global_step": 1.0}}, "best, global_step is 1.0"),
+        ({"evaluations": {}}, "evaluations is a dict"),
+        ({"evaluations": [ENTRY | {"global_step": "1"}]}, "evaluations, global_step is '1'"),
+        ({"evaluations": [ENTRY | {"global_step": -1}]}, "evaluations, global_step is -1"),
+        ({"evaluations": [ENTRY | {"loss": "nan"}]}, "'loss', is 'nan', expected a number"),
+        ({"evaluations": [ENTRY | {"accuracy": True}]}, "'accuracy', is True"),
+        ({"evaluations": [ENTRY | {"accuracy": 10**30}]}, "'accuracy', is 10*, expected"),
+        ({"later": 1}, "the whole has 'later'"),
+    ],
+)
+def test_a_record_of_another_shape_is_named_though_its_digest_is_right(tmp_path, change, line):
+    record = {"metric": "accuracy", "best": None, "evaluations": [ENTRY]} | change
+    text = json.dumps(record | {"sha256": records.json_digest(record)})
+    (tmp_path / "evaluations.json").write_text(text)
+    with pytest.raises(InputError, match=rf"evaluations.json: damaged, .* \(.*{line}.*\); bring"):
+        Evaluations(str(tmp_path))
+
+
+def test_results_that_are_no_finite_numbers_are_read_back(tmp_path):
+    evaluated(tmp_path, float("inf"), float("nan"), metric="loss")
+    assert [str(e["loss"]) for e in Evaluations(str(tmp_path)).history] == ["inf", "nan"]
 
 
 def test_the_record_can_be_read_by_others(tmp_path):

@@ -110,11 +110,21 @@ class TestWithoutLocks:
         with lock.held(str(tmp_path), sleep=never):
             pass
 
-    @pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+    @pytest.mark.parametrize(
+        "text", ["", "{", "[]", "null", "[" * 100_000, "1" * 5000, '{"a": "' + "x" * 5000 + '"}']
+    )
     def test_a_lock_file_that_is_none_is_nobody_s(self, tmp_path, text):
         (tmp_path / lock.LOCK_FILE).write_text(text)
         with lock.held(str(tmp_path), sleep=never):
             pass
+
+    @pytest.mark.parametrize("pid", ["9" * 5000, "9" * 18, "\u0661", 7, None, ["7"]])
+    def test_an_owner_of_no_process_that_could_be_is_waited_for(self, tmp_path, pid):
+        self.write(tmp_path, host=socket.gethostname(), pid=pid)
+        slept = []
+        with lock.held(str(tmp_path), sleep=slept.append):
+            pass
+        assert sum(slept) == (0 if pid == "9" * 5000 else 60)  # That is longer than a lock file.
 
     def test_the_owner_beats(self, tmp_path, monkeypatch):
         monkeypatch.setattr(lock, "_BEAT_SECS", 0.001)

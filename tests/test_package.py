@@ -33,6 +33,7 @@ MODULES = (
     "splits",
     "statistics",
     "fields",
+    "json_files",
     "slurm_step",
     "environments",
     "cluster",
@@ -76,6 +77,7 @@ MODULES = (
     "checkpoints",
     "status",
     "inputs",
+    "own_modules",
     "networks",
     "own_networks",
     "model_fn",
@@ -85,6 +87,7 @@ MODULES = (
     "evaluations",
     "estimators",
     "run_data",
+    "run_record",
     "runs",
     "tables",
     "serving",
@@ -114,6 +117,7 @@ LIGHT = {
     "program": {"absl"},
     "datasets": set(),
     "fields": set(),
+    "json_files": set(),
     "slurm_step": set(),
     "environments": set(),
     "cluster": set(),
@@ -136,6 +140,7 @@ LIGHT = {
     "scores": {"numpy"},
     "page": set(),
     "picture_files": set(),
+    "own_modules": set(),
 }
 # The only ones that know TensorFlow's names of its parts.
 DOORS = ("compat", "estimator_training")

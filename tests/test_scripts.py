@@ -294,6 +294,43 @@ def test_local_refuses_a_wrong_flag_before_it_does_anything(ready, flag):
     assert [call.split()[0] for call in ready.calls()] == ["venv", "pip"]
 
 
+CHECK_ONLY = "--only_check_args"
+
+
+@pytest.mark.parametrize(
+    "flag",
+    ["--helpshort", "--help=true", "--helpxml", "--version", "--flagfile=help", CHECK_ONLY],
+)
+def test_local_prints_help_and_runs_none_of_it(ready, flag):
+    (ready.folder / "help").write_text("--help\n")
+    (ready.bin / "mnist_estimator").symlink_to(shutil.which("touch"))  # As the version begins.
+    done = ready.run("run_local.sh", "--model_dir=$(touch run)", flag)
+    assert done.returncode == 0
+    assert "command not found" not in done.stderr and "syntax error" not in done.stderr
+    assert bool(done.stdout) == (flag != CHECK_ONLY)
+    assert [call.split()[0] for call in ready.calls()] == ["venv", "pip"]
+    assert {path.name for path in ready.folder.iterdir()} == {
+        ".venv",
+        "help",
+        "run_local.sh",
+        "run_tests.sh",
+        "scripts",
+        "setup.py",
+    }
+
+
+def test_local_takes_any_value_for_what_it_is(ready):
+    value = "$(touch run)`touch run`';touch run;' \t\"\n"
+    done = ready.run("run_local.sh", f"--model_dir={value}", f"--data_dir={value}")
+    assert done.returncode == 0
+    assert not (ready.folder / "run").exists()
+    calls = f"mnist_estimator.prepare --data_dir={value} --data_dir={value}\n"
+    assert calls in ready.calls_file.read_text()
+    done = ready.run("run_local.sh", "--model_dir=a\x07b")
+    assert "are in a?b" in done.stdout and "training in a?b" in done.stderr
+    assert "\x07" not in done.stdout + done.stderr
+
+
 def test_local_uses_the_sample_where_mnist_cannot_be_had(ready):
     done = ready.run("run_local.sh", "--log_steps=5", PREPARE_SAYS=NO_MIRROR)
     assert done.returncode == 0

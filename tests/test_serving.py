@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mnist_estimator import estimators, records, serving
+from mnist_estimator import RunError, estimators, records, serving
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.statistics import full_scale
@@ -138,3 +139,20 @@ def test_layers_compute_in_the_serving_precision():
                 if tensor.dtype.base_dtype == tf.bfloat16
             ]
             assert bool(halves) == expected
+
+
+def kernel(size: int) -> None:
+    v1.get_variable("kernel", [size], initializer=v1.zeros_initializer())
+
+
+def test_a_network_of_another_size_than_the_checkpoint_takes_no_memory(tmp_path: Path):
+    path = str(tmp_path / "model.ckpt-1")
+    with tf.Graph().as_default(), v1.Session() as session:
+        kernel(3)
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, path)
+    line = r"cannot be restored: .*kernel of shape \[3\], expected it of shape \[1099511627776\]"
+    with tf.Graph().as_default():
+        kernel(2**40)
+        with pytest.raises(RunError, match=line), serving.restored(path):
+            pytest.fail("restored")

@@ -24,7 +24,7 @@ RECORD = json.dumps(
 
 
 def test_a_filesystem_that_fails_now_has_no_record_yet(tmp_path, monkeypatch):
-    def read_bytes(path):
+    def read_bytes(path, most):
         raise tf.errors.UnavailableError(None, None, "try again")
 
     monkeypatch.setattr(status, "read_bytes", read_bytes)
@@ -53,6 +53,19 @@ def test_a_folder_without_a_record_has_none(tmp_path):
         '{"state": "lunch"}',
         RECORD.replace("2026-", "in "),
         RECORD.replace("done", "lunch"),
+        RECORD.replace('"done"', "[]"),
+        RECORD.replace('"exit_code": 0', '"exit_code": "0"'),
+        RECORD.replace('"exit_code": 0', '"exit_code": true'),
+        RECORD.replace('"exit_code": 0', '"exit_code": 256'),
+        RECORD.replace('"step": 5', '"step": 5.5'),
+        RECORD.replace('"step": 5', '"step": -1'),
+        RECORD.replace('"reason": ""', '"reason": null'),
+        RECORD.replace("false", '"no"'),
+        RECORD.replace("2026-01-02T03:04:05.678+00:00", "0001-01-01T00:00:00+14:00"),
+        RECORD.replace("{", '{"later": 1, '),
+        "[" * 100_000,
+        "1" * 5000,
+        " " * 2**20 + RECORD,
     ],
 )
 def test_what_is_no_record_counts_as_none(tmp_path, text):

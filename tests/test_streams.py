@@ -7,6 +7,7 @@ import io
 import os
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 
@@ -180,8 +181,33 @@ def test_a_stream_of_somebody_else_is_left_alone(monkeypatch):
         ("rtl\u202egnp", r"rtl\u202egnp"),
         (os.fsdecode(b"latin\xe9.png"), r"latin\xe9.png"),
         ("\ud800", r"\ud800"),
+        ("a\x85b\u2028c\u2029d", r"a\x85b\u2028c\u2029d"),
+        ("a\u2066b\u200bc\u200fd\ufeff", r"a\u2066b\u200bc\u200fd\ufeff"),
+        ("hangul\u3164filler\u2800", r"hangul\u3164filler\u2800"),
+        ("z" + "\u0301" * 7, "z" + "\u0301" * 6 + r"\u0301"),
+        ("بسم שָׁלוֹם नमस्ते ไม้ที่ Việt 数字 ❤️ 👍🏽 é", "بسم שָׁלוֹם नमस्ते ไม้ที่ Việt 数字 ❤️ 👍🏽 é"),
     ],
 )
 def test_a_name_does_nothing_to_a_terminal(name, shown):
     assert printable(name) == shown
     assert printable(shown) == shown
+
+
+def test_no_character_that_acts_or_hides_gets_through():
+    kept = set(printable("".join(map(chr, range(0x110000)))))
+    assert kept >= set(map(chr, range(0x20, 0x7F)))
+    for character in kept:
+        category = unicodedata.category(character)
+        assert category in ("Zs", "Mn", "Me", "Mc") or category[0] in "LNPS", ascii(character)
+
+
+def test_a_traceback_does_nothing_to_a_terminal(tmp_path):
+    source = (
+        "from mnist_estimator import program\n"
+        "def main(argv):\n"
+        "    raise ValueError('red\\x1b[31m\\x9b\\nnext line')\n"
+        "program.run(main)\n"
+    )
+    done = shell("", source, tmp_path)
+    assert done.returncode == 1 and "Traceback" in done.stderr
+    assert done.stderr.endswith("ValueError: red\\x1b[31m\\x9b\nnext line\n")

@@ -12,6 +12,7 @@ import stat
 import string
 import subprocess
 import sys
+import unicodedata
 
 import pytest
 from absl import flags
@@ -179,6 +180,61 @@ def test_yaml_quoting_gives_the_same_text_back(value):
     for inner in (value, [value], {value: [value]}):
         assert "\n" not in jobs.yaml_quoted(inner)
         assert yaml.safe_load(jobs.yaml_quoted(inner)) == inner
+
+
+def odd_texts(length: int = 150) -> list[str]:
+    """All characters below U+3000 and others that YAML, shells or terminals take for special."""
+    codes = [*range(0x20, 0x3000), 0xD7FF, *range(0xE000, 0xE010), *range(0xFDD0, 0xFE10), 0xFEFF]
+    codes += [*range(0xFFF0, 0x10010), 0x1FFFE, 0x1FFFF, *range(0xE0000, 0xE0080), 0x10FFFF]
+    text = "".join(map(chr, codes)).replace("$", "")  # Which Kubernetes wants twice.
+    return [text[at : at + length] for at in range(0, len(text), length)]
+
+
+def leaves(node) -> list[str]:
+    if isinstance(node, dict):
+        return [leaf for value in node.values() for leaf in leaves(value)]
+    return [leaf for value in node for leaf in leaves(value)] if isinstance(node, list) else [node]
+
+
+@pytest.mark.parametrize(
+    ("engine", "folder", "options"),
+    [
+        ("kubeflow", "/data/", {"image": "a", "volume_claim": "c"}),
+        ("jobset", "/data/", {"image": "a", "volume_claim": "c"}),
+        ("trainjob", "/data/", {"image": "a", "volume_claim": "c"}),
+        ("vertex", "gs://b/", {"image": "a", "region": "us-east1", "machine_type": "{}"}),
+        (
+            "sagemaker",
+            "/opt/ml/checkpoints/",
+            {"image": "a", "role": "arn:aws:iam::123456789012:role/a", "s3_dir": "s3://b/{}"},
+        ),
+        (
+            "sagemaker",
+            "/opt/ml/input/data/shared/",
+            {
+                "image": "a",
+                "role": "arn:aws:iam::123456789012:role/a",
+                "s3_dir": "s3://b/{}",
+                "file_system": "efs:fs-12345678:/{}",
+                "subnets": "a",
+                "security_groups": "b",
+            },
+        ),
+    ],
+)
+def test_every_character_comes_back_from_every_job_file_of_yaml(engine, folder, options):
+    yaml = pytest.importorskip("yaml")
+    for text in odd_texts():
+        plain = "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Zl", "Zp"))
+        found = {name: value.replace("{}", plain) for name, value in options.items()}
+        given = (f"--model_dir={folder}{plain}", "--data_dir=/gcs/b/c")
+        job = make(engine=engine, train_flags=given, **found)
+        rendered = list(yaml.safe_load_all(submit.ENGINES[engine].render(job)))
+        strings = [leaf for leaf in leaves(rendered) if isinstance(leaf, str)]
+        assert given[0] in strings
+        for name, value in options.items():
+            if "{}" in value:
+                assert any(plain in string for string in strings), name
 
 
 def test_every_engine_can_be_submitted_to_and_watched():
