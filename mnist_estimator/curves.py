@@ -7,7 +7,7 @@ import os
 from google.protobuf import message
 from tensorboard.backend.event_processing import event_accumulator
 
-from mnist_estimator import plots, records
+from mnist_estimator import InputError, plots, records
 from mnist_estimator.compat import tf
 from mnist_estimator.evaluations import STEP, Evaluations
 
@@ -48,6 +48,6 @@ def _damaged_events(model_dir: str) -> str:
             try:
                 for _ in records.read_records(os.path.join(model_dir, name)):
                     pass
-            except records.RecordsError as error:
+            except InputError as error:
                 return f"The training curve ends early: {error}."
     return ""

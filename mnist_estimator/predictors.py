@@ -20,8 +20,8 @@ import numpy as np
 from mnist_estimator import InputError, RunError, exports, files, serving
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.datasets import DIGIT, PICTURES
+from mnist_estimator.files import error_line
 from mnist_estimator.model_fn import PROBABILITIES
-from mnist_estimator.records import error_line
 from mnist_estimator.runs import OpenRun
 
 

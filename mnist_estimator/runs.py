@@ -29,17 +29,18 @@ from mnist_estimator import (
 )
 from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.evaluations import EVALUATIONS_FILE, Evaluations
-from mnist_estimator.files import is_local, write_json
+from mnist_estimator.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
+from mnist_estimator.files import (
+    FILE_ERRORS,
+    error_line,
+    file_errors,
+    is_local,
+    is_out_of_memory,
+    write_json,
+)
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.progress import warn
-from mnist_estimator.records import (
-    FILE_ERRORS,
-    Manifest,
-    TrainedOn,
-    error_line,
-    is_out_of_memory,
-)
+from mnist_estimator.records import Manifest, TrainedOn
 from mnist_estimator.scores import MAX_CLASSES, Scores
 from mnist_estimator.splits import TEST
 from mnist_estimator.streams import is_text
@@ -49,6 +50,17 @@ METRICS_FILE = "metrics.json"
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 NEWEST = "newest"
+# Those that a run makes in its model_dir. TensorFlow names the last ones.
+_FOLDERS = (
+    BEST_FOLDER,
+    EXPORT_FOLDER,
+    os.path.join(EXPORT_FOLDER, BEST),
+    os.path.join(EXPORT_FOLDER, FINAL),
+    "eval",
+    "eval_test",
+    "plugins",
+    os.path.join("plugins", "profile"),
+)
 _NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
 # What the weights follow from, beside the data and what `check_continues` insists on.
 _LEARNING_FLAGS = (
@@ -327,7 +339,11 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
 
 
 def check_folder(model_dir: str) -> None:
-    """Raises InputError if a model_dir has files of other programs that a run would replace."""
+    """Raises InputError if a model_dir has files of other programs that a run would replace.
+
+    Or if one of the folders in it is a link: what is in there is replaced and deleted.
+    """
+    check_no_links(model_dir)
     if tf.io.gfile.exists(os.path.join(model_dir, RUN_FILE)):
         read_run(model_dir)
         return
@@ -344,18 +360,28 @@ def check_folder(model_dir: str) -> None:
             )
 
 
+def check_no_links(model_dir: str) -> None:
+    """Raises InputError if a folder that a run has in its model_dir is a symbolic link.
+
+    The model_dir itself may be one.
+    """
+    for name in _FOLDERS:
+        files.check_no_link(os.path.join(model_dir, name))
+
+
 def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the flags of the run in a model_dir and its whole record.
 
     Raises:
       InputError: if there is no run.json or it is not one of this package.
     """
-    path = f"{model_dir}/{RUN_FILE}"
-    if not tf.io.gfile.exists(path):
+    path = os.path.join(model_dir, RUN_FILE)
+    with file_errors(path):
+        data = files.read_bytes(path)
+    if data is None:
         raise InputError(f"{path}: not found, expected the record of a run; train first")
     try:
-        with tf.io.gfile.GFile(path) as file:
-            record = json.load(file)
+        record = json.loads(data)
         return TrainConfig(**record["flags"]), record
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
