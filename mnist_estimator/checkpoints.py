@@ -116,7 +116,26 @@ def is_sealed(path: str) -> bool:
 
 def digest(path: str) -> str:
     """sha256 in hex of a checkpoint's index, which has the checksum of every variable."""
-    return file_sha256(path + ".index")[1]
+    return file_sha256(_held.get(path, path) + ".index")[1]
+
+
+def hold(path: str) -> None:
+    """Has this process read a checkpoint from a copy in memory, as a trainer may delete it.
+
+    Raises:
+      InputError or RunError: if it has been deleted by now.
+    """
+    folder, name = os.path.split(path)
+    with file_errors(path):
+        copy = _copies.enter_context(files.in_memory(folder, map(os.path.basename, _files(path))))
+    held = os.path.join(copy, name)
+    if damage(held):
+        raise RunError(f"{path}: deleted while it was read")
+    _held[path] = held
+
+
+_held: dict[str, str] = {}  # Path -> path of the copy.
+_copies = contextlib.ExitStack()  # They last as long as the process.
 
 
 def point_to(path: str) -> None:
@@ -272,7 +291,10 @@ def add_saver() -> None:
 
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[str]:
-    """A literal path of a checkpoint; of one that has none a copy in memory."""
+    """A literal path of a checkpoint; of one that has none, or is held, a copy in memory."""
+    if path in _held:
+        yield _held[path]
+        return
     if files.is_literal(path):
         yield path
         return

@@ -16,6 +16,8 @@ from typing import IO, Any
 from mnist_estimator import InputError, local_files
 from mnist_estimator.compat import tf
 
+_BLOCK_BYTES = 2**20
+
 # What TensorFlow raises where a file cannot be read or written.
 FILE_ERRORS = (
     tf.errors.DataLossError,
@@ -101,9 +103,6 @@ def copy(source: str, target: str) -> None:
             return
         tf.io.gfile.copy(source, target + ".tmp", overwrite=True)
         tf.io.gfile.rename(target + ".tmp", target, overwrite=True)
-
-
-_BLOCK_BYTES = 2**20
 
 
 @contextlib.contextmanager

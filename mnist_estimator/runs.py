@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import time
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
 from mnist_estimator.files import (
     FILE_ERRORS,
+    FileError,
     error_line,
     file_errors,
     is_local,
@@ -50,6 +52,7 @@ METRICS_FILE = "metrics.json"
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 NEWEST = "newest"
+_SETTLE_SECS, _LOOK_SECS = 3.0, 0.1
 # Those that a run makes in its model_dir. TensorFlow names the last ones.
 _FOLDERS = (
     BEST_FOLDER,
@@ -153,8 +156,27 @@ def open_run(model_dir: str, checkpoint: str = "") -> OpenRun:
     config, record = read_run(model_dir)
     config = dataclasses.replace(config, model_dir=model_dir, strategy="none")
     networks.find(config.model)  # A network of the user's own may not be at hand here.
-    found = find_checkpoint(model_dir, checkpoint) if checkpoint else chosen_checkpoint(config)
-    return OpenRun(config, record, found)
+    return OpenRun(config, record, _lasting_checkpoint(config, checkpoint))
+
+
+def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
+    """The path of a run's checkpoint, which beside a trainer is held: that deletes and replaces."""
+    until = time.monotonic() + _SETTLE_SECS
+    while True:
+        now = status.read(config.model_dir)
+        is_in_use = now is not None and now.state in (status.TRAINING, status.TRAINED)
+        try:
+            if checkpoint:
+                found = find_checkpoint(config.model_dir, checkpoint)
+            else:
+                found = chosen_checkpoint(config)
+            if is_in_use:
+                checkpoints.hold(found)
+            return found
+        except (RunError, FileError):
+            if not is_in_use or time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_SECS)  # The next one is there in a moment.
 
 
 def evaluate_alone(

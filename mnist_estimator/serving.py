@@ -140,6 +140,9 @@ def loaded(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]
       RunError: if it cannot be read, or has no such signature.
     """
     with tf.Graph().as_default(), v1.Session() as session:
+        for path in files.walk(export_dir):
+            if not tf.io.gfile.isdir(path):
+                files.check_plain(path)
         try:
             with _readable(export_dir) as path:
                 tags = [tf.saved_model.SERVING]
