@@ -137,9 +137,10 @@ def _pictures_of(export_dir: str) -> str:
       RunError: if it does not say so in a way that this version knows.
     """
     path = os.path.join(export_dir, exports.EXTRA_FOLDER, exports.MODEL_FILE)
+    data = files.read_bytes(path)
     try:
         # Where it does not say so, an earlier version has exported it.
-        found = json.loads(files.read_bytes(path) or "{}").get("pictures", DIGIT)
+        found = json.loads(data or "{}").get("pictures", DIGIT)
     except (ValueError, AttributeError):
         raise RunError(f"{path}: damaged, expected JSON; export the model again") from None
     if found not in PICTURES:

@@ -7,7 +7,10 @@ import contextlib
 import os
 import re
 import socket
+import stat
+import subprocess
 import time
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,17 +22,26 @@ from mnist_estimator import (
     InputError,
     RunError,
     checkpoints,
+    csv_source,
+    curves,
+    datasets,
     events,
     exports,
     files,
+    idx_source,
     local_files,
     lock,
+    npz_source,
     parameter_server,
+    predictors,
     records,
     report,
     runs,
+    serving,
     status,
     submit,
+    tables,
+    tflite,
     workspace,
     writer,
 )
@@ -446,16 +458,183 @@ READERS: dict[str, Callable[[Path], object]] = {
         records.read_records(str(folder / "train-00000-of-00001.tfrecord"))
     ),
     ".trainer": lambda folder: lock.held(str(folder)).__enter__(),
+    "a.csv": lambda folder: csv_source.CsvSource(str(folder / "a.csv"), role="train_csv"),
+    "a.npz": lambda folder: npz_source.open_parts(str(folder / "a.npz"), None),
+    "images": lambda folder: idx_source.IdxSource(str(folder / "images"), __file__, "train", 2),
+    "labels": lambda folder: list(
+        idx_source.IdxSource.label_chunks(
+            types.SimpleNamespace(_paths=("", str(folder / "labels"))), 1
+        )
+    ),
+    "train-images-idx3-ubyte": lambda folder: datasets.fetch(
+        datasets.DATASETS["mnist"], str(folder), report=pytest.fail
+    ),
+    "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
+    "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),
+    "saved_model.pb": lambda folder: serving.loaded(str(folder), "x").__enter__(),
+    "model.tflite": lambda folder: tflite.accuracy(str(folder / "model.tflite"), "", None, "test"),
 }
 
 
 @pytest.mark.parametrize("name", READERS)
 def test_a_fifo_for_a_file_is_one_line(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     os.mkfifo(tmp_path / name)
     with pytest.raises(InputError, match=f"{name}: not a plain file"):
         READERS[name](tmp_path)
 
 
+def test_a_fifo_for_events_ends_the_curve(tmp_path):
+    os.mkfifo(tmp_path / "events.out.tfevents.1.host")
+    _, problem = curves._training_curves(str(tmp_path))
+    assert "events.out.tfevents.1.host: not a plain file" in problem
+
+
 def test_a_fifo_for_the_status_is_no_record(tmp_path):
     os.mkfifo(tmp_path / "status.json")
     assert status.read(str(tmp_path)) is None
+
+
+# Who may write to what is made.
+
+
+@pytest.fixture
+def shared(tmp_path) -> Iterator[Path]:
+    """A folder that a group works in: set-gid, and a umask that lets the group write."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o2775)
+    before = os.umask(0o002)
+    try:
+        yield folder
+    finally:
+        os.umask(before)
+
+
+def test_all_that_is_made_is_the_group_s(shared):
+    write(shared / "data", test=array_source(9, seed=1), validation_split="8")
+    options = {"model": "softmax", "max_steps": STEPS, "export": "best"}
+    run = shared / "below/run"
+    train(run, str(shared / "data"), **options)
+    files.make_folders(str(shared / "results/of"))
+    tables.write(str(shared / "results/of/run"), {}, None, [])
+    files.write_bytes(str(shared / "export.tflite"), b"")
+    modes = {
+        str(path.relative_to(shared)): stat.S_IMODE(path.stat().st_mode)
+        for path in shared.rglob("*")
+    }
+    wrong = {
+        name: oct(mode)
+        for name, mode in modes.items()
+        if mode != (0o2775 if (shared / name).is_dir() else 0o664)
+    }
+    assert wrong == {} and modes["below/run/.trainer"] == 0o664
+    assert {"below/run/best", "below/run/eval", "below/run/eval_test"} <= set(modes)
+    assert any(name.endswith("/variables") for name in modes)
+
+
+def test_a_umask_that_keeps_others_out_is_heard(tmp_path):
+    before = os.umask(0o077)
+    try:
+        files.make_folders(str(tmp_path / "a/b"))
+        files.write_text(str(tmp_path / "a/b/c"), "")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b", "a/b/c")]
+    assert modes == [0o700, 0o700, 0o600]
+
+
+# Folders of another user.
+
+
+@pytest.fixture
+def as_nobody(tmp_path) -> Iterator[None]:
+    """Has this process lose root's right to read everything; skipped where it has none to lose."""
+    if os.geteuid():
+        pytest.skip("not root, which may become another user")
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json", "evaluations.json"])
+def test_what_may_not_be_read_is_not_called_missing(tmp_path, request, name):
+    folder = tmp_path / "run"
+    folder.mkdir(mode=0o700)
+    (folder / name).write_text("{}")
+    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        place.chmod(0o755)
+    request.getfixturevalue("as_nobody")
+    with pytest.raises(InputError, match=f"run/{name}: [Pp]ermission denied"):
+        READERS[name](folder)
+    with pytest.raises(InputError, match="run.*: [Pp]ermission denied"):
+        checkpoints.newest_whole(str(folder))
+
+
+# A disk that is full.
+
+
+@pytest.fixture
+def full_disk(tmp_path) -> Iterator[Callable[[], None]]:
+    """A small filesystem at tmp_path/disk, if it can be made, and a function that fills it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    made = subprocess.run(command, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"cannot make a small filesystem: {made.stderr.strip()}")
+
+    def fill() -> None:
+        with contextlib.suppress(OSError), open(folder / "other", "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(4096))
+
+    yield fill
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_run_that_a_full_disk_ended_is_recorded_as_failed(tmp_path, full_disk):
+    folder = tmp_path / "disk/run"
+    folder.mkdir()
+    reason = f"{folder}/model.ckpt-0_temp/part: No space left on device"
+    with pytest.raises(RunError), status.recorded(str(folder)):
+        full_disk()
+        raise RunError(reason)
+    found = status.read(str(folder))
+    assert (found.state, found.exit_code, found.reason) == (status.FAILED, 1, reason)
+    assert os.listdir(folder) == [status.STATUS_FILE]
+
+
+def test_room_that_a_save_took_is_given_back(tmp_path, full_disk):
+    """Then the record of the end is a whole new file."""
+    folder = tmp_path / "disk/run"
+    folder.mkdir()
+    with pytest.raises(RunError), status.recorded(str(folder)):
+        (folder / "model.ckpt-0_temp").mkdir()
+        (folder / "model.ckpt-0_temp/part").write_bytes(bytes(100_000))
+        full_disk()
+        raise RunError("no room")
+    assert os.listdir(folder) == [status.STATUS_FILE]
+    assert status.read(str(folder)).state == status.FAILED
+
+
+def test_nothing_is_left_of_a_model_for_which_there_is_no_room(tmp_path, full_disk):
+    path = tmp_path / "disk/model.tflite"
+    with pytest.raises(InputError, match="model.tflite: No space left on device"):
+        files.write_bytes(str(path), bytes(10**6))
+    assert os.listdir(path.parent) == []
+
+
+def test_the_last_record_goes_through_no_link(tmp_path, outside, monkeypatch):
+    def full(path, value):
+        raise InputError("full")
+
+    recorder = status.Recorder(str(tmp_path), has_evaluator=False)
+    monkeypatch.setattr(status, "write_json", full)
+    for make in (os.symlink, os.link):
+        make(outside / "a", tmp_path / status.STATUS_FILE)
+        with untouched(outside), pytest.raises(InputError, match="status.json: (not a|found 2)"):
+            recorder.write_last(status.FAILED, 1, "why")
+        (tmp_path / status.STATUS_FILE).unlink()
