@@ -249,6 +249,10 @@ def evaluate(
             ) from error
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
+    except ValueError as error:
+        if isinstance(error, InputError) or tf.io.gfile.exists(f"{checkpoint}.index"):
+            raise
+        raise RunError(f"{checkpoint}: has been deleted; take another one") from error
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:
         raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")

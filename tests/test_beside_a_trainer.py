@@ -132,3 +132,11 @@ def test_of_a_run_that_has_ended_nothing_is_copied(trained, monkeypatch):
     monkeypatch.setattr(checkpoints, "_held", {})
     assert runs.open_run(str(trained)).checkpoint == f"{trained}/best/model.ckpt-{STEPS}"
     assert checkpoints._held == {}
+
+
+def test_a_checkpoint_that_goes_after_all_is_one_line(trained, tmp_path):
+    model_dir = Path(shutil.copytree(trained, tmp_path / "run"))
+    opened = runs.open_run(str(model_dir))
+    checkpoints._remove([opened.checkpoint])
+    with pytest.raises(RunError, match=f"{opened.checkpoint}: has been deleted"):
+        runs.evaluate_alone(opened, *opened.data(), "test")

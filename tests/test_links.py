@@ -317,6 +317,21 @@ def test_a_file_is_written_through_no_link(tmp_path, outside, name, make):
     assert set(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.parametrize("target", ["outside/a", "nowhere"])
+def test_a_new_file_is_made_only_where_nothing_is(tmp_path, outside, target):
+    (tmp_path / "new").symlink_to(tmp_path / target)
+    path = str(tmp_path / "new")
+    with (
+        untouched(outside),
+        pytest.raises(InputError, match="new: File exists"),
+        files.created(path),
+    ):
+        pytest.fail("opened")
+    with pytest.raises(InputError, match="new: File exists"):
+        files.make_folder(path)
+    assert not (tmp_path / "nowhere").exists()
+
+
 @pytest.fixture(params=["folder", "fifo", "device", "stream", "descriptor"])
 def special(request, tmp_path) -> str:
     """Something that is no plain file."""
