@@ -14,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from mnist_estimator import InputError, RunError, files
+from mnist_estimator import InputError, RunError, files, local_files
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.files import sync
-from mnist_estimator.records import error_line, file_errors, file_sha256
+from mnist_estimator.files import error_line, file_errors, sync
+from mnist_estimator.records import file_sha256
 
 BASENAME = "model.ckpt"
 _STATE = "checkpoint"  # TensorFlow's list of the checkpoints in a folder, the newest one apart.
@@ -124,7 +125,26 @@ def is_sealed(path: str) -> bool:
 
 def digest(path: str) -> str:
     """sha256 in hex of a checkpoint's index, which has the checksum of every variable."""
-    return file_sha256(path + ".index")[1]
+    return file_sha256(_held.get(path, path) + ".index")[1]
+
+
+def hold(path: str) -> None:
+    """Has this process read a checkpoint from a copy in memory, as a trainer may delete it.
+
+    Raises:
+      InputError or RunError: if it has been deleted by now.
+    """
+    folder, name = os.path.split(path)
+    with file_errors(path):
+        copy = _copies.enter_context(files.in_memory(folder, map(os.path.basename, _files(path))))
+    held = os.path.join(copy, name)
+    if damage(held):
+        raise RunError(f"{path}: deleted while it was read")
+    _held[path] = held
+
+
+_held: dict[str, str] = {}  # Path -> path of the copy.
+_copies = contextlib.ExitStack()  # They last as long as the process.
 
 
 def point_to(path: str) -> None:
@@ -157,7 +177,9 @@ def keep_newest(path: str, keep: int) -> None:
     lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
     text = "\n".join(lines) + "\n"
     state = os.path.join(folder, _STATE)
-    if files.read_bytes(state) != text.encode():
+    with file_errors(state):
+        is_new = files.read_bytes(state) != text.encode()
+    if is_new:
         files.write_text(state, text)
     _remove(going)
 
@@ -168,30 +190,42 @@ def surplus(path: str, keep: int) -> list[str]:
     return sealed[: max(len(sealed) + 1 - keep, 0)]
 
 
+def make_way(path: str) -> None:
+    """Removes what TensorFlow would write through while it saves a checkpoint: links.
+
+    Whoever may write to the folder can tell the names beforehand.
+    """
+    if not files.is_local(path):
+        return
+    files.remove_folder(f"{path}_temp")
+    for file in _files(path):
+        found = os.lstat(file)
+        if found.st_nlink > 1 or not stat.S_ISREG(found.st_mode):
+            files.remove(file)
+
+
 def tidy(model_dir: str) -> None:
     """Removes what killed saves left behind, and the seals of checkpoints that are gone."""
+    files.remove_left_overs(model_dir, local_files.is_temporary)
     with contextlib.suppress(tf.errors.OpError):
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(model_dir)]
         for name in names:
             path = os.path.join(model_dir, name)
             found = _FILE.fullmatch(name)
             if _LEFT_OVER.fullmatch(name):
-                (tf.io.gfile.rmtree if tf.io.gfile.isdir(path) else tf.io.gfile.remove)(path)
+                files.remove_folder(path)
             elif found and name.endswith(_SEAL) and f"{found['name']}.index" not in names:
-                tf.io.gfile.remove(path)
+                files.remove(path)
 
 
 def keep_copy(path: str, folder: str) -> None:
     """Makes `folder` hold a copy of this checkpoint, and then no other; at every moment one."""
+    files.check_no_link(folder)
     before = newest(folder)
-    with file_errors(folder):
-        tf.io.gfile.makedirs(folder)
-        # The seal first: by it a copy that was killed is known for one of this package's.
-        for file in sorted(_files(path), key=lambda file: not file.endswith(_SEAL)):
-            copy = os.path.join(folder, os.path.basename(file))
-            tf.io.gfile.copy(file, copy + ".tmp", overwrite=True)
-            sync(copy + ".tmp")
-            tf.io.gfile.rename(copy + ".tmp", copy, overwrite=True)
+    files.make_folders(folder)
+    # The seal first: by it a copy that was killed is known for one of this package's.
+    for file in sorted(_files(path), key=lambda file: not file.endswith(_SEAL)):
+        files.copy(file, os.path.join(folder, os.path.basename(file)))
     kept = os.path.join(folder, os.path.basename(path))
     problem = damage(kept)
     if problem:
@@ -206,11 +240,16 @@ def drop_copies(folder: str, more: Iterable[str] = (), kept: str = "") -> None:
     Args:
       more: copies of checkpoints that have no seal.
       kept: the one that stays.
+
+    Raises:
+      InputError: if the folder is a link, or cannot be read.
     """
+    files.check_no_link(folder)
     with file_errors(folder):
         names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
     for name in names:
-        if name.endswith(".tmp") and _FILE.fullmatch(name.removesuffix(".tmp")):
+        is_older_versions = name.endswith(".tmp") and _FILE.fullmatch(name.removesuffix(".tmp"))
+        if is_older_versions or local_files.is_temporary(name):
             files.remove(os.path.join(folder, name))
     sealed = {name.removesuffix(_SEAL) for name in names if name.endswith(_SEAL)}
     copies = [os.path.join(folder, name) for name in sealed if _PATH.fullmatch(name)]
@@ -261,7 +300,10 @@ def add_saver() -> None:
 
 @contextlib.contextmanager
 def readable(path: str) -> Iterator[str]:
-    """A literal path of a checkpoint; of one that has none a copy in memory."""
+    """A literal path of a checkpoint; of one that has none, or is held, a copy in memory."""
+    if path in _held:
+        yield _held[path]
+        return
     if files.is_literal(path):
         yield path
         return
@@ -273,6 +315,8 @@ def readable(path: str) -> Iterator[str]:
 @contextlib.contextmanager
 def opened(path: str) -> Iterator[Any]:
     """TensorFlow's reader of a checkpoint."""
+    for file in _files(path):
+        files.check_plain(file)
     with readable(path) as literal:
         yield v1.train.NewCheckpointReader(literal)
 
@@ -311,6 +355,7 @@ def _candidates(model_dir: str) -> list[str]:
 
 def _state(folder: str) -> Any:
     """TensorFlow's list of the checkpoints in a folder; None if there is none, or it is damaged."""
+    files.check_plain(os.path.join(folder, _STATE))
     try:
         state = tf.train.get_checkpoint_state(folder)
     except ValueError:  # Not text, or nothing in it.

@@ -34,7 +34,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError, progress
+from mnist_estimator import InputError, RunError, progress
 
 OLDEST = (2, 15)
 NEWEST = (2, 21)
@@ -102,8 +102,7 @@ def _import_tensorflow() -> Any:
     # Checked before, since a TensorFlow that is too old may fail to import in its own way.
     check_versions(_installed_version("tensorflow", "tensorflow"), estimator_version)
     with without_noise(_START_UP_NOISE):
-        import tensorflow as tf
-
+        tf = _tensorflow()
         if not os.path.exists("/proc/driver/nvidia"):
             # TensorFlow looks for GPUs when the first session starts and reports as an error that
             # there is no driver. Having it look now, the line goes the way of the others.
@@ -111,6 +110,21 @@ def _import_tensorflow() -> Any:
     check_versions(tf.__version__, estimator_version)
     if not _VERBOSE:
         _silence_deprecations()
+    return tf
+
+
+def _tensorflow() -> Any:
+    try:
+        import tensorflow as tf
+    except (ImportError, MemoryError, OSError) as error:
+        first: BaseException = error
+        while first.__context__:  # What TensorFlow makes of it is many lines.
+            first = first.__context__
+        reason = " ".join(str(first).split()) or type(first).__name__
+        raise RunError(
+            f"TensorFlow cannot be imported: {reason}; the memory that a process may have "
+            "(ulimit -v, or the job's) may be too little, else install TensorFlow again"
+        ) from error
     return tf
 
 

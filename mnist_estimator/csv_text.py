@@ -15,8 +15,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 
-from mnist_estimator import InputError, records
-from mnist_estimator.compat import tf
+from mnist_estimator import InputError, files
 
 _BLOCK_BYTES = 2**20
 _MAX_LINE_BYTES = 2**26
@@ -271,7 +270,7 @@ def _check_kind(path: str, start: bytes) -> None:
 
 def _blocks(path: str, digest: hashlib._Hash) -> Iterator[bytes]:
     """Yields a file's content, uncompressed if it is gzip, and adds it to the digest."""
-    with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with files.file_errors(path), files.reading(path) as file:
         compressed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         content = gzip.GzipFile(fileobj=file) if compressed else file

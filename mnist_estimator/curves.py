@@ -7,7 +7,7 @@ import os
 from google.protobuf import message
 from tensorboard.backend.event_processing import event_accumulator
 
-from mnist_estimator import plots, records
+from mnist_estimator import InputError, files, plots, records
 from mnist_estimator.compat import tf
 from mnist_estimator.evaluations import STEP, Evaluations
 
@@ -23,7 +23,13 @@ def read(model_dir: str) -> plots.Curves:
 
 def _training_curves(model_dir: str) -> tuple[dict[str, plots.Points], str]:
     """Reads TensorBoard's events as TensorBoard does; also returns what is wrong with them."""
-    problem = _damaged_events(model_dir)
+    paths = _event_files(model_dir)
+    try:
+        for path in paths:
+            files.check_plain(path)  # TensorBoard's reader would wait for a FIFO.
+    except InputError as error:
+        return {}, f"The events in {model_dir} cannot be read ({error})."
+    problem = _damaged_events(paths)
     sizes = {event_accumulator.SCALARS: 0, event_accumulator.IMAGES: 1}  # 0 means all.
     events = event_accumulator.EventAccumulator(model_dir, size_guidance=sizes)
     try:
@@ -41,13 +47,17 @@ def _training_curves(model_dir: str) -> tuple[dict[str, plots.Points], str]:
     return curves, problem
 
 
-def _damaged_events(model_dir: str) -> str:
+def _event_files(model_dir: str) -> list[str]:
+    names = sorted(tf.io.gfile.listdir(model_dir))
+    return [os.path.join(model_dir, name) for name in names if "tfevents" in name]
+
+
+def _damaged_events(paths: list[str]) -> str:
     """Says which events file is cut off or damaged: TensorBoard's reader ends there silently."""
-    for name in sorted(tf.io.gfile.listdir(model_dir)):
-        if "tfevents" in name:
-            try:
-                for _ in records.read_records(os.path.join(model_dir, name)):
-                    pass
-            except records.RecordsError as error:
-                return f"The training curve ends early: {error}."
+    for path in paths:
+        try:
+            for _ in records.read_records(path):
+                pass
+        except InputError as error:
+            return f"The training curve ends early: {error}."
     return ""

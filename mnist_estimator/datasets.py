@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from mnist_estimator import InputError, __version__
+from mnist_estimator import InputError, __version__, local_files
 from mnist_estimator.progress import is_live, say, show
 
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -264,7 +264,7 @@ def fetch(
 
 def _check_present(dataset: Dataset, role: str, path: str) -> None:
     try:
-        with open(path, "rb") as file:
+        with local_files.reading(path) as file:
             problem = _content_problem(file, dataset, role)
     except OSError as error:
         raise DownloadError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -22,7 +22,7 @@ from mnist_estimator import (
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.records import error_line
+from mnist_estimator.files import error_line
 
 # A synchronous worker that has gone cannot come back into the same session, and to start again
 # takes longer than this. With parameter servers one that is back within the other time goes on.

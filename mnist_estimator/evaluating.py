@@ -30,7 +30,8 @@ from mnist_estimator import (
 from mnist_estimator.compat import estimator
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import STEP, Evaluations
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line
+from mnist_estimator.files import FILE_ERRORS, error_line
+from mnist_estimator.records import Manifest
 from mnist_estimator.scores import Scores
 
 _LOOK_SECS = 1.0
@@ -117,6 +118,7 @@ def export(
     """Exports a checkpoint to `export/best` or `export/final`, as --export says."""
     if config.export == runs.NONE:
         return
+    runs.check_no_links(config.model_dir)
     folder = os.path.join(config.model_dir, runs.EXPORT_FOLDER, config.export)
     path = exports.export(run.params, manifest, checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)

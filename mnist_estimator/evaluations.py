@@ -11,8 +11,8 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError, checkpoints, json_files
-from mnist_estimator.files import read_bytes, write_json
-from mnist_estimator.records import file_errors, json_digest
+from mnist_estimator.files import file_errors, read_bytes, write_json
+from mnist_estimator.records import json_digest
 
 EVALUATIONS_FILE = "evaluations.json"
 BEST_FOLDER = "best"

@@ -11,7 +11,7 @@ import os
 import re
 import time
 
-from mnist_estimator import compat
+from mnist_estimator import compat, files
 from mnist_estimator.compat import tf, v1
 
 _PREFIX = "events.out.tfevents."
@@ -20,6 +20,7 @@ _NAME = re.compile(rf"{re.escape(_PREFIX)}(?P<secs>\d+)\..*")
 
 def writer(folder: str) -> v1.summary.FileWriter:
     """The writer of a folder's events: one in a process, which Estimator uses as well."""
+    files.make_folders(folder)
     newest = _newest(folder)
     # At the same second the hosts' names would decide, or one file replace the other.
     prefix = f"{_PREFIX}{newest + 1:010d}" if newest >= int(time.time()) else ""

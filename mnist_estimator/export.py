@@ -68,6 +68,8 @@ def main(argv: list[str]) -> None:
     from mnist_estimator import exports, runs
 
     run = runs.open_run(given.model_dir, given.checkpoint, given.model)
+    if not given.output:
+        runs.check_no_links(given.model_dir)
     if given.format == _TFLITE:
         _export_tflite(run, given)
         return

@@ -13,11 +13,13 @@ from typing import Any
 
 from mnist_estimator import RunError, __version__, checkpoints, files, progress, serving, warmup
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.records import FILE_ERRORS, Manifest, TrainedOn, error_line, file_errors
+from mnist_estimator.files import FILE_ERRORS, error_line, file_errors
+from mnist_estimator.records import Manifest, TrainedOn
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
 MODEL_FILE = "model.json"  # In assets.extra: which model it is.
+_SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave.
 # All that an export has.
 _FILES = re.compile(
     r"(saved_model|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
@@ -88,7 +90,9 @@ def save(
             # another in every process.
             v1.get_default_graph().clear_collection(key)
         with serving.restored(checkpoint) as session:
+            files.make_folder(folder)
             builder = v1.saved_model.Builder(folder)
+            files.make_folder(os.path.join(folder, tf.saved_model.VARIABLES_DIRECTORY))
             builder.add_meta_graph_and_variables(
                 session,
                 [tf.saved_model.SERVING],
@@ -102,6 +106,7 @@ def save(
 def _replacing(path: str) -> Iterator[str]:
     """Gives a folder to write to, which takes the place of `path` when all went well."""
     _check_is_export(path)
+    files.make_folders(os.path.dirname(path))
     name = f".export-{secrets.token_hex(8)}"
     scratch, old = (os.path.join(os.path.dirname(path), name + end) for end in ("", "-old"))
     try:
@@ -111,15 +116,15 @@ def _replacing(path: str) -> Iterator[str]:
             tf.io.gfile.rename(path, old)
         tf.io.gfile.rename(scratch, path)
     finally:
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.rmtree(scratch)
+        files.remove_folder(scratch)
         if tf.io.gfile.exists(path):
-            with contextlib.suppress(tf.errors.OpError):
-                tf.io.gfile.rmtree(old)
+            files.remove_folder(old)
+            files.remove_left_overs(os.path.dirname(path), _SCRATCH.fullmatch)
 
 
 def _check_is_export(path: str) -> None:
     """Raises RunError if a folder has anything that an export of this package has not."""
+    files.check_no_link(path)
     found = {os.path.relpath(name, path) for name in files.walk(path)}
     strange = sorted(name for name in found if not _FILES.fullmatch(name))
     if found and os.path.join(EXTRA_FOLDER, MODEL_FILE) not in found:
@@ -135,14 +140,14 @@ def _add_class_names(folder: str, class_names: Sequence[str]) -> None:
     # Not by a tensor with its path, as assets usually are: that would keep the path of the folder
     # it was written in, and no two exports would be alike.
     assets = os.path.join(folder, tf.saved_model.ASSETS_DIRECTORY)
-    tf.io.gfile.makedirs(assets)
-    with tf.io.gfile.GFile(os.path.join(assets, CLASS_NAMES_FILE), "w") as file:
-        file.write("".join(f"{name}\n" for name in class_names))
+    files.make_folder(assets)
+    with files.created(os.path.join(assets, CLASS_NAMES_FILE)) as file:
+        file.write("".join(f"{name}\n" for name in class_names).encode())
 
 
 def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> None:
     extra = os.path.join(folder, EXTRA_FOLDER)
-    tf.io.gfile.makedirs(extra)
+    files.make_folder(extra)
     examples = serving.example_requests(trained_on.image_shape)
     requests = [
         warmup.classify_request(name, asked[serving.EXAMPLES])
@@ -152,5 +157,5 @@ def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> Non
     ]
     warmup.write(os.path.join(extra, warmup.FILE), requests)
     # Last: an export with it is whole.
-    with tf.io.gfile.GFile(os.path.join(extra, MODEL_FILE), "w") as file:
-        file.write(model)
+    with files.created(os.path.join(extra, MODEL_FILE)) as file:
+        file.write(model.encode())

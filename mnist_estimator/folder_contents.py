@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import datasets, records
+from mnist_estimator import datasets, files, records
 from mnist_estimator.compat import tf
 
 _DEPTH = 4  # Folders below one another, as in MNIST/raw or mnist/3.0.1.
@@ -46,7 +46,7 @@ def look(folder: str) -> Contents | None:
     Raises:
       InputError: if it cannot be read.
     """
-    with records.file_errors(folder):
+    with files.file_errors(folder):
         if tf.io.gfile.exists(folder) and not tf.io.gfile.isdir(folder):
             names, root = [os.path.basename(folder)], os.path.dirname(folder)
         else:

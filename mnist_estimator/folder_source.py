@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mnist_estimator import InputError, picture_files, pictures, records
+from mnist_estimator import InputError, files, picture_files, pictures
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.progress import ProgressLine, warn
 
@@ -128,7 +128,7 @@ class FolderSource:
             try:
                 session.run(images, {encoded: [content]})
             except tf.errors.InvalidArgumentError as error:
-                reason = records.error_line(error)
+                reason = files.error_line(error)
                 return InputError(
                     f"{path}: cannot be decoded: {reason}; remove it, or save it again"
                 )

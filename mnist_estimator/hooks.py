@@ -303,6 +303,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self._check_finite(session, step)
         # The points up to here must not be lost, as they will not be computed again.
         self._writer.flush()
+        checkpoints.make_way(os.path.join(self._model_dir, f"{checkpoints.BASENAME}-{step}"))
         (saver,) = v1.get_collection(v1.GraphKeys.SAVERS)
         path = os.path.join(self._model_dir, checkpoints.BASENAME)
         path = saver.save(

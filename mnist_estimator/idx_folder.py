@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from mnist_estimator import InputError, datasets, idx, records
+from mnist_estimator import InputError, datasets, files, idx
 from mnist_estimator.compat import tf
 
 # Where torchvision puts them, below the folder that it is given.
@@ -23,7 +23,7 @@ def find(folder: str) -> dict[str, str]:
     Raises:
       InputError: if the folder holds several sets, or files of one role whose content differs.
     """
-    with records.file_errors(folder):
+    with files.file_errors(folder):
         if not tf.io.gfile.isdir(folder):
             return {}
         found = datasets.locate(_files(folder, ""))
@@ -44,7 +44,7 @@ def find_in_data_dir(data_dir: str) -> dict[str, str]:
 
     Whatever else lies there is somebody's folder, which is not to be written to.
     """
-    with records.file_errors(data_dir):
+    with files.file_errors(data_dir):
         if not tf.io.gfile.isdir(data_dir):
             return {}
         return _one_each(data_dir, datasets.locate(_files(data_dir, "")).get("", {}))
@@ -52,7 +52,7 @@ def find_in_data_dir(data_dir: str) -> dict[str, str]:
 
 def not_taken(folder: str) -> list[str]:
     """The names in a folder that seem to be IDX files', but are none that `find` knows."""
-    with records.file_errors(folder):
+    with files.file_errors(folder):
         names = [name for name in _names(folder) if re.search("idx|ubyte", name.lower())]
     return [name for name in names if not datasets.is_file_name(name)]
 
@@ -94,7 +94,7 @@ def _only(folder: str, role: str, names: list[str]) -> str:
 
 
 def _content_sha256(path: str) -> str:
-    with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with files.file_errors(path), files.reading(path) as file:
         reader = idx.IdxReader(file, name=path)
         for _ in reader.chunks(1024):
             pass

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mnist_estimator import InputError, idx, idx_examples, records, splits
+from mnist_estimator import InputError, files, idx, idx_examples, splits
 from mnist_estimator.compat import tf
 
 
@@ -53,7 +53,7 @@ class IdxSource:
     def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
         """Yields the labels alone, int64 [N], whatever they are."""
         _, path = self._paths
-        with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+        with files.file_errors(path), files.reading(path) as file:
             for labels in idx.IdxReader(file, name=path).chunks(max_items):
                 yield labels.astype(np.int64).ravel()
 
@@ -68,9 +68,9 @@ class IdxSource:
     def _open(self, max_items: int) -> Iterator[idx_examples.Examples]:
         images, labels = self._paths
         with (
-            records.file_errors(images),
-            tf.io.gfile.GFile(images, "rb") as image_file,
-            tf.io.gfile.GFile(labels, "rb") as label_file,
+            files.file_errors(images),
+            files.reading(images) as image_file,
+            files.reading(labels) as label_file,
         ):
             yield idx_examples.read_examples(
                 image_file,
@@ -83,7 +83,7 @@ class IdxSource:
 
 
 def _check_is_file(path: str) -> None:
-    with records.file_errors(path):
+    with files.file_errors(path):
         if not tf.io.gfile.isdir(path):
             tf.io.gfile.stat(path)
             return

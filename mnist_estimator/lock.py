@@ -20,10 +20,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import InputError, files, json_files, progress
+from mnist_estimator import InputError, files, json_files, local_files, progress
 from mnist_estimator.compat import tf
-from mnist_estimator.files import is_local
-from mnist_estimator.records import file_errors
+from mnist_estimator.files import file_errors, is_local
 from mnist_estimator.workspace import is_running
 
 LOCK_FILE = ".trainer"
@@ -47,29 +46,33 @@ def held(model_dir: str, *, sleep: Callable[[float], None] = time.sleep) -> Iter
     path = os.path.join(model_dir, LOCK_FILE)
     with contextlib.ExitStack() as stack:
         with file_errors(model_dir):
-            tf.io.gfile.makedirs(model_dir)
-            locked = is_local(path) and _lock(path, stack)
-        if not locked:
-            _take_over(path, sleep)
+            files.make_folders(model_dir)
+            locked = _lock(path, stack) if is_local(path) else None
         owner = _owner()
-        with file_errors(path):
+        if locked is None:
+            _take_over(path, sleep)
             _write(path, owner)
-        if not locked:
             stack.enter_context(_beating(path, owner))
+        else:
+            with file_errors(path):
+                local_files.write_handle(locked, _text(owner))
         yield
 
 
-def _lock(path: str, stack: contextlib.ExitStack) -> bool:
-    """Locks a local file until this process ends; False if the filesystem has no locks."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+def _lock(path: str, stack: contextlib.ExitStack) -> int | None:
+    """Locks a local file until this process ends; returns its descriptor.
+
+    None if the filesystem has no locks.
+    """
+    handle = local_files.open_own(path, os.O_RDWR | os.O_CREAT)
     stack.callback(os.close, handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise _locked(path, _read(path)) from None
     except OSError:
-        return False
-    return True
+        return None
+    return handle
 
 
 def _take_over(path: str, sleep: Callable[[float], None]) -> None:
@@ -93,7 +96,7 @@ def _beating(path: str, owner: dict[str, str]) -> Iterator[None]:
 
     def beat() -> None:
         while not done.wait(_BEAT_SECS):
-            with contextlib.suppress(InputError), file_errors(path):
+            with contextlib.suppress(InputError):
                 _write(path, owner)
 
     thread = threading.Thread(target=beat, daemon=True, name="lock")
@@ -103,8 +106,7 @@ def _beating(path: str, owner: dict[str, str]) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
-        with contextlib.suppress(tf.errors.OpError):
-            tf.io.gfile.remove(path)
+        files.remove(path)
 
 
 def _owner() -> dict[str, str]:
@@ -113,8 +115,11 @@ def _owner() -> dict[str, str]:
 
 
 def _write(path: str, owner: dict[str, str]) -> None:
-    with tf.io.gfile.GFile(path, "w") as file:
-        file.write(json.dumps(owner | {"beat": secrets.token_hex(8)}) + "\n")
+    files.write_bytes(path, _text(owner))
+
+
+def _text(owner: dict[str, str]) -> bytes:
+    return json.dumps(owner | {"beat": secrets.token_hex(8)}).encode() + b"\n"
 
 
 def _read(path: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ compared with what the zip file has room for before anything is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import lzma
 import math
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mnist_estimator import InputError, example_arrays, idx, records, splits
+from mnist_estimator import InputError, example_arrays, files, idx, splits
 from mnist_estimator.compat import tf
 from mnist_estimator.progress import warn
 
@@ -35,7 +36,7 @@ _BROKEN = (
     lzma.LZMAError,
     EOFError,
     NotImplementedError,
-    tf.errors.InvalidArgumentError,  # What seeking to before the start is to TensorFlow.
+    tf.errors.InvalidArgumentError,
 )
 
 
@@ -278,7 +279,7 @@ def _check(array: _Array, problem: example_arrays.Problem | None) -> None:
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[zipfile.ZipFile]:
     """The zip file; what is wrong with it, then and while it is read, is one line."""
-    with records.file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with files.file_errors(path), files.reading(path) as file:
         start = file.read(6)
         if not start.startswith(b"PK"):
             raise NpzError(path, f"{_kind(start)}; save arrays with numpy.savez: {_EXPECTED}")
@@ -286,10 +287,13 @@ def _opened(path: str) -> Iterator[zipfile.ZipFile]:
         try:
             with zipfile.ZipFile(file) as archive:
                 yield archive
-        except _BROKEN as error:
+        except (*_BROKEN, OSError) as error:
+            # Seeking to before the start is an invalid argument.
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise
             raise NpzError(
                 path,
-                f"a damaged or cut-off .npz file ({records.error_line(error)}); get the file again",
+                f"a damaged or cut-off .npz file ({files.error_line(error)}); get the file again",
             ) from None
 
 

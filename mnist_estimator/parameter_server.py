@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 
 from mnist_estimator import (
+    InputError,
     cluster,
     endings,
     estimators,
+    files,
     hooks,
     peers,
     progress,
@@ -66,15 +68,14 @@ def _serve(config: TrainConfig, task: cluster.Task, is_over: Callable[[], bool])
 def _have_saved(model_dir: str, is_over: Callable[[], bool]) -> None:
     """Asks the chief to save what only this process holds, and gives it time to."""
     request = os.path.join(model_dir, hooks.SAVE_REQUEST)
-    with contextlib.suppress(tf.errors.OpError):
-        with tf.io.gfile.GFile(request, "w") as file:
-            file.write("")
+    with contextlib.suppress(InputError, tf.errors.OpError):
+        files.write_text(request, "")
         until = time.monotonic() + _SAVE_SECS
         # The chief removes it once it has saved.
         while tf.io.gfile.exists(request) and not is_over() and time.monotonic() < until:
             time.sleep(_LOOK_SECS)
         if tf.io.gfile.exists(request):
-            tf.io.gfile.remove(request)
+            files.remove(request)
 
 
 def _let_workers_leave(task: cluster.Task) -> None:

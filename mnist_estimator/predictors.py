@@ -19,8 +19,8 @@ import numpy as np
 from mnist_estimator import InputError, RunError, exports, files, json_files, progress, serving
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.datasets import DIGIT, PICTURES
+from mnist_estimator.files import error_line, file_errors
 from mnist_estimator.model_fn import PROBABILITIES
-from mnist_estimator.records import error_line, file_errors
 from mnist_estimator.runs import OpenRun
 
 

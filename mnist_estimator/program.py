@@ -46,6 +46,11 @@ def _exit_code_of(
         except MemoryError as error:
             complain(f"out of memory ({error})" if str(error) else "out of memory")
             return signals.EXIT_FAILED
+        except RuntimeError as error:
+            if str(error) != "can't start new thread":
+                raise
+            complain(f"{error}: out of memory, or at a limit (ulimit -v, ulimit -u)")
+            return signals.EXIT_FAILED
 
     return guarded
 

@@ -7,7 +7,6 @@ pixels of one uint8 image, row by row, and its class.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -21,8 +20,9 @@ from typing import Any
 
 from google.protobuf import message
 
-from mnist_estimator import InputError, datasets, json_files
+from mnist_estimator import datasets, files, json_files
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.files import FileError, file_errors
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 
 IMAGE_KEY = "image_raw"
@@ -36,23 +36,7 @@ _BLOCK_BYTES = 2**20
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4  # A record's length and checksums.
 
 
-# What TensorFlow raises where a file cannot be read or written.
-FILE_ERRORS = (
-    tf.errors.DataLossError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.NotFoundError,
-    tf.errors.OutOfRangeError,
-    tf.errors.PermissionDeniedError,
-    tf.errors.ResourceExhaustedError,
-)
-
-
-_MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
-# What else is exhausted, with a path before it that may have any words.
-_FILES = re.compile(r"No space left|[Qq]uota|File too large|Too many open files")
-
-
-class RecordsError(InputError):
+class RecordsError(FileError):
     """Something about a data_dir that the user has to know."""
 
 
@@ -164,8 +148,8 @@ def find_manifest(data_dir: str) -> Manifest | None:
             return None  # The second one where data_dir is a file.
         if size > json_files.MOST_BYTES:
             raise ManifestError(f"{path}: {size} bytes, expected at most {json_files.MOST_BYTES}")
-        with tf.io.gfile.GFile(path, "rb") as file:
-            data = file.read()
+        with files.reading(path) as file:
+            data = file.read(json_files.MOST_BYTES)
     try:
         return _parse_manifest(data)
     except ValueError as error:
@@ -265,7 +249,7 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             yield f"{shard.file}: record {count} is corrupt (it is longer than the file)"
         elif count != shard.examples:
             yield f"{shard.file}: {count} records, expected {shard.examples}"
-    except RecordsError as error:
+    except FileError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
 
 
@@ -276,7 +260,7 @@ def _readable_records(path: str, size: int) -> int | None:
     can hold.
     """
     number, place = 0, 0
-    with file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with file_errors(path), files.reading(path) as file:
         while size - place > _HEADER_BYTES:
             file.seek(place)
             length = int.from_bytes(file.read(8), "little")
@@ -329,6 +313,7 @@ def read_records(path: str) -> Iterator[bytes]:
         can meet the same corrupt record forever.
     """
     number = 0
+    files.check_plain(path)
     with file_errors(path):
         try:
             for record in v1.io.tf_record_iterator(path):
@@ -348,7 +333,7 @@ def json_digest(value: dict[str, Any]) -> str:
 def file_sha256(path: str) -> tuple[int, str]:
     """Returns a file's size and the sha256 of its bytes in hex."""
     digest, size = hashlib.sha256(), 0
-    with file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with file_errors(path), files.reading(path) as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
             size += len(block)
@@ -478,32 +463,3 @@ def _shard(value: Any, name: str) -> Shard:
         bytes=json_files.whole(value["bytes"], f"{name} bytes", 1, 2**63),
         sha256=json_files.sha256(value["sha256"], f"{name} sha256"),
     )
-
-
-@contextlib.contextmanager
-def file_errors(path: str) -> Iterator[None]:
-    """Turns a filesystem's error into one line that names the path."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError) as error:
-        line = error_line(error)
-        # TensorFlow's own form is "PATH; REASON".
-        line = line.replace("; ", ": ", 1) if path in line else f"{path}: {line}"
-        raise RecordsError(line) from error
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was lacking. TensorFlow has one kind of error for it and for full disks."""
-    if isinstance(error, tf.errors.ResourceExhaustedError):
-        # Not in the whole message, which goes on with the lines of the program.
-        line = error_line(error)
-        return bool(_MEMORY.search(line)) and not _FILES.search(line)
-    return isinstance(error, MemoryError)
-
-
-def error_line(error: Exception) -> str:
-    """The one line of a TensorFlow or OS error that says what happened."""
-    text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
-    # What a graph reports is followed by its whole history; 2.15 puts more lines before it, too.
-    lines = str(text).partition("\n\t [[")[0].strip().splitlines()
-    return " ".join(lines[-1].split()) if lines else type(error).__name__

@@ -97,15 +97,12 @@ def _models(text: str, count: int) -> list[str]:
 
 def _check_output(path: str) -> None:
     """Raises InputError if the page could not be written, before evaluations take their time."""
+    from mnist_estimator import files
     from mnist_estimator.compat import tf
-    from mnist_estimator.records import file_errors
 
     if not path or tf.io.gfile.isdir(path):
         raise InputError(f"--output: found {path or 'nothing'}, expected the name of a file")
-    with file_errors(path):
-        with tf.io.gfile.GFile(path + ".tmp", "w") as file:
-            file.write("")
-        tf.io.gfile.remove(path + ".tmp")
+    files.check_writable(path)
 
 
 def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.Result:

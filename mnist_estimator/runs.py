@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import os
 import platform
+import time
 from typing import Any
 
 import numpy as np
@@ -31,18 +32,19 @@ from mnist_estimator import (
 )
 from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.evaluations import EVALUATIONS_FILE, Evaluations
-from mnist_estimator.files import is_local, write_json
-from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
-from mnist_estimator.progress import warn
-from mnist_estimator.records import (
+from mnist_estimator.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
+from mnist_estimator.files import (
     FILE_ERRORS,
-    Manifest,
-    TrainedOn,
+    FileError,
     error_line,
     file_errors,
+    is_local,
     is_out_of_memory,
+    write_json,
 )
+from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
+from mnist_estimator.progress import warn
+from mnist_estimator.records import Manifest, TrainedOn
 from mnist_estimator.scores import MAX_CLASSES, Scores
 from mnist_estimator.splits import TEST
 from mnist_estimator.streams import is_text
@@ -54,6 +56,18 @@ BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 NEWEST = "newest"
 _MOST_THREADS = 1024
 _MOST_LINE = 500  # Characters of what a record says that an error repeats.
+_SETTLE_SECS, _LOOK_SECS = 3.0, 0.1
+# Those that a run makes in its model_dir. TensorFlow names the last ones.
+_FOLDERS = (
+    BEST_FOLDER,
+    EXPORT_FOLDER,
+    os.path.join(EXPORT_FOLDER, BEST),
+    os.path.join(EXPORT_FOLDER, FINAL),
+    "eval",
+    "eval_test",
+    "plugins",
+    os.path.join("plugins", "profile"),
+)
 _NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
 # What the weights follow from, beside the data and what `check_continues` insists on.
 _LEARNING_FLAGS = (
@@ -138,8 +152,27 @@ def open_run(model_dir: str, checkpoint: str = "", model: str = "") -> OpenRun:
     config, record = read_run(model_dir)
     config = dataclasses.replace(config, model_dir=model_dir, strategy="none", **_threads(config))
     _check_network(config, model)
-    found = find_checkpoint(model_dir, checkpoint) if checkpoint else chosen_checkpoint(config)
-    return OpenRun(config, record, found)
+    return OpenRun(config, record, _lasting_checkpoint(config, checkpoint))
+
+
+def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
+    """The path of a run's checkpoint, which beside a trainer is held: that deletes and replaces."""
+    until = time.monotonic() + _SETTLE_SECS
+    while True:
+        now = status.read(config.model_dir)
+        is_in_use = now is not None and now.state in (status.TRAINING, status.TRAINED)
+        try:
+            if checkpoint:
+                found = find_checkpoint(config.model_dir, checkpoint)
+            else:
+                found = chosen_checkpoint(config)
+            if is_in_use:
+                checkpoints.hold(found)
+            return found
+        except (RunError, FileError):
+            if not is_in_use or time.monotonic() > until:
+                raise
+        time.sleep(_LOOK_SECS)  # The next one is there in a moment.
 
 
 def _threads(config: TrainConfig) -> dict[str, int]:
@@ -229,6 +262,10 @@ def evaluate(
             ) from error
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
+    except ValueError as error:
+        if isinstance(error, InputError) or tf.io.gfile.exists(f"{checkpoint}.index"):
+            raise
+        raise RunError(f"{checkpoint}: has been deleted; take another one") from error
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:
         raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")
@@ -341,7 +378,11 @@ def write_run(config: TrainConfig, manifest: Manifest) -> None:
 
 
 def check_folder(model_dir: str) -> None:
-    """Raises InputError if a model_dir has files of other programs that a run would replace."""
+    """Raises InputError if a model_dir has files of other programs that a run would replace.
+
+    Or if one of the folders in it is a link: what is in there is replaced and deleted.
+    """
+    check_no_links(model_dir)
     if tf.io.gfile.exists(os.path.join(model_dir, RUN_FILE)):
         read_run(model_dir)
         return
@@ -356,6 +397,15 @@ def check_folder(model_dir: str) -> None:
                 f"{model_dir}: found {name} without a run's {RUN_FILE}, so it may not be this "
                 "package's; move it away, or give another --model_dir"
             )
+
+
+def check_no_links(model_dir: str) -> None:
+    """Raises InputError if a folder that a run has in its model_dir is a symbolic link.
+
+    The model_dir itself may be one.
+    """
+    for name in _FOLDERS:
+        files.check_no_link(os.path.join(model_dir, name))
 
 
 def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:

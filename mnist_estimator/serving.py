@@ -27,8 +27,9 @@ import numpy as np
 from mnist_estimator import RunError, checkpoints, files, inputs, pictures
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.datasets import DIGIT
+from mnist_estimator.files import error_line
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
-from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn, error_line
+from mnist_estimator.records import IMAGE_KEY, Manifest, TrainedOn
 from mnist_estimator.statistics import full_scale
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
@@ -148,6 +149,9 @@ def loaded(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]
       RunError: if it cannot be read, or has no such signature.
     """
     with tf.Graph().as_default(), v1.Session() as session:
+        for path in files.walk(export_dir):
+            if not tf.io.gfile.isdir(path):
+                files.check_plain(path)
         try:
             with _readable(export_dir) as path:
                 tags = [tf.saved_model.SERVING]

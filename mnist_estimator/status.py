@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import json
 import os
 import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError, checkpoints, json_files, signals
+from mnist_estimator import InputError, checkpoints, json_files, local_files, signals
 from mnist_estimator.compat import tf
-from mnist_estimator.files import read_bytes, write_json
+from mnist_estimator.files import is_local, read_bytes, write_json
 
 STATUS_FILE = "status.json"
 TRAINING = "training"
@@ -103,15 +104,34 @@ class Recorder:
 
     def __init__(self, model_dir: str, has_evaluator: bool) -> None:
         self._model_dir = model_dir
+        self._path = os.path.join(model_dir, STATUS_FILE)
         self._has_evaluator = has_evaluator
         self._run = secrets.token_hex(8)
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
         """Raises InputError if it cannot be written."""
+        write_json(self._path, self._record(state, exit_code, reason))
+
+    def write_last(self, state: str, exit_code: int, reason: str) -> None:
+        """Writes how the run has ended, also where the disk is full.
+
+        Raises:
+          InputError or OSError: if it cannot be written.
+        """
+        record = self._record(state, exit_code, reason)
+        try:
+            write_json(self._path, record)
+        except InputError:
+            if not is_local(self._path):
+                raise
+            # As small as the first record, it fits where that lies.
+            local_files.write_over(self._path, json.dumps(record).encode() + b"\n")
+
+    def _record(self, state: str, exit_code: int | None, reason: str) -> dict[str, Any]:
         now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
-        write_json(os.path.join(self._model_dir, STATUS_FILE), dataclasses.asdict(status))
+        return dataclasses.asdict(status)
 
 
 @contextlib.contextmanager
@@ -125,11 +145,13 @@ def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
     try:
         yield recorder
     except BaseException as error:
-        with contextlib.suppress(InputError):  # The disk may be what failed.
+        # The disk may be what failed, of what a save that came to nothing has left there.
+        checkpoints.tidy(model_dir)
+        with contextlib.suppress(InputError, OSError):
             code = signals.exit_code_of(error)
             interrupted = isinstance(error, signals.Interruption)
             reason = error.reason if interrupted else " ".join(str(error).split())
-            recorder.write(_BY_EXIT_CODE.get(code, FAILED), code, reason)
+            recorder.write_last(_BY_EXIT_CODE.get(code, FAILED), code, reason)
         raise
 
 

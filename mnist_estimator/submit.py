@@ -35,6 +35,7 @@ from mnist_estimator import (
     engine_slurm,
     engine_vertex,
     jobs,
+    local_files,
     passed_flags,
     program,
     progress,
@@ -112,8 +113,8 @@ def _define_flags() -> None:
 def _write(path: str, text: str) -> None:
     """Writes a file that is whole or not there."""
     try:
-        pathlib.Path(path + ".tmp").write_text(text, encoding="utf-8")
-        os.replace(path + ".tmp", path)
+        with local_files.replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise InputError(f"--output={path}: {error.strerror}") from None
 

@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mnist_estimator.compat import tf
+from mnist_estimator import files
 from mnist_estimator.files import write_json, write_text
-from mnist_estimator.records import file_errors
 from mnist_estimator.scores import Scores
 
 JSON_FILE, PER_CLASS_FILE, CONFUSION_FILE = (
@@ -43,8 +42,7 @@ def write(
     Raises:
       InputError: if one cannot be written.
     """
-    with file_errors(folder):
-        tf.io.gfile.makedirs(folder)
+    files.make_folders(folder)
     write_json(os.path.join(folder, JSON_FILE), metrics)
     if scores:
         write_text(os.path.join(folder, PER_CLASS_FILE), _csv(_per_class(scores, class_names)))

@@ -19,8 +19,9 @@ import numpy as np
 
 from mnist_estimator import RunError, exports, files, inputs, serving
 from mnist_estimator.compat import tf, v1, without_noise
+from mnist_estimator.files import file_errors
 from mnist_estimator.model_fn import PROBABILITIES
-from mnist_estimator.records import Manifest, file_errors
+from mnist_estimator.records import Manifest
 from mnist_estimator.runs import OpenRun
 
 # How weights and arithmetic are quantized.
@@ -56,14 +57,13 @@ def export(
         except Exception as error:  # The converter has an exception class of its own, in C++.
             problem = str(error).strip().splitlines()[0]
             raise RunError(f"{run.checkpoint}: cannot be converted: {problem}") from error
-    with file_errors(path):
-        tf.io.gfile.makedirs(os.path.dirname(path) or ".")
+    files.make_folders(os.path.dirname(path))
     files.write_bytes(path, model)
 
 
 def accuracy(path: str, data_dir: str, manifest: Manifest, split: str) -> float:
     """The fraction of a split's examples that the model in a .tflite file gets right."""
-    with file_errors(path), tf.io.gfile.GFile(path, "rb") as file:
+    with file_errors(path), files.reading(path) as file:
         model = file.read()
     with _quiet():
         interpreter = tf.lite.Interpreter(model_content=model)

@@ -26,6 +26,7 @@ from mnist_estimator import (
     endings,
     estimators,
     evaluating,
+    files,
     hooks,
     inputs,
     lock,
@@ -46,7 +47,8 @@ from mnist_estimator import (
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.evaluations import Evaluations
-from mnist_estimator.records import FILE_ERRORS, Manifest, error_line, is_out_of_memory
+from mnist_estimator.files import FILE_ERRORS, error_line, is_out_of_memory
+from mnist_estimator.records import Manifest
 
 _LOOK_SECS = 1.0
 _REPAIR_SECS = 60.0
@@ -293,8 +295,7 @@ def _work(
         # With collective operations TensorFlow makes each worker a folder for what only the chief
         # writes.
         if not was_there:
-            with contextlib.suppress(tf.errors.OpError):
-                tf.io.gfile.rmtree(scratch)
+            files.remove_folder(scratch)
     return endings.end_like_the_chief(follower.ended())
 
 

@@ -19,9 +19,9 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterator
 
-from mnist_estimator import files, records
+from mnist_estimator import InputError, files, records
 from mnist_estimator.compat import tf
-from mnist_estimator.files import is_local, sync
+from mnist_estimator.files import FileError, is_local, sync
 from mnist_estimator.records import Manifest, ManifestError, RecordsError, Shard
 
 _BEAT = "alive"
@@ -49,12 +49,12 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
     with _hiding(folder, data_dir), contextlib.ExitStack() as stack:
         made = not tf.io.gfile.exists(data_dir)
         if made:
-            tf.io.gfile.makedirs(data_dir)
+            files.make_folders(data_dir)
         locked = _lock(data_dir, stack)
         if made:
             stack.callback(files.remove_empty, data_dir)
         stack.callback(_remove_workspace, folder)
-        tf.io.gfile.makedirs(folder)
+        files.make_folder(folder)
         beat = _Beat(folder)
         _remove_dead(data_dir, folder, locked, force)
         yield folder, beat
@@ -64,16 +64,16 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
 def _hiding(folder: str, data_dir: str) -> Iterator[None]:
     """Names files in errors as they would be called in the end."""
     try:
-        with records.file_errors(data_dir):
+        with files.file_errors(data_dir):
             yield
-    except RecordsError as error:
+    except FileError as error:
         raise type(error)(str(error).replace(folder, data_dir)) from error
 
 
 def tidy(data_dir: str) -> None:
     """Removes what killed runs left beside a whole dataset, if that is possible."""
-    with contextlib.suppress(RecordsError):
-        with records.file_errors(data_dir):
+    with contextlib.suppress(InputError):
+        with files.file_errors(data_dir):
             names = [name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)]
         if any(map(_WORKSPACE.fullmatch, names)):
             with open_workspace(data_dir, force=False):
@@ -83,12 +83,12 @@ def tidy(data_dir: str) -> None:
 def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
     """Moves a written dataset into place; the order is what makes a kill harmless."""
     final = os.path.join(data_dir, records.MANIFEST)
-    with records.file_errors(data_dir):
+    with files.file_errors(data_dir):
         old = _listed(data_dir, data_dir)
         _check_stray(data_dir, old)  # Again: writing has taken a while.
         if tf.io.gfile.exists(final):
             replaced = os.path.join(folder, _REPLACED)
-            tf.io.gfile.makedirs(replaced)
+            files.make_folder(replaced)
             tf.io.gfile.rename(final, os.path.join(replaced, records.MANIFEST))
             # Else a power failure could bring the old manifest back, over new shards.
             sync(replaced)
@@ -116,8 +116,7 @@ class _Beat:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + _BEAT_SECS
-            with records.file_errors(self._path), tf.io.gfile.GFile(self._path, "w") as file:
-                file.write(_BEAT)
+            files.write_text(self._path, _BEAT)
 
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
@@ -188,7 +187,10 @@ def _listed(data_dir: str, folder: str) -> set[str]:
 
 def _published(data_dir: str, folder: str) -> set[str]:
     """The shards in data_dir that a killed run was to replace, or had moved there already."""
-    ours = _listed(data_dir, os.path.join(folder, _REPLACED))
+    replaced = os.path.join(folder, _REPLACED)
+    if _is_link(folder) or _is_link(replaced):
+        return set()  # No workspace of ours, so what it points to says nothing of data_dir.
+    ours = _listed(data_dir, replaced)
     try:
         manifest = records.find_manifest(folder)
     except ManifestError:  # Cut off: nothing had been moved yet.
@@ -233,6 +235,8 @@ def _shards_of(manifest: Manifest | None) -> Iterator[Shard]:
 
 
 def _is_dead(folder: str, own: str, locked: bool) -> bool:
+    if _is_link(folder):
+        return True
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
     if theirs["host"] == ours["host"] and (locked or not is_running(int(theirs["pid"]))):
         return True
@@ -261,7 +265,9 @@ def is_running(pid: int) -> bool:
 
 def _remove_workspace(folder: str) -> None:
     # The manifests first: where some of the shards are gone, they would be taken for published.
-    for place in (folder, os.path.join(folder, _REPLACED)):
-        files.remove(os.path.join(place, records.MANIFEST))
-    with contextlib.suppress(tf.errors.OpError):
-        tf.io.gfile.rmtree(folder)
+    manifests = (records.MANIFEST, os.path.join(_REPLACED, records.MANIFEST))
+    files.remove_folder(folder, first=manifests)
+
+
+def _is_link(path: str) -> bool:
+    return is_local(path) and os.path.islink(path)

@@ -20,7 +20,16 @@ from typing import Protocol
 
 import numpy as np
 
-from mnist_estimator import datasets, doubts, files, progress, records, splits, workspace
+from mnist_estimator import (
+    InputError,
+    datasets,
+    doubts,
+    files,
+    progress,
+    records,
+    splits,
+    workspace,
+)
 from mnist_estimator.compat import tf
 from mnist_estimator.records import Manifest, RecordsError, Shard
 from mnist_estimator.splits import TEST, TRAIN, VALIDATION
@@ -414,20 +423,20 @@ class _SplitWriter:
     def __enter__(self) -> _SplitWriter:
         self._writers = []
         for path in self._paths:
-            with records.file_errors(path):
+            with files.file_errors(path):
                 self._writers.append(tf.io.TFRecordWriter(path))
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         for path, writer in zip(self._paths, self._writers, strict=False):
             # A second error, on closing, must not hide the first.
-            hide = contextlib.suppress(RecordsError) if kind else contextlib.nullcontext()
-            with hide, records.file_errors(path):
+            hide = contextlib.suppress(InputError) if kind else contextlib.nullcontext()
+            with hide, files.file_errors(path):
                 writer.close()
 
     def add(self, record: bytes) -> None:
         index = self.added % len(self._paths)
-        with records.file_errors(self._paths[index]):
+        with files.file_errors(self._paths[index]):
             self._writers[index].write(record)
         self._digests[index].update(record)
         self.added += 1
@@ -440,7 +449,7 @@ class _SplitWriter:
 
 def _write_manifest(folder: str, manifest: Manifest) -> None:
     path = os.path.join(folder, records.MANIFEST)
-    with records.file_errors(path), tf.io.gfile.GFile(path, "wb") as file:
+    with files.created(path) as file:
         content = manifest.content | {records.DIGEST: manifest.digest}
         file.write(json.dumps(content, indent=1).encode() + b"\n")
     files.sync(path)

@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from mnist_estimator import InputError, compat
+from mnist_estimator import InputError, RunError, compat
 from mnist_estimator.compat import estimator, estimator_v1, tf, v1
 
 BUILT_IN = compat._release(tf.__version__) < (2, 16)
@@ -299,3 +299,21 @@ def run_python(program, **environment):
         text=True,
         timeout=120,
     )
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, OSError])
+def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
+    """As with too little memory. What TensorFlow makes of it is many lines."""
+
+    def fails(name, *args, **kwargs):
+        try:
+            raise error("lib.so: failed to map segment")
+        except error:
+            raise ImportError("Traceback:\n\nFailed to load the native TensorFlow") from None
+
+    monkeypatch.setattr("builtins.__import__", fails)
+    with pytest.raises(RunError) as raised:
+        compat._tensorflow()
+    line = str(raised.value)
+    assert line.startswith("TensorFlow cannot be imported: lib.so: failed to map segment; ")
+    assert "ulimit -v" in line and "\n" not in line

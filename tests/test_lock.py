@@ -63,7 +63,7 @@ def test_one_after_the_other(tmp_path):
 @pytest.fixture
 def no_locks(monkeypatch):
     """A filesystem that has none."""
-    monkeypatch.setattr(lock, "_lock", lambda path, stack: False)
+    monkeypatch.setattr(lock, "_lock", lambda path, stack: None)
 
 
 def never(secs):

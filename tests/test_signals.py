@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from mnist_estimator import signals
+from mnist_estimator import program, signals
 
 NUMBERS = [
     (signal.SIGTERM, 143),
@@ -206,3 +206,16 @@ def test_the_exit_codes_are_those_of_the_contract():
     assert (signals.EXIT_FAILED, signals.EXIT_INPUT) == (1, 2)
     assert (signals.EXIT_PREEMPTED, signals.EXIT_INTERRUPTED) == (143, 130)
     assert os.WEXITSTATUS(143 << 8) == 128 + signal.SIGTERM
+
+
+def test_no_room_for_a_thread_is_one_line(monkeypatch, capsys):
+    """As with too little memory, or too many processes."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(signals.threading.Thread, "start", start)
+    guarded = program._exit_code_of(lambda argv: None, takes_arguments=False)
+    assert guarded(["train"]) == signals.EXIT_FAILED
+    line = capsys.readouterr().err
+    assert "can't start new thread: out of memory, or at a limit" in line and line.count("\n") == 1

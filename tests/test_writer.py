@@ -580,7 +580,8 @@ def child(data_dir, k, seconds, train, salt):
     for name in ("makedirs", "remove", "rename", "rmtree", "GFile"):
         setattr(tf.io.gfile, name, dying(getattr(tf.io.gfile, name), count))
     tf.io.TFRecordWriter = dying(tf.io.TFRecordWriter, count)
-    os.fsync = dying(os.fsync, count)
+    for name in ("fsync", "mkdir", "makedirs", "open", "replace", "unlink", "rmdir"):
+        setattr(os, name, dying(getattr(os, name), count))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     test_writer._write(data_dir, train=train, salt=salt, shards=1 + salt, force=bool(salt))
