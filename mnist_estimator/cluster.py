@@ -43,6 +43,14 @@ class Task:
         return _name(self.role, self.index)
 
     @property
+    def address(self) -> str:
+        """Where this process listens, "host:port"; "" if nowhere."""
+        if not self.jobs:
+            return self.lone_chief if self.role == CHIEF else ""
+        hosts = self.jobs.get(self.role, ())  # The evaluator is not listed.
+        return hosts[self.index] if self.index < len(hosts) else ""
+
+    @property
     def chief_address(self) -> str:
         """Where the chief is, "host:port"; "" if unknown."""
         chiefs = self.jobs.get(CHIEF) or self.jobs.get(WORKER) or (self.lone_chief,)

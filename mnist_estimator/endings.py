@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
+import re
 import sys
 import threading
 import time
@@ -14,7 +16,9 @@ from mnist_estimator import (
     RunError,
     checkpoints,
     cluster,
+    hello,
     peers,
+    ports,
     progress,
     signals,
     status,
@@ -31,6 +35,10 @@ _SILENT_SECS = 20.0
 _LOOK_SECS = 0.2
 _RECORD_SECS = 5.0  # How long the chief may take to save its last step and record its end.
 _WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
+_RUN_SECS = 5.0  # How long the name of a run's start is taken to stay.
+_TRIES = 3  # The record of a run that has just begun may be a moment late.
+# What TensorFlow says when a task of another run, or of an earlier start, has come between.
+_INTRUDED = re.compile(r"[Cc]oordination (service|agent)|[Rr]estart (your|the) |incarnation|reset")
 
 
 def watch(
@@ -63,6 +71,7 @@ def watch(
         progress.complain(line)
         os._exit(code)
 
+    introduction = Introduction(config, task)
     synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
     return peers.Watch(
         peers.needed(task),
@@ -71,7 +80,68 @@ def watch(
         gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
         silent_secs=_SILENT_SECS,
         start_secs=config.start_timeout_secs,
+        greet=lambda addresses: hello.problems(addresses, introduction()),
     )
+
+
+_LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+
+
+class Introduction:
+    """What this task says of itself to others; the name of the run's start is in status.json."""
+
+    def __init__(self, config: TrainConfig, task: cluster.Task) -> None:
+        self._config, self._task = config, task
+        self._read_at = -math.inf
+        self._lock = threading.Lock()
+
+    def __call__(self) -> hello.Hello:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._read_at > _RUN_SECS:
+                found = status.read(self._config.model_dir)
+                self._hello = hello.of(
+                    self._task, self._config.model_dir, found.run if found else ""
+                )
+                self._read_at = now
+            return self._hello
+
+    def forget(self) -> None:
+        """Looks the record up again when asked next."""
+        self._read_at = -math.inf
+
+
+@contextlib.contextmanager
+def joined(config: TrainConfig, task: cluster.Task) -> Iterator[None]:
+    """Around a task's part in a cluster: says who it is, and shields its port from the network.
+
+    Raises:
+      InputError: if its port is in use.
+      signals.Interruption: if a task of another run is where one of this run is expected.
+    """
+    with contextlib.ExitStack() as stack:
+        if task.jobs and task.address:
+            ports.wait_until_free(task)
+            stack.enter_context(ports.shielded(task))
+        introduction = Introduction(config, task)
+        if task.address:
+            stack.enter_context(hello.answering(task.address, introduction))
+        _check_expected(task, introduction)
+        yield
+
+
+def _check_expected(task: cluster.Task, introduction: Introduction) -> None:
+    for left in reversed(range(_TRIES)):
+        found = [
+            line for line in hello.problems(peers.needed(task), introduction()).values() if line
+        ]
+        if not found:
+            return
+        if not left:
+            # The address may have gone to another run for a while: started again, it may be right.
+            raise signals.Interruption(found[0], signals.EXIT_LOST)
+        introduction.forget()
+        time.sleep(_LOOK_SECS)
 
 
 @contextlib.contextmanager
@@ -79,8 +149,9 @@ def naming_the_lost(task: cluster.Task) -> Iterator[None]:
     """Of an error that another task's end caused, says so, and exits to be started again."""
     try:
         yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        if not task.jobs:
+    except tf.errors.OpError as error:
+        is_loss = isinstance(error, _LOSSES) or _INTRUDED.search(str(error))
+        if not task.jobs or not is_loss:
             raise
         reason = f"another task is gone ({error_line(error)})"
         raise signals.Interruption(reason, signals.EXIT_LOST) from error

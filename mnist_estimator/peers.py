@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from mnist_estimator import cluster, progress
+from mnist_estimator import cluster, ports, progress
 
 # What a connection tells of a task.
 ANSWERS = "answers"
@@ -26,11 +26,13 @@ _CONNECT_SECS = 5.0
 _LOOK_SECS = 1.0
 _SAY_SECS = 15.0
 _MOST_CONNECTIONS = 128
+# A busy machine, or a long call that keeps Python from running, is no process that stands still.
+_FROZEN_SECS = 60.0
 
 
 def probe(address: str) -> str:
     """Connects to "host:port" and closes again; returns ANSWERS, REFUSED or SILENT."""
-    host, port = _split(address)
+    host, port = ports.split(address)
     try:
         with socket.create_connection((host, port), _CONNECT_SECS):
             return ANSWERS
@@ -48,10 +50,11 @@ def probe_all(addresses: Mapping[str, str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def listening(address: str) -> Iterator[None]:
-    """Answers at this task's own port, where TensorFlow does not: the evaluator watches it."""
-    host, port = _split(address)
+    """Answers at this task's own address, where TensorFlow does not: the evaluator watches it."""
+    host, port = ports.split(address)
+    bound = ports.bindable(host)
     try:
-        server = _server(host)(("", port), socketserver.BaseRequestHandler)
+        server = _server(bound)((bound, port), socketserver.BaseRequestHandler)
     except OSError as error:
         # Worth no failure: an evaluator that sees nobody ends, and is started again.
         progress.say(f"warning: port {port}: {error.strerror}", sys.stderr)
@@ -63,11 +66,6 @@ def listening(address: str) -> Iterator[None]:
             yield
         finally:
             server.shutdown()
-
-
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _server(host: str) -> type[socketserver.TCPServer]:
@@ -110,6 +108,7 @@ class Watch:
         silent_secs: float,
         start_secs: float,
         probe_all: Callable[[Mapping[str, str]], Mapping[str, str]] = probe_all,
+        greet: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda addresses: {},
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Watches `addresses`, name -> "host:port".
@@ -120,14 +119,17 @@ class Watch:
           gone_secs: how long a task whose port is closed may stay away.
           silent_secs: how long one may stay away whose machine does not answer.
           start_secs: how long one may take to answer for the first time.
+          greet: asks the processes; name -> what is wrong with who answers, "" if nothing is, of
+            those that answer.
         """
         self._addresses = dict(addresses)
         self._on_lost, self._is_over = on_lost, is_over
         self._gone_secs, self._silent_secs, self._start_secs = gone_secs, silent_secs, start_secs
-        self._probe_all, self._clock = probe_all, clock
+        self._probe_all, self._greet, self._clock = probe_all, greet, clock
         self._started = self._looked_at = clock()
         self._next_line = self._started + _SAY_SECS
         self._answered_at: dict[str, float] = {}
+        self._greeted_at: dict[str, float] = {}
         self._done = threading.Event()
 
     def __enter__(self) -> Watch:
@@ -183,8 +185,24 @@ class Watch:
             elif now - seen > (self._gone_secs if answer == REFUSED else self._silent_secs):
                 what = "is gone" if answer == REFUSED else "does not answer"
                 return f"{here} {what}"
+        lost = self._greet_all()
+        if lost:
+            return lost
         if self.missing() and now > self._next_line:
             self._next_line = now + 2 * _SAY_SECS
             names = ", ".join(f"{name} at {self._addresses[name]}" for name in self.missing())
             progress.say(f"waiting for {names}", sys.stderr)
+        return ""
+
+    def _greet_all(self) -> str:
+        """Who is not the expected task, or has not answered for long; "" if nobody is."""
+        for name, problem in self._greet(self._addresses).items():
+            if problem:
+                return problem
+            self._greeted_at[name] = self._clock()
+        for name, greeted in self._greeted_at.items():
+            if self._clock() - greeted > _FROZEN_SECS:
+                return (
+                    f"{name} at {self._addresses[name]} does not answer, its process stands still"
+                )
         return ""

@@ -81,7 +81,7 @@ def train(
     compat.look_for_variables_every(_LOOK_SECS)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
-    with _saying_what_is_kept(config.model_dir):
+    with _saying_what_is_kept(config.model_dir), endings.joined(config, task):
         if task.is_chief:
             with (
                 # A model_dir that is another trainer's has its record.

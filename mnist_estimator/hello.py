@@ -1,0 +1,173 @@
+"""Who is at an address: the tasks of a cluster tell each other which run they belong to.
+
+Each task answers datagrams (UDP) at its own port number; TensorFlow has the port of this number for
+streams (TCP). So a task notices, before it joins, that an address has gone to another run, and that
+the process of another task stands still. Where datagrams do not get through, nobody is known, and
+all goes on without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from mnist_estimator import cluster, json_files, ports, progress
+
+# All datagrams are of this size, so that an answer is no longer than what asks for it.
+_BYTES = 1024
+_SHOWN = 100  # Characters of a model_dir.
+_WAIT_SECS = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Hello:
+    """What a task says of itself.
+
+    Attributes:
+      task: its name, as "worker 1".
+      model_dir: the run's folder as this task was given it; a long one is cut.
+      folder: sha256 of all of the model_dir.
+      run: the name of this start of the run, as status.json has it; "" if it is not known.
+      host, pid: where the process is.
+    """
+
+    task: str
+    model_dir: str
+    folder: str
+    run: str
+    host: str
+    pid: str
+
+    def __str__(self) -> str:
+        return f"{self.task} of the run in {self.model_dir} (host {self.host}, process {self.pid})"
+
+
+def of(task: cluster.Task, model_dir: str, run: str) -> Hello:
+    """What this process says of itself."""
+    return Hello(
+        task=task.name,
+        model_dir=model_dir if len(model_dir) <= _SHOWN else f"...{model_dir[-_SHOWN:]}",
+        folder=hashlib.sha256(os.fsencode(model_dir)).hexdigest(),
+        run=run,
+        host=socket.gethostname(),
+        pid=str(os.getpid()),
+    )
+
+
+def is_stranger(one: Hello, other: Hello) -> bool:
+    """Whether two tasks belong to different runs, so far as they say.
+
+    The same folder may have several names, so another name alone does not count; and the same run
+    that was started again has another name of its start.
+    """
+    return one.folder != other.folder and (not one.run or one.run != other.run)
+
+
+@contextlib.contextmanager
+def answering(address: str, say: Callable[[], Hello]) -> Iterator[None]:
+    """Answers with what `say` returns at a task's address, "host:port", while the block runs."""
+    host, port = ports.split(address)
+    bound = ports.bindable(host)
+    family = socket.AF_INET6 if ":" in bound else socket.AF_INET
+    done = threading.Event()
+    with contextlib.ExitStack() as stack:
+        try:
+            server = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+            server.bind((bound, port))
+        except OSError as error:
+            # Worth no failure: who hears nothing goes on without.
+            progress.say(f"warning: port {port} (UDP): {error.strerror}", sys.stderr)
+            yield
+            return
+        thread = threading.Thread(
+            target=_serve, args=(server, say, done), daemon=True, name="hello"
+        )
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+
+def _serve(server: socket.socket, say: Callable[[], Hello], done: threading.Event) -> None:
+    refused: set[str] = set()
+    while not done.is_set():
+        if not select.select([server], [], [], 0.2)[0]:
+            continue
+        with contextlib.suppress(OSError):
+            data, sender = server.recvfrom(_BYTES + 1)
+            asking = _parsed(data)
+            if asking is None:
+                continue
+            ours = say()
+            server.sendto(_packed(ours), sender)
+            if is_stranger(asking, ours) and str(asking) not in refused and len(refused) < 10:
+                refused.add(str(asking))
+                progress.say(f"warning: {asking} asked for this task: refused", sys.stderr)
+
+
+def ask_all(
+    addresses: Mapping[str, str], ours: Hello, wait_secs: float = _WAIT_SECS
+) -> dict[str, Hello]:
+    """Asks tasks, name -> "host:port", who is there; returns name -> answer of those that answer.
+
+    Takes at most about `wait_secs`.
+    """
+    with contextlib.ExitStack() as stack:
+        asked: dict[socket.socket, str] = {}
+        for name, address in addresses.items():
+            with contextlib.suppress(OSError, UnicodeError):
+                info = socket.getaddrinfo(*ports.split(address), type=socket.SOCK_DGRAM)[0]
+                one = stack.enter_context(socket.socket(info[0], socket.SOCK_DGRAM))
+                one.setblocking(False)
+                one.connect(info[4])  # So that others' answers do not come through.
+                one.send(_packed(ours))
+                asked[one] = name
+        return _answers(asked, time.monotonic() + wait_secs)
+
+
+def _answers(asked: dict[socket.socket, str], until: float) -> dict[str, Hello]:
+    found = {}
+    while asked and time.monotonic() < until:
+        for one in select.select([*asked], [], [], max(until - time.monotonic(), 0))[0]:
+            name = asked.pop(one)
+            with contextlib.suppress(OSError):  # Refused: nobody is there.
+                answer = _parsed(one.recv(_BYTES + 1))
+                if answer:
+                    found[name] = answer
+    return found
+
+
+def problems(addresses: Mapping[str, str], ours: Hello) -> dict[str, str]:
+    """Asks as `ask_all`; name -> "", or a line that names both runs where a stranger answers."""
+    return {
+        name: f"{name} at {addresses[name]} is {answer}, and this is {ours}: not the same run"
+        if is_stranger(ours, answer)
+        else ""
+        for name, answer in ask_all(addresses, ours).items()
+    }
+
+
+def _packed(one: Hello) -> bytes:
+    return json.dumps(dataclasses.asdict(one)).encode().ljust(_BYTES)
+
+
+def _parsed(data: bytes) -> Hello | None:
+    """What a datagram says; None if it is none of ours."""
+    if len(data) != _BYTES:
+        return None
+    with contextlib.suppress(ValueError, TypeError):
+        found = json_files.parse(data)
+        if all(isinstance(text, str) for text in found.values()):
+            return Hello(**found)
+    return None
