@@ -16,6 +16,13 @@ from mnist_estimator import InputError
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
+# A JPEG's decoder goes through its pixels once a scan. Pictures have 20 scans at the most.
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000
+SCAN_STARTS = tuple(b"\xff\xda\0" + bytes([6 + 2 * count, count]) for count in (1, 2, 3, 4))
+# Of a PNG: each inflates to as much as 8 MB, all of which is thrown away.
+MAX_TEXTS = 50
+PACKED_TEXTS = (b"zTXt", b"iTXt")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 
 
@@ -111,10 +118,31 @@ def problem(encoded: bytes) -> str:
     for width, height in found:
         if width <= 0 or height <= 0:
             return f"a {name} of {width}x{height} pixels, expected at least 1x1"
-    pixels = sum(width * height for width, height in found)
+    pixels = _pixels(found)
     if pixels > MAX_PIXELS:
         size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
         return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
+    return _toilsome(encoded, name, pixels)
+
+
+def _pixels(found: list[tuple[int, int]]) -> int:
+    """What a decoder makes room for: a GIF's frames, and one that fits them all and the screen."""
+    frames = found[1:] or found
+    fitting = max(width for width, _ in found) * max(height for _, height in found)
+    return max(sum(width * height for width, height in frames), fitting)
+
+
+def _toilsome(encoded: bytes, name: str, pixels: int) -> str:
+    """What makes a small picture take long to decode; "" if nothing does."""
+    if name == "JPEG":
+        scans = sum(encoded.count(start) for start in SCAN_STARTS)
+        most = min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)
+        if scans > most:
+            return f"a JPEG of {scans:,} scans, expected at most {most}; save it again"
+    if name == "PNG":
+        texts = sum(encoded.count(text) for text in PACKED_TEXTS)
+        if texts > MAX_TEXTS:
+            return f"a PNG of {texts:,} packed texts, expected at most {MAX_TEXTS}; save it again"
     return ""
 
 
@@ -188,9 +216,12 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of all frames: TensorFlow inflates every one of them to return the first."""
+    """The sizes of the screen and of all frames, which TensorFlow inflates to return the first.
+
+    An export inflates the first alone, but those of earlier versions are to be asked, too.
+    """
     width, height, flags, _, _ = struct.unpack_from("<2H3B", encoded, 6)
-    yield width, height
+    yield width, height  # The screen.
     place = 13 + _palette(flags)
     frames = 0
     while place < len(encoded) and encoded[place] != 0x3B:
@@ -198,8 +229,7 @@ def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
         if kind == 0x2C:
             _, _, width, height, flags = struct.unpack_from("<4HB", encoded, place + 1)
             frames += 1
-            if frames > 1:  # The first is what the screen is for.
-                yield width, height
+            yield width, height
             place += 11 + _palette(flags)
         elif kind == 0x21:
             place += 2
