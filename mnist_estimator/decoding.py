@@ -155,10 +155,10 @@ def _first_frame(encoded: tf.Tensor):
     # Zeros behind, for what is read beyond the end.
     content = tf.pad(tf.io.decode_raw(encoded, tf.uint8), [[0, 16]])
 
-    def goes_on(state, place, pixels, pieces):
+    def goes_on(state: tf.Tensor, place: tf.Tensor, _: tf.Tensor, pieces: tf.Tensor):
         return (state < _WHOLE) & (place < length) & (pieces < _MOST_PIECES)
 
-    def step(state, place, pixels, pieces):
+    def step(state: tf.Tensor, place: tf.Tensor, pixels: tf.Tensor, pieces: tf.Tensor):
         head = tf.cast(content[place : place + 10], tf.int64)
         is_frame, is_extension = tf.equal(head[0], 0x2C), tf.equal(head[0], 0x21)
         start = tf.where(is_frame, place + 11 + _palette(head[9]), place + 2)
