@@ -166,8 +166,19 @@ def temporary_folder() -> Iterator[str]:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """The paths of all files in a folder and below; of none if it is not there."""
-    for place, _, names in tf.io.gfile.walk(folder):
+    """The paths of all files in a folder and below; of none if it is not there.
+
+    Links to folders are followed, into each folder once: they may lead in circles.
+    """
+    walked = os.walk(folder, followlinks=True) if is_local(folder) else tf.io.gfile.walk(folder)
+    seen = set()
+    for place, folders, names in walked:
+        if is_local(folder):
+            found = os.stat(place)
+            if (found.st_dev, found.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
         yield from (os.path.join(place, name) for name in names)
 
 

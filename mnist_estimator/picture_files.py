@@ -10,7 +10,7 @@ import glob
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mnist_estimator import InputError
 
@@ -26,12 +26,17 @@ PACKED_TEXTS = (b"zTXt", b"iTXt")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 
 
-def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def find(
+    arguments: Sequence[str], report: Callable[[str], None] = lambda line: None
+) -> tuple[list[str], list[str]]:
     """Finds the pictures that arguments name.
 
     Args:
       arguments: files, whatever their suffix; folders, of which all pictures are taken by their
-        suffix, hidden ones apart; patterns, for shells that leave them to the program.
+        suffix, hidden ones and what is behind links to folders apart; patterns, for shells that
+        leave them to the program. Their ** goes through every folder below once, also where links
+        lead in circles.
+      report: is called with a line that says how far the search is, again and again.
 
     Returns:
       The paths, in the order of the arguments and by name within each, and what is wrong with an
@@ -43,7 +48,7 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if os.path.lexists(argument) or not glob.has_magic(argument):
             found = [argument]
         else:
-            found = sorted(_matching(argument))
+            found = sorted(set(_matching(argument, report)))
             problems += [] if found else [f"{argument}: matches nothing"]
         for path in found:
             inside = sorted(_pictures_in(path, problems)) if os.path.isdir(path) else [path]
@@ -56,12 +61,48 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return paths, problems
 
 
-def _matching(pattern: str) -> list[str]:
+def _matching(pattern: str, report: Callable[[str], None]) -> Iterator[str]:
+    """The files and folders that match; of a ** at the end, the files. Some may come twice."""
+    names = pattern.split(os.sep)
+    if "**" not in names:
+        yield from _alike(pattern)
+        return
+    at = names.index("**")
+    here = os.sep if pattern.startswith(os.sep) else os.curdir
+    above, below = os.sep.join(names[:at]) or here, names[at + 1 :]
+    while below[:1] == ["**"]:  # Which adds nothing.
+        below = below[1:]
+    for top in [above] if os.path.isdir(above) else _alike(above):
+        for count, folder in enumerate(_folders(top)):
+            report(f"{pattern}: looked at {count:,} folders")
+            inner = os.path.join(glob.escape(folder), *(below or ["*"]))
+            for path in _matching(inner, report):
+                if below or not os.path.isdir(path):
+                    yield path.removeprefix("./") if above == os.curdir else path
+
+
+def _alike(pattern: str) -> list[str]:
     folder, name = os.path.split(pattern)
     if not os.path.isdir(folder):
-        return glob.glob(pattern, recursive=True)
+        return glob.glob(pattern)
     # The folder itself may be called "run[1]".
-    return [os.path.join(folder, name) for name in glob.glob(name, root_dir=folder, recursive=True)]
+    return [os.path.join(folder, name) for name in glob.glob(name, root_dir=folder)]
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and those below, hidden ones apart, each once; those behind links come last."""
+    seen, starts = set(), [top]
+    while starts:
+        for place, folders, _ in os.walk(starts.pop(0)):
+            found = os.stat(place)
+            if (found.st_dev, found.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            yield place
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            paths = [os.path.join(place, name) for name in folders]
+            starts += [path for path in paths if os.path.islink(path)]
 
 
 def _pictures_in(folder: str, problems: list[str]) -> Iterator[str]:

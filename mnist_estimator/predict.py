@@ -58,7 +58,8 @@ def main(argv: list[str]) -> int:
         raise InputError("found no pictures, expected files, folders or patterns; see --help")
     if given.export_dir and given["model_dir"].present:
         raise InputError("--export_dir and --model_dir: found both, expected one model")
-    paths, problems = picture_files.find(list(map(_as_path, argv[1:])))
+    with progress.ProgressLine() as report:
+        paths, problems = picture_files.find(list(map(_as_path, argv[1:])), report)
     for problem in problems:
         progress.complain(problem)
     if not paths:

@@ -33,7 +33,8 @@ MANIFEST = "manifest.json"
 DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoticed.
 FORMAT_VERSION = 2
 
-MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
+MAX_IMAGE_BYTES = 2**30  # Of a dataset that is there already; protocol buffers end at 2 GiB.
+MAX_NEW_IMAGE_BYTES = 200_000_000  # The 50 megapixels that a picture may have, in four channels.
 _MAX_MANIFEST_BYTES = 2**26
 _BLOCK_BYTES = 2**20
 # A record is its length and the checksum of that, the data, and the checksum of those.

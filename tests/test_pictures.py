@@ -426,6 +426,32 @@ def test_find(tmp_path, monkeypatch):
     ]
 
 
+def test_find_goes_through_every_folder_once(tmp_path, monkeypatch):
+    """Links to folders are followed, where they lead in circles, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("tree/a/1.png", "tree/b[1]/deep/2.png", "tree/.hidden/3.png", "other/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("one", "two", "three"):
+        (tmp_path / "tree" / name).symlink_to(".")
+    (tmp_path / "tree/a/up").symlink_to("..")
+    (tmp_path / "tree/more").symlink_to("../other")
+    expected = ["tree/a/1.png", "tree/b[1]/deep/2.png", "tree/more/4.png"]
+    for pattern in ("tree/**/*.png", "t*/**/*.png", "tree/**", "tree/**/**/*.png"):
+        assert picture_files.find([pattern]) == (expected, [])
+    absolute = [str(tmp_path / path) for path in expected]
+    assert picture_files.find([f"{tmp_path}/tree/**/*.png"]) == (absolute, [])
+    assert picture_files.find(["tree/**/deep/*.png"]) == (expected[1:2], [])
+    assert picture_files.find(["tree/b[1]/**/2*"]) == (expected[1:2], [])
+    assert picture_files.find(["tree/**/none*"]) == ([], ["tree/**/none*: matches nothing"])
+    monkeypatch.chdir(tmp_path / "tree")
+    below = [path.removeprefix("tree/") for path in expected]
+    assert picture_files.find(["**/*.png"]) == (below, [])
+    lines = []
+    picture_files.find(["**/*.png"], lines.append)
+    assert lines[-1] == "**/*.png: looked at 4 folders"
+
+
 def png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk))
