@@ -172,6 +172,7 @@ class _Pictures:
         session = v1.Session(graph=graph)
         self._problems = session.make_callable(problems, [fed])
         self._images = session.make_callable(images, [fed])
+        self._images(self._files)  # The first takes as long as a start does.
 
     def damaged(self, dice: random.Random) -> bytes:
         """With other numbers in the header, and all else as it was, or nearly."""
