@@ -1,19 +1,23 @@
-"""Feeds damaged and random bytes to the readers of IDX files, shards, manifests, files of runs.
+"""Feeds damaged and random bytes to the readers of data, pictures and files of runs.
 
   python benchmarks/fuzz.py --minutes=10 --seed=0 [--only=NUMBER] [--inputs=NUMBER]
+  python benchmarks/fuzz.py --kinds=shard,framing
   python benchmarks/fuzz.py --of=run_files --inputs=100000
 
-Each input follows from the seed and its number alone; `--only` repeats one. What is no result and
-no named error, or takes more than 5 seconds, is printed and makes the exit status 1.
+Each input follows from the seed, its number and the kinds alone; `--only` repeats one. What is no
+result and no named error, or takes more than 5 seconds, is printed and makes the exit status 1.
+At the end the most memory that the process had is printed.
 
-Left out are records with a length beyond the memory and the right checksum of it, which no damage
-brings about: TensorFlow's reader makes room for one before it looks for it, and ends the process.
+A shard's framing is its lengths, with the right checksums: no damage brings them about, and
+TensorFlow's reader makes room for a record before it looks for it. Pictures are looked at by the
+standard library, and asked of the graph that an export has, which has to hold by itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import io
 import itertools
 import json
@@ -21,16 +25,19 @@ import logging
 import random
 import resource
 import signal
+import struct
 import sys
 import tempfile
 import time
 import traceback
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mnist_estimator import (
     InputError,
@@ -40,6 +47,8 @@ from mnist_estimator import (
     idx,
     lock,
     panels,
+    picture_files,
+    pictures,
     predictors,
     records,
     runs,
@@ -54,7 +63,9 @@ from mnist_estimator.evaluations import Evaluations
 _LIMIT_SECS, _REPORT_SECS = 5, 10
 _MOST_MIB, _MOST_LINE = 100, 2000
 _NUMBERS = (0, 1, 2, 127, 128, 255, 256, 2**15, 2**16, 2**31 - 1, 2**31, 2**32 - 1)
-_LENGTHS = (*_NUMBERS, 2**63 - 4, 2**63, 2**64 - 5, 2**64 - 1)
+_LENGTHS = (*_NUMBERS, 2**33, 2**40, 2**50, 2**62, 2**63 - 4, 2**63, 2**64 - 5, 2**64 - 1)
+_KINDS = ("idx", "shard", "manifest", "framing", "picture")
+_SIDES = (0, 1, 2, 7, 8, 9, 255, 256, 7071, 7072, 50_000, 65_500, 65_535, 2**31 - 1, 2**32 - 1)
 _VALUES = (*_NUMBERS, -1, 2**63, 1e308, 1.5, True, None, "", "a", "\ud800", "\n", [], {}, [0])
 
 
@@ -69,7 +80,8 @@ class _TooLong(BaseException):
 class Fuzz:
     """The valid files, how they are damaged, and how each is read."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Sequence[str] = _KINDS) -> None:
+        self._kinds, self._pictures = kinds, _Pictures()
         self._folder, self._shard = folder, folder / "a.tfrecord"
         self._idx = [_idx(np.arange(60).reshape(5, 4, 3).astype(t)) for t in ("u1", "i2", "f8")]
         (folder / "images").write_bytes(self._idx[0])
@@ -89,7 +101,7 @@ class Fuzz:
     def run(self, seed: int, number: int) -> str:
         """Reads one input; returns the reader and what came of it: an error's name or "result"."""
         dice = random.Random(f"{seed} {number}")
-        kind = dice.choice(["idx", "shard", "manifest"])
+        kind = dice.choice(self._kinds)
         # Should the process end, this tells by which input.
         (self._folder / "number").write_text(f"{seed} {number} {kind}")
         try:
@@ -100,8 +112,12 @@ class Fuzz:
 
     def _input(self, dice: random.Random, kind: str) -> bytes:
         if dice.random() < 0.1:
-            start = dice.choice([b"", b"\0\0\x08\x01", b"\x1f\x8b\x08", b"{"])
+            start = dice.choice([b"", b"\0\0\x08\x01", b"\x1f\x8b\x08", b"{", *_MAGIC])
             return start + dice.randbytes(dice.randrange(300))
+        if kind == "framing":
+            return _framed(dice, self._records, self._lengths)
+        if kind == "picture":
+            return self._pictures.damaged(dice)
         data = {"idx": dice.choice(self._idx), "shard": self._records}.get(kind, self._manifest)
         if kind == "shard" and dice.random() < 0.3:
             data = dice.choice(self._lengths) + data[12:]
@@ -125,11 +141,103 @@ class Fuzz:
         if kind == "shard":
             self._shard.write_bytes(data)
             list(records.read_records(str(self._shard)))
+        elif kind == "framing":
+            self._verify(data)
+        elif kind == "picture":
+            self._pictures.read(data)
         elif kind == "manifest":
             (self._folder / records.MANIFEST).write_bytes(data)
             records.read_manifest(str(self._folder))
         elif _idx(idx.read_idx(io.BytesIO(data), name="a")) != data and data[:1] == b"\0":
             raise AssertionError("read as another array than it holds")
+
+    def _verify(self, data: bytes) -> None:
+        """Reads a shard that its manifest vouches for."""
+        manifest = json.loads(self._manifest)
+        (shard,) = manifest["splits"]["train"]
+        (self._folder / shard["file"]).write_bytes(data)
+        shard["bytes"], shard["sha256"] = len(data) or 1, hashlib.sha256(data).hexdigest()
+        del manifest[records.DIGEST]
+        manifest[records.DIGEST] = records.json_digest(manifest)
+        (self._folder / records.MANIFEST).write_text(json.dumps(manifest))
+        problems = records.verify(str(self._folder))
+        if problems:
+            raise records.RecordsError(problems[0])
+
+
+def _framed(dice: random.Random, whole: bytes, headers: Sequence[bytes]) -> bytes:
+    """A shard in which some records begin as others of any length do, or that ends so."""
+    starts, place = [], 0
+    while place < len(whole):
+        starts.append(place)
+        place += 16 + int.from_bytes(whole[place : place + 8], "little")
+    data = bytearray(whole)
+    for start in dice.choices([*starts, len(whole)], k=dice.randrange(1, 3)):
+        data[start : start + 12] = dice.choice(headers)
+    return bytes(data) if dice.random() < 0.7 else _damaged(dice, bytes(data))
+
+
+class _Pictures:
+    """Small files of pictures, and the graph of an export that they are asked of."""
+
+    def __init__(self) -> None:
+        noise = np.random.default_rng(0).integers(256, size=(9, 11, 3), dtype=np.uint8)
+        grey = Image.fromarray(noise[..., 0])
+        forms = [("PNG", {}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("GIF", {})]
+        forms += [("BMP", {}), ("JPEG", {"restart_marker_blocks": 1})]
+        made = [(Image.fromarray(noise), *form) for form in forms]
+        made += [(grey, *form) for form in forms] + [(grey.convert("1"), "GIF", {})]
+        self._files = [_saved(*picture) for picture in made]
+        with tf.Graph().as_default() as graph:
+            fed = v1.placeholder(tf.string, [None])
+            problems = pictures.problems(fed)
+            images = pictures.plain_images(fed, (28, 28, 3))
+        session = v1.Session(graph=graph)
+        self._problems = session.make_callable(problems, [fed])
+        self._images = session.make_callable(images, [fed])
+        self._images(self._files)  # The first takes as long as a start does.
+
+    def damaged(self, dice: random.Random) -> bytes:
+        """With other numbers in the header, and all else as it was, or nearly."""
+        data = bytearray(dice.choice(self._files))
+        for _ in range(dice.randrange(1, 4)):
+            place, size = _field(dice, data), dice.choice([1, 2, 2, 4, 4])
+            number = dice.choice(_SIDES + _NUMBERS) % 256**size
+            data[place : place + size] = number.to_bytes(size, dice.choice(["big", "little"]))
+        if data.startswith(_MAGIC[0]):
+            data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        return bytes(data) if dice.random() < 0.7 else _damaged(dice, bytes(data))
+
+    def read(self, data: bytes) -> None:
+        """Raises InputError where something is wrong with a picture."""
+        found = picture_files.problem(data)
+        if not found:
+            picture_files.image_shape(data)
+        try:
+            (problem,) = self._problems([data])
+            if not problem:
+                self._images([data])
+        except tf.errors.InvalidArgumentError as error:
+            raise InputError("cannot be decoded") from error
+        if problem or found:
+            raise InputError(found or problem.decode())
+
+
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"BM")
+
+
+def _saved(image: Image.Image, form: str, options: dict[str, object]) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def _field(dice: random.Random, data: bytes) -> int:
+    """A place in the header of a picture."""
+    markers = [data.find(b"\xff" + bytes([marker])) for marker in (0xC0, 0xC2, 0xDA, 0xDD)]
+    if data.startswith(_MAGIC[1]) and dice.random() < 0.8:
+        return dice.choice([marker for marker in markers if marker > 0]) + dice.randrange(2, 20)
+    return dice.randrange(4, 60)
 
 
 class RunFuzz:
@@ -288,9 +396,6 @@ def _peak_mib() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-FUZZES = {"readers": Fuzz, "run_files": RunFuzz}
-
-
 def main() -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -298,14 +403,19 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER")
     parser.add_argument("--inputs", type=int, help="stop after so many")
-    parser.add_argument("--of", choices=FUZZES, default="readers", help="what is read")
+    parser.add_argument("--of", choices=("readers", "run_files"), default="readers")
+    parser.add_argument("--kinds", default=",".join(_KINDS), help="of the readers' inputs")
     flags = parser.parse_args()
     signal.signal(signal.SIGALRM, _TooLong.stop)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # As the commands do.
     all_numbers = range(flags.inputs) if flags.inputs else itertools.count()
     numbers = all_numbers if flags.only is None else [flags.only]
     with tempfile.TemporaryDirectory() as folder:
-        counts = _run(FUZZES[flags.of](Path(folder)), flags.seed, numbers, flags.minutes * 60)
+        if flags.of == "run_files":
+            fuzz = RunFuzz(Path(folder))
+        else:
+            fuzz = Fuzz(Path(folder), flags.kinds.split(","))
+        counts = _run(fuzz, flags.seed, numbers, flags.minutes * 60)
     print(f"largest memory: {_peak_mib():,} MiB")
     print(*(f"{outcome:41}{count:12,}" for outcome, count in sorted(counts.items())), sep="\n")
     return int(counts["broken"] > 0)

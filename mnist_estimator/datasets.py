@@ -13,8 +13,11 @@ import gzip
 import hashlib
 import http.client
 import os
+import queue
 import re
+import socket
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +25,7 @@ import uuid
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mnist_estimator import InputError, __version__, local_files
 from mnist_estimator.progress import is_live, say, show
@@ -48,6 +51,9 @@ _MNIST_BYTES = {
 _PIECE_BYTES = 1 << 16
 # A transfer slower than this counts as stalled.
 _MIN_BYTES_PER_SEC = 1000
+# A mirror's answer, until its body begins, may take this many timeouts: connections to several
+# addresses, TLS and redirects are parts of it.
+_ANSWER_TIMEOUTS = 3
 _LIVE_SECS = 0.2
 _PLAIN_SECS = 10.0
 
@@ -234,7 +240,8 @@ def fetch(
       directory: a local folder; made if missing.
       mirrors: base URLs instead of the dataset's.
       timeout_secs: a mirror that says nothing for so long, or sends less than 1,000 bytes/s over so
-        long, is given up.
+        long, is given up; so is one whose answer has not begun after three times as long, whatever
+        it sends.
       report: takes each line of progress; default: stderr.
       live: takes a line that replaces the last one it took, "" at the end; default: stderr, if that
         is a terminal and `report` is not given. Without, progress is reported every 10 seconds.
@@ -333,11 +340,9 @@ class _MirrorError(Exception):
 
 def _read_url(url: str, limit: int, timeout_secs: float, progress: _Progress) -> Iterator[bytes]:
     """Yields the body of `url`. Whatever goes wrong with it is a _MirrorError."""
-    headers = {"User-Agent": f"mnist_estimator/{__version__}"}
     try:
-        request = urllib.request.Request(url, headers=headers)
-        with urllib.request.urlopen(request, timeout=timeout_secs) as response:
-            yield from _read_body(response, url, limit, timeout_secs, progress)
+        with _Transfer(url, timeout_secs) as transfer:
+            yield from _read_body(transfer, url, limit, timeout_secs, progress)
     except urllib.error.HTTPError as error:
         error.close()
         raise _MirrorError(f"HTTP {error.code} {_first_line(error.reason)}") from error
@@ -351,19 +356,18 @@ def _read_url(url: str, limit: int, timeout_secs: float, progress: _Progress) ->
 
 
 def _read_body(
-    response: http.client.HTTPResponse,
+    transfer: _Transfer,
     url: str,
     limit: int,
     timeout_secs: float,
     progress: _Progress,
 ) -> Iterator[bytes]:
-    header = response.headers.get("Content-Length")
+    header = transfer.next(_ANSWER_TIMEOUTS * timeout_secs, "no whole answer in")
     total = int(header) if header else None
     received = window_received = 0
     window_start = progress.start(url, total)
     while total is None or received < total:
-        # read1 returns with what there is; read would wait for all of it, however slowly it drips.
-        piece = response.read1(_PIECE_BYTES)
+        piece = transfer.next(timeout_secs, "no answer for")
         received += len(piece)
         if max(received, total or 0) > limit:
             raise _MirrorError(f"sends more than {limit} bytes, the most that the file can have")
@@ -378,6 +382,127 @@ def _read_body(
     if total is not None and received < total:
         raise _MirrorError(f"the transfer was cut off at {received} of {total} bytes")
     progress.finish(received)
+
+
+class _Transfer:
+    """A GET that a thread of its own makes, so that nothing of it can be waited for without end.
+
+    A socket's time limit is for one call. A server that sends a byte within each, of its headers or
+    of the size of a chunk, keeps http.client in a call that does not return.
+    """
+
+    def __init__(self, url: str, timeout_secs: float) -> None:
+        self._url, self._timeout_secs = url, timeout_secs
+        self._items: queue.Queue[str | bytes | Exception | None] = queue.Queue(maxsize=4)
+        self._over = threading.Event()
+        self._socket: socket.socket | None = None
+
+    def __enter__(self) -> _Transfer:
+        # A daemon, as the look-up of a host's name cannot be ended.
+        threading.Thread(target=self._run, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        if self._socket:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+
+    def next(self, secs: float, late: str) -> str | bytes | None:
+        """First the header Content-Length, then the pieces of the body, an empty one at its end.
+
+        Raises:
+          _MirrorError: `late`, if it does not come in so many seconds.
+          Whatever urllib raises.
+        """
+        try:
+            item = self._items.get(timeout=secs)
+        except queue.Empty:
+            raise _MirrorError(f"{late} {secs:g} s") from None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def _run(self) -> None:
+        headers = {"User-Agent": f"mnist_estimator/{__version__}"}
+        try:
+            request = urllib.request.Request(self._url, headers=headers)
+            with self._opener().open(request, timeout=self._timeout_secs) as response:
+                wanted = self._put(response.headers.get("Content-Length"))
+                # read1 returns with what there is; read would wait for all of it.
+                while wanted and (piece := response.read1(_PIECE_BYTES)):
+                    wanted = self._put(piece)
+                self._put(b"")
+        except Exception as error:
+            self._put(error)
+
+    def _put(self, item: str | bytes | Exception | None) -> bool:
+        """Hands on what has come; returns whether it is still waited for."""
+        while not self._over.is_set():
+            with contextlib.suppress(queue.Full):
+                self._items.put(item, timeout=0.1)
+                return True
+        return False
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        """Opens http and https, through the proxies of the environment, and nothing else."""
+        opener = urllib.request.OpenerDirector()
+        found = urllib.request.getproxies()
+        for handler in (
+            urllib.request.ProxyHandler({s: found[s] for s in ("http", "https") if s in found}),
+            urllib.request.UnknownHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPRedirectHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            _Handler(self._connected),
+        ):
+            opener.add_handler(handler)
+        return opener
+
+    def _connected(self, connected: socket.socket) -> None:
+        """Keeps a handle of the connection, by which it can be ended from outside."""
+        before, self._socket = self._socket, socket.socket(fileno=os.dup(connected.fileno()))
+        if before:  # A redirect has led on.
+            before.close()
+
+
+class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Opens http and https, and tells of each connection."""
+
+    def __init__(self, connected: Callable[[socket.socket], None]) -> None:
+        super().__init__()
+        self._connected = connected
+
+    def http_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_Connection, self._connected), request)
+
+    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(functools.partial(_TlsConnection, self._connected), request)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(
+        self, connected: Callable[[socket.socket], None], *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._tell = connected
+
+    def connect(self) -> None:
+        super().connect()
+        self._tell(self.sock)
+
+
+class _TlsConnection(http.client.HTTPSConnection):
+    def __init__(
+        self, connected: Callable[[socket.socket], None], *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self._tell = connected
+
+    def connect(self) -> None:
+        super().connect()
+        self._tell(self.sock)
 
 
 def _content_problem(file: BinaryIO, dataset: Dataset, role: str) -> str | None:

@@ -7,12 +7,23 @@ from the state of an iterator, so a restarted run goes on with exactly the examp
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 
 from mnist_estimator import InputError, checkpoints
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.records import IMAGE_KEY, LABEL_KEY, Manifest, shard_paths
+from mnist_estimator.files import check_plain
+from mnist_estimator.records import (
+    IMAGE_KEY,
+    LABEL_KEY,
+    Manifest,
+    Overlong,
+    find_overlong,
+    most_record_bytes,
+    shard_paths,
+)
 
 # Feature keys.
 IMAGES = "images"  # uint8 [B,H,W,C]
@@ -23,6 +34,10 @@ _FOREVER = tf.int64.max
 # Four rounds, which tf.random.experimental.index_shuffle fixes, leave neighbouring seeds correlated
 # (0.82 between epochs of 55,000 examples); with 24 no correlation is measurable.
 _SHUFFLE_ROUNDS = 24
+
+# AutoGraph leaves its temporary files behind where a process is ended at once, and there is nothing
+# for it to convert.
+_as_it_is = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +96,7 @@ def train_input_fn(
     return input_fn
 
 
+@_as_it_is
 def train_batches(
     data_dir: str,
     manifest: Manifest,
@@ -124,6 +140,7 @@ def train_batches(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
+@_as_it_is
 def eval_batches(
     data_dir: str, manifest: Manifest, split: str, *, batch_size: int
 ) -> tf.data.Dataset:
@@ -144,7 +161,7 @@ def eval_batches(
         features, labels = _parse(index, serialized, manifest.image_shape)
         return {**features, BATCH_MEAN: tf.constant(batch_mean, tf.float32)}, labels
 
-    records = tf.data.TFRecordDataset(shard_paths(data_dir, manifest, split))
+    records = _read_records(shard_paths(data_dir, manifest, split), manifest)
     numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records))
     batches = numbered.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
@@ -200,7 +217,7 @@ def _gathered(
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
-    records = tf.data.TFRecordDataset(files).concatenate(_missing_record())
+    records = _read_records(files, manifest).concatenate(_missing_record())
     numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records)).batch(examples)
     return numbered.map(
         lambda index, serialized: _parse(index, serialized, manifest.image_shape)
@@ -243,7 +260,8 @@ def _epoch_records(
 
     def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
-        records = tf.data.TFRecordDataset(tf.gather(tf.constant(files), shard))
+        path = _checked(tf.gather(tf.constant(files), shard), manifest)
+        records = tf.data.TFRecordDataset(path)
         return tf.data.Dataset.zip((numbers, records.concatenate(_missing_record())))
 
     place = tf.range(len(files), dtype=tf.int64)
@@ -256,6 +274,56 @@ def _epoch_records(
         .flat_map(shard_records)
         .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
     )
+
+
+def _read_records(files: list[str], manifest: Manifest) -> tf.data.Dataset:
+    """The records of shards, serialized, one after another.
+
+    Raises:
+      InputError: if a shard is no plain file.
+      tf.errors.DataLossError: if a record's length is more than it can be.
+    """
+    for path in files:
+        overlong = _overlong(path, manifest)
+        if overlong:
+            raise tf.errors.DataLossError(None, None, f"{path}: {overlong}")
+    return tf.data.TFRecordDataset(files)
+
+
+def _checked(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
+    """A shard's path, string []; it fails when it is asked for if a length is wrong.
+
+    A split that is streamed may be larger than what a start can wait for, so each shard is looked
+    at just before it is read.
+    """
+
+    def check(path: bytes) -> bytes:
+        try:
+            overlong = _overlong(path.decode(), manifest)
+        except InputError as error:
+            raise ValueError(str(error)) from None  # What TensorFlow has an error for.
+        if overlong:
+            raise ValueError(str(overlong))
+        return path
+
+    checked = tf.numpy_function(check, [path], tf.string, stateful=False)
+    checked.set_shape([])
+    return checked
+
+
+def _overlong(path: str, manifest: Manifest) -> Overlong | None:
+    """The first record of a shard whose length cannot be right; looked at once in a process."""
+    check_plain(path)
+    # What cannot be read, TensorFlow finds.
+    with contextlib.suppress(tf.errors.OpError):
+        found = tf.io.gfile.stat(path)
+        return _find_overlong(path, found.length, found.mtime_nsec, most_record_bytes(manifest))
+    return None
+
+
+@functools.lru_cache(maxsize=2**16)
+def _find_overlong(path: str, size: int, mtime_nsec: int, most: int) -> Overlong | None:
+    return find_overlong(path, most=most)
 
 
 def _missing_record() -> tf.data.Dataset:

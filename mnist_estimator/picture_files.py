@@ -10,21 +10,33 @@ import glob
 import os
 import stat
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mnist_estimator import InputError
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
+# A JPEG's decoder goes through its pixels once a scan. Pictures have 20 scans at the most.
+MAX_SCANS = 100
+MAX_SCANNED_PIXELS = 1_000_000_000
+SCAN_STARTS = tuple(b"\xff\xda\0" + bytes([6 + 2 * count, count]) for count in (1, 2, 3, 4))
+# Of a PNG: each inflates to as much as 8 MB, all of which is thrown away.
+MAX_TEXTS = 50
+PACKED_TEXTS = (b"zTXt", b"iTXt")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
 
 
-def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+def find(
+    arguments: Sequence[str], report: Callable[[str], None] = lambda line: None
+) -> tuple[list[str], list[str]]:
     """Finds the pictures that arguments name.
 
     Args:
       arguments: files, whatever their suffix; folders, of which all pictures are taken by their
-        suffix, hidden ones apart; patterns, for shells that leave them to the program.
+        suffix, hidden ones and what is behind links to folders apart; patterns, for shells that
+        leave them to the program. Their ** goes through every folder below once, also where links
+        lead in circles.
+      report: is called with a line that says how far the search is, again and again.
 
     Returns:
       The paths, in the order of the arguments and by name within each, and what is wrong with an
@@ -36,7 +48,7 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         if os.path.lexists(argument) or not glob.has_magic(argument):
             found = [argument]
         else:
-            found = sorted(_matching(argument))
+            found = sorted(set(_matching(argument, report)))
             problems += [] if found else [f"{argument}: matches nothing"]
         for path in found:
             inside = sorted(_pictures_in(path, problems)) if os.path.isdir(path) else [path]
@@ -49,12 +61,48 @@ def find(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     return paths, problems
 
 
-def _matching(pattern: str) -> list[str]:
+def _matching(pattern: str, report: Callable[[str], None]) -> Iterator[str]:
+    """The files and folders that match; of a ** at the end, the files. Some may come twice."""
+    names = pattern.split(os.sep)
+    if "**" not in names:
+        yield from _alike(pattern)
+        return
+    at = names.index("**")
+    here = os.sep if pattern.startswith(os.sep) else os.curdir
+    above, below = os.sep.join(names[:at]) or here, names[at + 1 :]
+    while below[:1] == ["**"]:  # Which adds nothing.
+        below = below[1:]
+    for top in [above] if os.path.isdir(above) else _alike(above):
+        for count, folder in enumerate(_folders(top)):
+            report(f"{pattern}: looked at {count:,} folders")
+            inner = os.path.join(glob.escape(folder), *(below or ["*"]))
+            for path in _matching(inner, report):
+                if below or not os.path.isdir(path):
+                    yield path.removeprefix("./") if above == os.curdir else path
+
+
+def _alike(pattern: str) -> list[str]:
     folder, name = os.path.split(pattern)
     if not os.path.isdir(folder):
-        return glob.glob(pattern, recursive=True)
+        return glob.glob(pattern)
     # The folder itself may be called "run[1]".
-    return [os.path.join(folder, name) for name in glob.glob(name, root_dir=folder, recursive=True)]
+    return [os.path.join(folder, name) for name in glob.glob(name, root_dir=folder)]
+
+
+def _folders(top: str) -> Iterator[str]:
+    """A folder and those below, hidden ones apart, each once; those behind links come last."""
+    seen, starts = set(), [top]
+    while starts:
+        for place, folders, _ in os.walk(starts.pop(0)):
+            found = os.stat(place)
+            if (found.st_dev, found.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((found.st_dev, found.st_ino))
+            yield place
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            paths = [os.path.join(place, name) for name in folders]
+            starts += [path for path in paths if os.path.islink(path)]
 
 
 def _pictures_in(folder: str, problems: list[str]) -> Iterator[str]:
@@ -111,10 +159,31 @@ def problem(encoded: bytes) -> str:
     for width, height in found:
         if width <= 0 or height <= 0:
             return f"a {name} of {width}x{height} pixels, expected at least 1x1"
-    pixels = sum(width * height for width, height in found)
+    pixels = _pixels(found)
     if pixels > MAX_PIXELS:
         size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
         return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
+    return _toilsome(encoded, name, pixels)
+
+
+def _pixels(found: list[tuple[int, int]]) -> int:
+    """What a decoder makes room for: a GIF's frames, and one that fits them all and the screen."""
+    frames = found[1:] or found
+    fitting = max(width for width, _ in found) * max(height for _, height in found)
+    return max(sum(width * height for width, height in frames), fitting)
+
+
+def _toilsome(encoded: bytes, name: str, pixels: int) -> str:
+    """What makes a small picture take long to decode; "" if nothing does."""
+    if name == "JPEG":
+        scans = sum(encoded.count(start) for start in SCAN_STARTS)
+        most = min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)
+        if scans > most:
+            return f"a JPEG of {scans:,} scans, expected at most {most}; save it again"
+    if name == "PNG":
+        texts = sum(encoded.count(text) for text in PACKED_TEXTS)
+        if texts > MAX_TEXTS:
+            return f"a PNG of {texts:,} packed texts, expected at most {MAX_TEXTS}; save it again"
     return ""
 
 
@@ -188,9 +257,12 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
-    """The sizes of all frames: TensorFlow inflates every one of them to return the first."""
+    """The sizes of the screen and of all frames, which TensorFlow inflates to return the first.
+
+    An export inflates the first alone, but those of earlier versions are to be asked, too.
+    """
     width, height, flags, _, _ = struct.unpack_from("<2H3B", encoded, 6)
-    yield width, height
+    yield width, height  # The screen.
     place = 13 + _palette(flags)
     frames = 0
     while place < len(encoded) and encoded[place] != 0x3B:
@@ -198,8 +270,7 @@ def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
         if kind == 0x2C:
             _, _, width, height, flags = struct.unpack_from("<4HB", encoded, place + 1)
             frames += 1
-            if frames > 1:  # The first is what the screen is for.
-                yield width, height
+            yield width, height
             place += 11 + _palette(flags)
         elif kind == 0x21:
             place += 2

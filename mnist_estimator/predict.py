@@ -59,7 +59,8 @@ def main(argv: list[str]) -> int:
     for name in ("model_dir", "model"):
         if given.export_dir and given[name].present:
             raise InputError(f"--export_dir and --{name}: found both, expected one model")
-    paths, problems = picture_files.find(list(map(_as_path, argv[1:])))
+    with progress.ProgressLine() as report:
+        paths, problems = picture_files.find(list(map(_as_path, argv[1:])), report)
     for problem in problems:
         progress.complain(problem)
     if not paths:

@@ -15,9 +15,11 @@ import math
 import os
 import re
 import shlex
+import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 from google.protobuf import message
 
 from mnist_estimator import datasets, files, json_files
@@ -31,9 +33,12 @@ MANIFEST = "manifest.json"
 DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoticed.
 FORMAT_VERSION = 2
 
-MAX_IMAGE_BYTES = 2**30  # Protocol buffers end at 2 GiB.
+MAX_IMAGE_BYTES = 2**30  # Of a dataset that is there already; protocol buffers end at 2 GiB.
+MAX_NEW_IMAGE_BYTES = 200_000_000  # The 50 megapixels that a picture may have, in four channels.
 _BLOCK_BYTES = 2**20
-_HEADER_BYTES, _FOOTER_BYTES = 12, 4  # A record's length and checksums.
+# A record is its length and the checksum of that, the data, and the checksum of those.
+_LENGTH, _HEADER_BYTES, _FOOTER_BYTES = struct.Struct("<Q"), 12, 4
+_MORE_THAN_PIXELS = 1024  # More than an example's bytes beside its pixels ever are.
 
 
 class RecordsError(FileError):
@@ -232,43 +237,27 @@ def find_damage(
 
 def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str]:
     try:
+        with file_errors(path):
+            size = tf.io.gfile.stat(path).length
+        if not size:  # Nor does a FIFO or a device have a size, and reading one need not end.
+            yield f"{shard.file}: 0 bytes, expected {shard.bytes}"
+            return
         size, sha256 = file_sha256(path)
         if size != shard.bytes:
             yield f"{shard.file}: {size} bytes, expected {shard.bytes}"
         if sha256 != shard.sha256:
             yield f"{shard.file}: sha256 {sha256}, expected {shard.sha256}"
-        safe = None if sha256 == shard.sha256 else _readable_records(path, size)
         count = 0
-        for record in itertools.islice(read_records(path), safe):
+        for record in read_records(path, most=most_record_bytes(manifest)):
             problem = _example_problem(record, manifest)
             if problem:
                 yield f"{shard.file}: record {count} {problem}"
                 return
             count += 1
-        if count == safe:
-            yield f"{shard.file}: record {count} is corrupt (it is longer than the file)"
-        elif count != shard.examples:
+        if count != shard.examples:
             yield f"{shard.file}: {count} records, expected {shard.examples}"
     except FileError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
-
-
-def _readable_records(path: str, size: int) -> int | None:
-    """How many records come before one that would be longer than the file; None if none would.
-
-    TensorFlow's reader believes a length whose checksum is right, and dies of one that no memory
-    can hold.
-    """
-    number, place = 0, 0
-    with file_errors(path), files.reading(path) as file:
-        while size - place > _HEADER_BYTES:
-            file.seek(place)
-            length = int.from_bytes(file.read(8), "little")
-            place += _HEADER_BYTES + length + _FOOTER_BYTES
-            if place > size:
-                return number
-            number += 1
-    return None
 
 
 def _example_problem(record: bytes, manifest: Manifest) -> str:
@@ -304,24 +293,93 @@ def encode_example(pixels: bytes, label: int) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def read_records(path: str) -> Iterator[bytes]:
+def read_records(path: str, *, most: int | None = None) -> Iterator[bytes]:
     """Yields a shard's records as serialized examples, each with its checksum verified.
+
+    Args:
+      most: the bytes that a record may have; None for all that its file has.
 
     Raises:
       RecordsError: at the first record that is corrupt, by its number, or if the file cannot be
         read. The numbers count from 0. There is no going on after it: `ignore_errors` of tf.data
         can meet the same corrupt record forever.
     """
-    number = 0
     files.check_plain(path)
     with file_errors(path):
+        if not tf.io.gfile.stat(path).length:
+            return
+    number, overlong = 0, find_overlong(path, most)
+    with file_errors(path):
         try:
-            for record in v1.io.tf_record_iterator(path):
+            # TensorFlow sees none of that length. What is damaged before it, TensorFlow finds.
+            readable = overlong and overlong.number
+            for record in itertools.islice(v1.io.tf_record_iterator(path), readable):
                 yield record
                 number += 1
         except tf.errors.DataLossError as error:
             reason = re.split("[;']", error.message)[0]  # The rest is TensorFlow's own advice.
             raise RecordsError(f"{path}: record {number} is corrupt ({reason})") from None
+    if overlong:
+        raise RecordsError(f"{path}: {overlong}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlong:
+    """A record that is longer than it can be: its number, counted from 0, and why it cannot."""
+
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"record {self.number} is corrupt ({self.reason})"
+
+
+def find_overlong(path: str, most: int | None = None) -> Overlong | None:
+    """Returns the first record whose length is more than its file has, or than `most` bytes.
+
+    To be called before TensorFlow opens a file of records: its reader believes a length whose
+    checksum is right, and the process dies of one that no memory can hold. Only the lengths are
+    looked at, so it may be a later record than the first that is damaged.
+
+    Raises:
+      RecordsError: if the file cannot be read.
+    """
+    with file_errors(path):
+        size = tf.io.gfile.stat(path).length
+        limit = size if most is None else most
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return _first_overlong(file, size, limit)
+
+
+def _first_overlong(file: tf.io.gfile.GFile, size: int, most: int) -> Overlong | None:
+    number, place, block, start = 0, 0, b"", 0
+    while size - place >= _HEADER_BYTES:
+        if place - start + _LENGTH.size > len(block):
+            file.seek(place)
+            block, start = file.read(_BLOCK_BYTES), place
+            if len(block) < _LENGTH.size:
+                return None  # It has become shorter, which TensorFlow finds.
+        (length,) = _LENGTH.unpack_from(block, place - start)
+        step = _HEADER_BYTES + length + _FOOTER_BYTES
+        if step > size - place:
+            return Overlong(number, "it is longer than the file")
+        if length > most:
+            return Overlong(number, f"it has {length:,} bytes, expected at most {most:,}")
+        count = min(_alike(block, place - start, length, step), (size - place) // step)
+        number, place = number + count, place + count * step
+    return None
+
+
+def _alike(block: bytes, at: int, length: int, step: int) -> int:
+    """How many lengths from `at` on are the same: nearly all of a dataset are."""
+    count = (len(block) - at - _LENGTH.size) // step + 1
+    same = np.ndarray(count, "<u8", block, at, step) == length
+    return count if same.all() else int(same.argmin())
+
+
+def most_record_bytes(manifest: Manifest) -> int:
+    """The most bytes that a record of a dataset can have."""
+    return math.prod(manifest.image_shape) + _MORE_THAN_PIXELS
 
 
 def json_digest(value: dict[str, Any]) -> str:

@@ -182,10 +182,10 @@ def _check_source(source: Source) -> None:
     if source.num_examples < 1:
         raise RecordsError(f"{source.name}: no examples, expected 1 or more")
     size = math.prod(source.image_shape)
-    if not 1 <= size <= records.MAX_IMAGE_BYTES:
+    if not 1 <= size <= records.MAX_NEW_IMAGE_BYTES:
         raise RecordsError(
             f"{source.name}: images of {_by(source.image_shape)}, which is {size} bytes each, "
-            f"expected 1 to {records.MAX_IMAGE_BYTES}"
+            f"expected 1 to {records.MAX_NEW_IMAGE_BYTES}; make them smaller"
         )
 
 

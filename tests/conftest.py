@@ -92,6 +92,16 @@ def array_source(examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed
     return ArraySource(images, labels.astype(np.int64))
 
 
+def record_header(length: int, scratch: Path) -> bytes:
+    """The 12 bytes that begin a record of any length, with the right checksum of it."""
+    from mnist_estimator.compat import tf
+
+    with tf.io.TFRecordWriter(str(scratch)) as file:
+        file.write(length.to_bytes(8, "little"))
+    # Data that are a length, and their checksum, are what begins a record of that length.
+    return scratch.read_bytes()[12:]
+
+
 def variables(model_dir: Path) -> dict[str, bytes]:
     """Every variable of the newest checkpoint: weights, optimizer slots, global step."""
     from mnist_estimator.compat import tf

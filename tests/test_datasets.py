@@ -142,6 +142,48 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if self.server.over.wait(0.03):
                 return
 
+    def drip(self, *pieces, forever):
+        """Sends pieces at once, and then another one within each timeout."""
+        for piece in pieces:
+            self.wfile.write(piece)
+        while not self.server.over.wait(0.03):
+            self.wfile.write(forever)
+
+    def dripping_status(self, body):
+        self.drip(b"HTTP/1.1 200 ", forever=b"O")
+
+    def dripping_headers(self, body):
+        self.drip(b"HTTP/1.1 200 OK\r\nX-Name: ", forever=b"a")
+
+    def continuing(self, body):
+        self.drip(forever=b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def continuing_fast(self, body):
+        while not self.server.over.is_set():
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def dripping_chunk_size(self, body):
+        self.send_chunked()
+        self.drip(b"1\r\nx\r\n", forever=b"0")
+
+    def dripping_trailer(self, body):
+        self.send_chunked(b"%x\r\n%b\r\n0\r\n" % (len(body), body))
+        self.drip(forever=b"a: b\r\n")
+
+    def redirect(self, url):
+        self.send_response(302)
+        self.send_header("Location", url)
+        self.end_headers()
+
+    def to_ftp(self, body):
+        self.redirect(f"ftp://{self.server.host}/file")
+
+    def to_file(self, body):
+        self.redirect("file:///etc/hostname")
+
+    def to_data(self, body):
+        self.redirect("data:,hello")
+
     def redirects_in_circles(self, body):
         self.send_response(302)
         self.send_header("Location", self.path)
@@ -295,6 +337,9 @@ _FAILURES = {
     "chunk_cut_off": "the transfer was cut off",
     "last_chunk_missing": "the transfer was cut off",
     "redirects_in_circles": "HTTP 302 The HTTP server returned a redirect error .* loop.",
+    "to_ftp": "unknown url type: ftp",
+    "to_file": "HTTP 302 Found - Redirection to url 'file:///etc/hostname' is not allowed",
+    "to_data": "HTTP 302 Found - Redirection to url 'data:,hello' is not allowed",
     "promises_too_much": r"sends more than \d+ bytes, the most that the file can have",
     "endless": r"sends more than \d+ bytes, the most that the file can have",
     "bomb": r"it holds more than the \d+ bytes it can have",
@@ -305,6 +350,12 @@ _SLOW = {
     "stalled": "no answer for 0.5 s",
     "silent": "no answer for 0.5 s",
     "dripping": r"sent \d+ bytes in 0.5 s",
+    "dripping_status": "no whole answer in 1.5 s",
+    "dripping_headers": "no whole answer in 1.5 s",
+    "continuing": "no whole answer in 1.5 s",
+    "continuing_fast": "no whole answer in 1.5 s",
+    "dripping_chunk_size": "no answer for 0.5 s",
+    "dripping_trailer": "no answer for 0.5 s",
 }
 
 
@@ -327,6 +378,26 @@ def test_after_a_failure_the_next_mirror_is_asked(server, tmp_path, behaviour, r
 @pytest.mark.parametrize(("behaviour", "reason"), _SLOW.items())
 def test_after_a_stall_the_next_mirror_is_asked(server, tmp_path, behaviour, reason):
     _check_next_is_asked(server, tmp_path, behaviour, reason, timeout_secs=_TIMEOUT_SECS)
+
+
+def test_a_slow_mirror_that_goes_on_is_waited_for(server, tmp_path, monkeypatch):
+    """A file that takes many timeouts, at little more than the least rate."""
+    monkeypatch.setattr(datasets, "_MIN_BYTES_PER_SEC", 20)
+    paths, _ = _fetch(tmp_path, server.mirror("dripping"), timeout_secs=0.3)
+    assert _contents(paths) == _CONTENTS
+
+
+def test_a_transfer_that_is_given_up_leaves_no_thread(server, tmp_path):
+    before = threading.active_count()
+    mirrors = [server.mirror(name) for name in ("continuing_fast", "dripping_headers")]
+    _refusal(tmp_path, *mirrors, timeout_secs=0.2)
+    server.over.set()
+    for _ in range(500):
+        if threading.active_count() <= before:
+            return
+        server.over.wait(0)
+        threading.Event().wait(0.01)
+    raise AssertionError(threading.enumerate())
 
 
 def _closed_port():

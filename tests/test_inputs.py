@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN, VALIDATION
+from conftest import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError, inputs, records
 from mnist_estimator.compat import tf
@@ -209,3 +213,67 @@ def test_records_that_are_missing_are_an_error(make_dataset, cache_bytes, record
         file.write(data[:end])
     with pytest.raises(tf.errors.InvalidArgumentError, match="a shard lacks records"):
         batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)
+
+
+def with_length(data_dir: str, split: str, length: int, scratch: Path) -> Path:
+    """Gives the second record of a split's second shard a length, and the checksum of it."""
+    path = sorted(Path(data_dir).glob(f"{split}-*"))[1]
+    data = path.read_bytes()
+    second = 16 + int.from_bytes(data[:8], "little")
+    path.write_bytes(data[:second] + record_header(length, scratch) + data[second + 12 :])
+    return path
+
+
+@both
+@pytest.mark.parametrize("length", [2**40, 2**64 - 1])
+def test_a_length_that_no_memory_can_hold_is_an_error(make_dataset, tmp_path, cache_bytes, length):
+    data_dir = make_dataset()
+    with_length(data_dir, "train", length, tmp_path / "scratch")
+    expected = (tf.errors.DataLossError, tf.errors.InvalidArgumentError)
+    with pytest.raises(expected, match="record 1 is corrupt .it is longer than the file"):
+        batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)
+
+
+def test_an_evaluation_reads_no_length_that_no_memory_can_hold(make_dataset, tmp_path):
+    data_dir = make_dataset()
+    with_length(data_dir, "test", 2**40, tmp_path / "scratch")
+    with pytest.raises(tf.errors.DataLossError, match="record 1 is corrupt"):
+        inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+
+
+@both
+def test_a_shard_that_is_no_file_is_not_waited_for(make_dataset, cache_bytes):
+    data_dir = make_dataset()
+    path = sorted(Path(data_dir).glob("train-*"))[1]
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises((InputError, tf.errors.InvalidArgumentError), match="not a plain file"):
+        batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)
+
+
+@both
+def test_lengths_are_looked_at_once_in_a_process(make_dataset, monkeypatch, cache_bytes):
+    data_dir, looked = make_dataset(), []
+    find = records.find_overlong
+
+    def spy(path, most=None):
+        looked.append(path)
+        return find(path, most)
+
+    monkeypatch.setattr(inputs, "find_overlong", spy)
+    for _ in range(2):
+        batches(data_dir, 3 * TRAIN // BATCH, cache_bytes=cache_bytes)
+    assert sorted(looked) == sorted(
+        records.shard_paths(data_dir, records.read_manifest(data_dir), "train")
+    )
+
+
+@both
+def test_nothing_is_left_in_the_temporary_folder(make_dataset, monkeypatch, tmp_path, cache_bytes):
+    """AutoGraph's files are removed by an ending process only, and not by one that is killed."""
+    data_dir, temporary = make_dataset(), tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    batches(data_dir, 2, cache_bytes=cache_bytes)
+    inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+    assert list(temporary.iterdir()) == []

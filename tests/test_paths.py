@@ -136,3 +136,15 @@ def test_without_a_temporary_folder_there_is_one_line(tmp_path, monkeypatch):
 
 with tf.Graph().as_default(), v1.Session() as session:
     PICTURE = session.run(tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8)))
+
+
+def test_a_folder_is_walked_once_where_links_lead_in_circles(tmp_path):
+    for name in ("one/a", "other/b"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    for name in ("x", "y", "z"):
+        (tmp_path / "one" / name).symlink_to(".")
+    (tmp_path / "one/more").symlink_to("../other")
+    found = sorted(folders.walk(f"{tmp_path}/one"))
+    assert found == [f"{tmp_path}/one/a", f"{tmp_path}/one/more/b"]
+    assert list(folders.walk(f"{tmp_path}/none")) == []

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from mnist_estimator import InputError, picture_files, pictures
+from mnist_estimator import InputError, decoding, picture_files, pictures
 from mnist_estimator.compat import tf, v1
 
 _STROKES = {
@@ -329,12 +329,22 @@ def test_problems_are_those_of_each_file():
     whole = encoded(255 * (1 - page(drawn())))
     files = {
         "": [whole, encoded(drawn(), "JPEG"), encoded(drawn(), "GIF"), encoded(drawn(), "BMP")],
+        "more than 100 scans": [scanned(101), with_texts(51)],
+        "larger than 64 MiB": [encoded(drawn(), "GIF") + bytes(64 << 20)],
+        "blocks do not follow": [encoded(drawn(), "GIF").replace(b"\x2c", b"\x2d", 1)],
         "no PNG": [b"", b"hello", b"RIFF\x10\0\0\0WEBPVP8 ", b"\0\0\0\x18ftypheic"],
-        "cut off": [whole[:300], whole[:-12], encoded(drawn(), "JPEG")[:-30]],
+        "cut off": [
+            whole[:300],
+            whole[:-12],
+            encoded(drawn(), "JPEG")[:-30],
+            encoded(drawn(), "GIF")[:-2],
+        ],
         "more than 50,000,000": [
             png_header(100_000, 100_000),
             png_header(2**32 - 1, 2**32 - 1),
             gif_header(9000, 9000),
+            gif_of((1, 1), (8000, 7000)),
+            gif_of((60_000, 60_000), (1, 1)),
             bmp_header(10_000, -9_000),
             jpeg_of(60_000, 60_000),
         ],
@@ -346,6 +356,33 @@ def test_problems_are_those_of_each_file():
     expected = [line for line, alike in files.items() for _ in alike]
     for line, start in zip(found, expected, strict=True):
         assert start in line.decode() and bool(start) == bool(line)
+
+
+@pytest.mark.parametrize("size", [(3, 2), (150, 200), (700, 900)])
+def test_a_gif_is_its_first_frame(size):
+    """Noise has long blocks of all lengths; a later frame is not even looked at."""
+    width, height = size
+    noise = np.random.default_rng(0).integers(256, size=(height, width), dtype=np.uint8)
+    file = encoded(noise, "GIF", comment=b"x" * 600)
+    whole = tf.io.decode_image(file, expand_animations=False).numpy()
+    longest = max(size)
+    np.testing.assert_array_equal(decoding.decoded(tf.constant(file), longest).numpy(), whole)
+    more = file[:-1] + b"\x2c" + struct.pack("<4HB", 0, 0, 30_000, 30_000, 0) + b"\x02\xff"
+    np.testing.assert_array_equal(decoding.decoded(tf.constant(more), longest).numpy(), whole)
+
+
+def test_a_gif_in_too_many_pieces_is_given_up():
+    frame = b"\x2c" + struct.pack("<4HB", 0, 0, 2, 2, 0) + b"\x02" + b"\x01\x44" * 10_000 + b"\0;"
+    file = b"GIF89a" + struct.pack("<2H3B", 2, 2, 0, 0, 0) + frame
+    assert b"blocks do not follow" in decoding.problem(tf.constant(file)).numpy()
+
+
+@pytest.mark.parametrize("made", [lambda: scanned(100), lambda: with_texts(50)])
+def test_what_takes_a_little_longer_is_read(made):
+    file = made()
+    assert picture_files.problem(file) == ""
+    assert decoding.problem(tf.constant(file)).numpy() == b""
+    prepared(file)
 
 
 def jpeg_of(width: int, height: int) -> bytes:
@@ -389,6 +426,32 @@ def test_find(tmp_path, monkeypatch):
     ]
 
 
+def test_find_goes_through_every_folder_once(tmp_path, monkeypatch):
+    """Links to folders are followed, where they lead in circles, too."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("tree/a/1.png", "tree/b[1]/deep/2.png", "tree/.hidden/3.png", "other/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name in ("one", "two", "three"):
+        (tmp_path / "tree" / name).symlink_to(".")
+    (tmp_path / "tree/a/up").symlink_to("..")
+    (tmp_path / "tree/more").symlink_to("../other")
+    expected = ["tree/a/1.png", "tree/b[1]/deep/2.png", "tree/more/4.png"]
+    for pattern in ("tree/**/*.png", "t*/**/*.png", "tree/**", "tree/**/**/*.png"):
+        assert picture_files.find([pattern]) == (expected, [])
+    absolute = [str(tmp_path / path) for path in expected]
+    assert picture_files.find([f"{tmp_path}/tree/**/*.png"]) == (absolute, [])
+    assert picture_files.find(["tree/**/deep/*.png"]) == (expected[1:2], [])
+    assert picture_files.find(["tree/b[1]/**/2*"]) == (expected[1:2], [])
+    assert picture_files.find(["tree/**/none*"]) == ([], ["tree/**/none*: matches nothing"])
+    monkeypatch.chdir(tmp_path / "tree")
+    below = [path.removeprefix("tree/") for path in expected]
+    assert picture_files.find(["**/*.png"]) == (below, [])
+    lines = []
+    picture_files.find(["**/*.png"], lines.append)
+    assert lines[-1] == "**/*.png: looked at 4 folders"
+
+
 def png_header(width: int, height: int) -> bytes:
     chunk = b"IHDR" + struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + chunk + struct.pack(">I", zlib.crc32(chunk))
@@ -401,6 +464,28 @@ def jpeg_header(width: int, height: int) -> bytes:
 def gif_header(width: int, height: int, frames: int = 1) -> bytes:
     frame = b"\x2c" + struct.pack("<4HB", 0, 0, width, height, 0) + b"\x02\x01\0\0"
     return b"GIF89a" + struct.pack("<2H3B", width, height, 0, 0, 0) + frames * frame + b";"
+
+
+def gif_of(screen: tuple[int, int], *frames: tuple[int, int]) -> bytes:
+    """A GIF of black frames, whatever its screen."""
+    made = [encoded(np.zeros((height, width)), "GIF") for width, height in frames]
+    start = 13 + (3 << (made[0][10] & 7) + 1)
+    blocks = b"".join(file[file.index(b"\x2c", start) : -1] for file in made)
+    return b"GIF89a" + struct.pack("<2H", *screen) + made[0][10:start] + blocks + b";"
+
+
+def scanned(scans: int, side: int = 16) -> bytes:
+    """A progressive JPEG whose last scan stands in it again and again."""
+    file = encoded(drawn()[:side, :side] * 255, "JPEG", progressive=True)
+    last = file[file.rindex(b"\xff\xda") : -2]
+    return file[:-2] + last * (scans - file.count(b"\xff\xda")) + b"\xff\xd9"
+
+
+def with_texts(count: int) -> bytes:
+    """A PNG with packed texts."""
+    file, data = encoded(drawn()), b"zTXtk\0\0" + zlib.compress(bytes(9))
+    text = struct.pack(">I", len(data) - 4) + data + struct.pack(">I", zlib.crc32(data))
+    return file[:33] + count * text + file[33:]
 
 
 def bmp_header(width: int, height: int, bits: int = 24, size: int = 40) -> bytes:
@@ -433,6 +518,30 @@ _BAD = {
     "PNG bomb": (png_header(100_000, 100_000), f"a PNG of 100000x100000 pixels, {_MOST}"),
     "JPEG bomb": (jpeg_header(60_000, 60_000), f"a JPEG of 60000x60000 pixels, {_MOST}"),
     "GIF bomb": (gif_header(7000, 7000, frames=3), f"a GIF of 147,000,000 pixels, {_MOST}"),
+    "GIF of one large frame": (
+        gif_of((1, 1), (8000, 7000)),
+        f"a GIF of 56,000,000 pixels, {_MOST}",
+    ),
+    "GIF of a wide and a high frame": (
+        gif_of((1, 1), (20_000, 1), (1, 20_000)),
+        f"a GIF of 400,000,000 pixels, {_MOST}",
+    ),
+    "GIF of a large screen": (
+        gif_of((60_000, 60_000), (1, 1)),
+        f"a GIF of 3,600,000,000 pixels, {_MOST}",
+    ),
+    "JPEG of many scans": (
+        scanned(101),
+        "a JPEG of 101 scans, expected at most 100; save it again",
+    ),
+    "large JPEG of some scans": (
+        jpeg_header(6000, 6000) + 30 * picture_files.SCAN_STARTS[0],
+        "a JPEG of 30 scans, expected at most 27; save it again",
+    ),
+    "PNG of many texts": (
+        with_texts(51),
+        "a PNG of 51 packed texts, expected at most 50; save it again",
+    ),
     "BMP bomb": (bmp_header(10_000, -9_000), f"a BMP of 10000x9000 pixels, {_MOST}"),
     "BMP of OS/2": (bmp_header(5, 5, size=12), "a BMP of OS/2; save it as PNG or JPEG"),
     "BMP of 1 bit": (bmp_header(5, 5, 1), "a BMP of 1 bits a pixel; save it as PNG or JPEG"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import record_header
 
 from mnist_estimator import InputError, records, writer
 from mnist_estimator.compat import tf
@@ -303,6 +305,68 @@ def test_a_record_longer_than_its_file_is_found_before_it_is_read(data_dir: Path
     manifest = records.read_manifest(str(data_dir))
     assert records.find_damage(str(data_dir), manifest) == line
     assert records.verify(str(data_dir))[-1] == line
+
+
+@pytest.mark.parametrize("length", [2**40, 2**63 - 20, 2**64 - 1])
+@pytest.mark.parametrize("vouched", [True, False], ids=["right digest", "wrong digest"])
+@pytest.mark.parametrize("place", ["in the middle", "at the end"])
+def test_a_length_that_no_memory_can_hold_is_found_before_it_is_read(
+    data_dir: Path, tmp_path: Path, length: int, vouched: bool, place: str
+):
+    """TensorFlow's reader ends the process where the checksum of such a length is right."""
+    path = data_dir / "test-00001-of-00003.tfrecord"
+    data, header = path.read_bytes(), record_header(length, tmp_path / "scratch")
+    second = 16 + int.from_bytes(data[:8], "little")
+    data = data + header if place == "at the end" else data[:second] + header + data[second + 12 :]
+    path.write_bytes(data)
+    if vouched:
+        size, sha256 = records.file_sha256(str(path))
+        _edit(data_dir, lambda m: m["splits"]["test"][1].update(bytes=size, sha256=sha256))
+    number = 2 if place == "at the end" else 1
+    line = f"{path.name}: record {number} is corrupt (it is longer than the file)"
+    assert records.verify(str(data_dir))[-1] == line
+    assert records.find_damage(str(data_dir), records.read_manifest(str(data_dir))) == line
+    found = records.read_records(str(path))
+    assert [len(next(found)) for _ in range(number)]
+    with pytest.raises(records.RecordsError, match=f"record {number} is corrupt"):
+        next(found)
+
+
+def test_a_record_longer_than_any_example_is_not_read(data_dir: Path):
+    path = data_dir / "test-00002-of-00003.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as file:
+        file.write(records.encode_example(_GOOD, 299))
+        file.write(bytes(2000))
+    line = f"{path.name}: record 1 is corrupt (it has 2,000 bytes, expected at most 1,042)"
+    assert records.verify(str(data_dir))[-1] == line
+
+
+@pytest.mark.parametrize("block_bytes", [24, 100, 2**20])
+def test_every_length_is_looked_at(tmp_path: Path, monkeypatch, block_bytes: int):
+    """Wherever a block that is read ends, and whatever the lengths before are."""
+    monkeypatch.setattr(records, "_BLOCK_BYTES", block_bytes)
+    dice, path = random.Random(0), tmp_path / "a.tfrecord"
+    for _ in range(100):
+        lengths = dice.choices([0, 1, 20, 20, 20, 150], k=dice.randrange(30))
+        with tf.io.TFRecordWriter(str(path)) as file:
+            for length in lengths:
+                file.write(bytes(length))
+        assert records.find_overlong(str(path)) is None
+        first = next((n for n, length in enumerate(lengths) if length > 20), None)
+        found = records.find_overlong(str(path), 20)
+        assert (found and found.number) == first
+        if lengths:
+            path.write_bytes(path.read_bytes()[:-1])
+            assert records.find_overlong(str(path)).number == len(lengths) - 1
+
+
+def test_a_shard_without_bytes_is_not_opened(data_dir: Path):
+    path = data_dir / "train-00001-of-00003.tfrecord"
+    size = path.stat().st_size
+    path.unlink()
+    os.mkfifo(path)
+    assert records.verify(str(data_dir)) == [f"{path.name}: 0 bytes, expected {size}"]
+    assert list(records.read_records(str(path))) == []
 
 
 def test_missing_shard(data_dir: Path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, TRAIN, VALIDATION, variables
+from conftest import CLASSES, TEST, TRAIN, VALIDATION, record_header, variables
 from tensorboard.backend.event_processing import event_accumulator
 
 from mnist_estimator import (
@@ -278,6 +278,15 @@ def test_a_damaged_record_is_named(tmp_path, make_dataset, cache_mb):
     with pytest.raises(RunError, match=f"{data_dir}: {name}: record 3 is corrupt .*; stopped"):
         train(tmp_path / "run", data_dir, cache_mb=cache_mb)
     assert records.verify(data_dir)[-1].startswith(f"{name}: record 3 is corrupt")
+
+
+def test_a_length_that_no_memory_can_hold_is_named(tmp_path, make_dataset):
+    data_dir = make_dataset()
+    shard = sorted(Path(data_dir).glob("train-*"))[1]
+    data, header = shard.read_bytes(), record_header(2**40, tmp_path / "scratch")
+    shard.write_bytes(header + data[12:])
+    with pytest.raises(RunError, match=f"{shard.name}: record 0 is corrupt .*; stopped"):
+        train(tmp_path / "run", data_dir, cache_mb=0)
 
 
 def test_a_damaged_record_of_an_evaluation_is_named(tmp_path, make_dataset):

@@ -372,6 +372,12 @@ def test_stray_shards_are_not_overwritten(tmp_path: Path):
     [
         (Arrays("src", []), {}, "src: no examples"),
         (Arrays("src", [0, 1], (0, 2, 1)), {}, "src: images of 0x2x1, which is 0 bytes"),
+        (
+            Arrays("src", [0, 1], (20_000, 10_001, 1)),
+            {},
+            "src: images of 20000x10001x1, which is 200020000 bytes each, expected 1 to 200000000; "
+            "make them smaller",
+        ),
         (Arrays("src", [0, 1], (2**15, 2**15, 2)), {}, "which is 2147483648 bytes each"),
         (Arrays("src", [0, 7]), {"num_classes": 7}, "src: example 1 has label 7, expected 0 to 6"),
         (Arrays("src", [0, -1]), {}, "src: example 1 has label -1"),
