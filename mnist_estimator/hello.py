@@ -24,7 +24,7 @@ from mnist_estimator import cluster, json_files, ports, progress
 
 # All datagrams are of this size, so that an answer is no longer than what asks for it.
 _BYTES = 1024
-_SHOWN = 100  # Characters of a model_dir.
+_SHOWN = 60  # Characters of a model_dir.
 _WAIT_SECS = 0.5
 
 
@@ -167,7 +167,7 @@ def _parsed(data: bytes) -> Hello | None:
     if len(data) != _BYTES:
         return None
     with contextlib.suppress(ValueError, TypeError):
-        found = json_files.parse(data)
+        found = json_files.expect(json_files.parse(data), dict, "the whole")
         if all(isinstance(text, str) for text in found.values()):
             return Hello(**found)
     return None
