@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from mnist_estimator import InputError, cluster, progress
 
-_FREE_SECS = 10.0  # How long a process of an earlier start may take to end.
+_TRIES = 10  # One a second: a process of an earlier start may take that long to end.
 _LOOK_SECS = 0.05
 _SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h.
 _LOOPBACK = ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")
@@ -58,7 +58,7 @@ def wait_until_free(task: cluster.Task, sleep: Callable[[float], None] = time.sl
       InputError: if somebody still does after 10 s.
     """
     _, port = split(task.address)
-    for _ in range(round(_FREE_SECS)):
+    for _ in range(_TRIES):
         if _is_free(port):
             return
         sleep(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -13,6 +14,7 @@ from mnist_estimator import (
     cluster,
     endings,
     evaluating,
+    ports,
     signals,
     status,
 )
@@ -85,6 +87,73 @@ def test_what_another_tasks_end_causes_is_retryable(error):
     ):
         raise error(None, None, "Connection reset by peer")
     assert caught.value.exit_code == 138
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Coordination service agent is in error: Restart your program to reset.",
+        "the task with a different incarnation has connected; restart the task",
+        "Session was reset",
+    ],
+)
+def test_what_a_stranger_to_the_cluster_causes_is_retryable(message):
+    with (
+        pytest.raises(signals.Interruption, match=message.split(";")[0][:30]) as caught,
+        endings.naming_the_lost(CLUSTER),
+    ):
+        raise tf.errors.InternalError(None, None, message)
+    assert caught.value.exit_code == 138
+
+
+def test_a_mistake_in_a_program_is_not_retryable():
+    with pytest.raises(tf.errors.InternalError), endings.naming_the_lost(CLUSTER):
+        raise tf.errors.InternalError(None, None, "Blas GEMM launch failed")
+
+
+def free_address():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"127.0.0.1:{server.getsockname()[1]}"
+
+
+def pair(role, index=0):
+    return cluster.Task({"chief": (CHIEF,), "worker": (WORKER,)}, role, index)
+
+
+CHIEF, WORKER = free_address(), free_address()
+
+
+def test_a_worker_joins_the_chief_of_its_run_and_not_that_of_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(endings, "_LOOK_SECS", 0)
+    ours, other = tmp_path / "ours", tmp_path / "other"
+    for folder in (ours, other):
+        folder.mkdir()
+        status.Recorder(str(folder), False).write("training")
+    (tmp_path / "link").symlink_to(ours)  # As a folder that is mounted elsewhere, too.
+    with endings.joined(TrainConfig(model_dir=str(ours)), pair("chief")):
+        for folder in (ours, tmp_path / "link"):
+            with endings.joined(TrainConfig(model_dir=str(folder)), pair("worker")):
+                pass
+        config = TrainConfig(model_dir=str(other))
+        line = rf"chief at {CHIEF} is chief of the run in .*ours .* worker 0 of the run in .*other "
+        with (
+            pytest.raises(signals.Interruption, match=line) as caught,
+            endings.joined(config, pair("worker")),
+        ):
+            pytest.fail("joined")
+    assert caught.value.exit_code == 138
+
+
+def test_a_task_whose_port_is_taken_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setattr(ports, "_TRIES", 0)
+    host, _, port = CHIEF.rpartition(":")
+    config = TrainConfig(model_dir=str(tmp_path))
+    with (
+        socket.create_server((host, int(port))),
+        pytest.raises(InputError, match=f"port {port} of chief at {CHIEF} is in use"),
+        endings.joined(config, pair("chief")),
+    ):
+        pytest.fail("joined")
 
 
 LOST = signals.Interruption("another worker is gone", 138)

@@ -162,6 +162,30 @@ def test_a_machine_that_does_not_answer_has_longer():
     assert told.look(2) == "a at a:1 does not answer"
 
 
+def test_a_process_that_stands_still_is_lost_although_its_machine_answers():
+    greetings = {"a": ""}
+    told = Told("a", greet=lambda addresses: greetings)
+    assert not told.look(1, a=peers.ANSWERS)
+    greetings.clear()
+    assert not told.look(59)
+    greetings["a"] = ""
+    assert not told.look(1)
+    greetings.clear()
+    assert not told.look(60)
+    assert told.look(1) == "a at a:1 does not answer, its process stands still"
+
+
+def test_one_that_never_greets_is_none_that_stands_still():
+    told = Told("a", greet=lambda addresses: {})
+    assert not told.look(1, a=peers.ANSWERS)
+    assert not told.look(599)
+
+
+def test_a_task_of_another_run_is_no_peer():
+    told = Told("a", greet=lambda addresses: {"a": "a at a:1 is of another run"})
+    assert told.look(1, a=peers.ANSWERS) == "a at a:1 is of another run"
+
+
 def test_after_the_end_nobody_is_waited_for():
     told = Told("a", is_over=lambda: True)
     assert told.look(1) == "a at a:1 has ended"
