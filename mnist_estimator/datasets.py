@@ -481,7 +481,9 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return self.do_open(functools.partial(_TlsConnection, self._connected), request)
 
 
-class _Connection(http.client.HTTPConnection):
+class _Telling:
+    """What makes a connection tell of its socket as soon as it has one."""
+
     def __init__(
         self, connected: Callable[[socket.socket], None], *args: Any, **kwargs: Any
     ) -> None:
@@ -493,16 +495,12 @@ class _Connection(http.client.HTTPConnection):
         self._tell(self.sock)
 
 
-class _TlsConnection(http.client.HTTPSConnection):
-    def __init__(
-        self, connected: Callable[[socket.socket], None], *args: Any, **kwargs: Any
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self._tell = connected
+class _Connection(_Telling, http.client.HTTPConnection):
+    pass
 
-    def connect(self) -> None:
-        super().connect()
-        self._tell(self.sock)
+
+class _TlsConnection(_Telling, http.client.HTTPSConnection):
+    pass
 
 
 def _content_problem(file: BinaryIO, dataset: Dataset, role: str) -> str | None:
