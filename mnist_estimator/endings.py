@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import sys
@@ -35,10 +34,13 @@ _SILENT_SECS = 20.0
 _LOOK_SECS = 0.2
 _RECORD_SECS = 5.0  # How long the chief may take to save its last step and record its end.
 _WRITE_SECS = 5.0  # How long a lost process tries to say so in the model_dir.
-_RUN_SECS = 5.0  # How long the name of a run's start is taken to stay.
-_TRIES = 3  # The record of a run that has just begun may be a moment late.
+_TRIES = 100  # Looks, for 20 s: a shared folder may show the record of a new run late.
+_NAME_SECS = 1.0
 # What TensorFlow says when a task of another run, or of an earlier start, has come between.
-_INTRUDED = re.compile(r"[Cc]oordination (service|agent)|[Rr]estart (your|the) |incarnation|reset")
+_INTRUDED = re.compile(
+    r"[Rr]estart your program to reset|incarnation does ?n[o']t match|[Cc]oordination service"
+    r"|connects to a wrong cluster|Session was reset"
+)
 
 
 def watch(
@@ -71,7 +73,7 @@ def watch(
         progress.complain(line)
         os._exit(code)
 
-    introduction = Introduction(config, task)
+    introduction = _Introduction(config, task)
     synchronous = config.strategy == "multi_worker" and task.role in cluster.TRAINERS
     return peers.Watch(
         peers.needed(task),
@@ -80,35 +82,36 @@ def watch(
         gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
         silent_secs=_SILENT_SECS,
         start_secs=config.start_timeout_secs,
-        greet=lambda addresses: hello.problems(addresses, introduction()),
+        greet=lambda addresses: hello.problems(addresses, introduction.look_up()),
     )
 
 
 _LOSSES = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
 
 
-class Introduction:
-    """What this task says of itself to others; the name of the run's start is in status.json."""
+class _Introduction:
+    """What this task says of itself to others; the run's own name is in status.json."""
 
     def __init__(self, config: TrainConfig, task: cluster.Task) -> None:
         self._config, self._task = config, task
-        self._read_at = -math.inf
-        self._lock = threading.Lock()
+        self._hello = hello.of(task, config.model_dir, "")
 
     def __call__(self) -> hello.Hello:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._read_at > _RUN_SECS:
-                found = status.read(self._config.model_dir)
-                self._hello = hello.of(
-                    self._task, self._config.model_dir, found.run if found else ""
-                )
-                self._read_at = now
-            return self._hello
+        """What is known by now; looks nothing up, as others wait for the answer."""
+        return self._hello
 
-    def forget(self) -> None:
-        """Looks the record up again when asked next."""
-        self._read_at = -math.inf
+    def look_up(self) -> hello.Hello:
+        """The same, after a look at the record unless the run's name is known."""
+        if not self._hello.run:
+            found = status.read(self._config.model_dir)
+            run = found.run if found else ""
+            self._hello = hello.of(self._task, self._config.model_dir, run)
+        return self._hello
+
+    def keep_looking(self, done: threading.Event) -> None:
+        """Looks until the name is known: the chief has yet to write it."""
+        while not self.look_up().run and not done.wait(_NAME_SECS):
+            pass
 
 
 @contextlib.contextmanager
@@ -123,24 +126,26 @@ def joined(config: TrainConfig, task: cluster.Task) -> Iterator[None]:
         if task.jobs and task.address:
             ports.wait_until_free(task)
             stack.enter_context(ports.shielded(task))
-        introduction = Introduction(config, task)
+        introduction = _Introduction(config, task)
         if task.address:
+            done = threading.Event()
+            stack.callback(done.set)
+            looking = threading.Thread(target=introduction.keep_looking, args=(done,), daemon=True)
+            looking.start()
             stack.enter_context(hello.answering(task.address, introduction))
         _check_expected(task, introduction)
         yield
 
 
-def _check_expected(task: cluster.Task, introduction: Introduction) -> None:
+def _check_expected(task: cluster.Task, introduction: _Introduction) -> None:
     for left in reversed(range(_TRIES)):
-        found = [
-            line for line in hello.problems(peers.needed(task), introduction()).values() if line
-        ]
+        answers = hello.problems(peers.needed(task), introduction.look_up())
+        found = [problem for problem in answers.values() if problem]
         if not found:
             return
         if not left:
             # The address may have gone to another run for a while: started again, it may be right.
             raise signals.Interruption(found[0], signals.EXIT_LOST)
-        introduction.forget()
         time.sleep(_LOOK_SECS)
 
 

@@ -35,8 +35,8 @@ class Hello:
     Attributes:
       task: its name, as "worker 1".
       model_dir: the run's folder as this task was given it; a long one is cut.
-      folder: sha256 of all of the model_dir.
-      run: the name of this start of the run, as status.json has it; "" if it is not known.
+      folder: sha256 of the model_dir's whole path.
+      run: the run's own name, from status.json; "" as long as the chief has not written it.
       host, pid: where the process is.
     """
 
@@ -56,7 +56,7 @@ def of(task: cluster.Task, model_dir: str, run: str) -> Hello:
     return Hello(
         task=task.name,
         model_dir=model_dir if len(model_dir) <= _SHOWN else f"...{model_dir[-_SHOWN:]}",
-        folder=hashlib.sha256(os.fsencode(model_dir)).hexdigest(),
+        folder=hashlib.sha256(os.fsencode(_absolute(model_dir))).hexdigest(),
         run=run,
         host=socket.gethostname(),
         pid=str(os.getpid()),
@@ -66,10 +66,12 @@ def of(task: cluster.Task, model_dir: str, run: str) -> Hello:
 def is_stranger(one: Hello, other: Hello) -> bool:
     """Whether two tasks belong to different runs, so far as they say.
 
-    The same folder may have several names, so another name alone does not count; and the same run
-    that was started again has another name of its start.
+    A folder may have several names, and two runs one: what counts is the name of the run. Only
+    where that is not known yet the folder's does.
     """
-    return one.folder != other.folder and (not one.run or one.run != other.run)
+    if one.run and other.run:
+        return one.run != other.run
+    return one.folder != other.folder
 
 
 @contextlib.contextmanager
@@ -171,3 +173,7 @@ def _parsed(data: bytes) -> Hello | None:
         if all(isinstance(text, str) for text in found.values()):
             return Hello(**found)
     return None
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(path)

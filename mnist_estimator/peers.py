@@ -26,8 +26,10 @@ _CONNECT_SECS = 5.0
 _LOOK_SECS = 1.0
 _SAY_SECS = 15.0
 _MOST_CONNECTIONS = 128
-# A busy machine, or a long call that keeps Python from running, is no process that stands still.
-_FROZEN_SECS = 60.0
+# Looks, of a second or more each. A busy machine, or a long call that keeps Python from running, is
+# no process that stands still; and a whole job may have been stopped, this process too, which a
+# clock would count. What a shared folder says of a run may be late.
+_FROZEN_LOOKS, _STRANGE_LOOKS = 60, 30
 
 
 def probe(address: str) -> str:
@@ -129,7 +131,7 @@ class Watch:
         self._started = self._looked_at = clock()
         self._next_line = self._started + _SAY_SECS
         self._answered_at: dict[str, float] = {}
-        self._greeted_at: dict[str, float] = {}
+        self._misses: dict[str, int] = {}  # Looks since one that has answered was fine.
         self._done = threading.Event()
 
     def __enter__(self) -> Watch:
@@ -195,14 +197,14 @@ class Watch:
         return ""
 
     def _greet_all(self) -> str:
-        """Who is not the expected task, or has not answered for long; "" if nobody is."""
-        for name, problem in self._greet(self._addresses).items():
-            if problem:
-                return problem
-            self._greeted_at[name] = self._clock()
-        for name, greeted in self._greeted_at.items():
-            if self._clock() - greeted > _FROZEN_SECS:
-                return (
-                    f"{name} at {self._addresses[name]} does not answer, its process stands still"
-                )
+        """Who is of another run, or has not answered for long though it had; "" if nobody."""
+        answers = self._greet(self._addresses)
+        for name in self._misses.keys() | answers:
+            is_fine = answers.get(name) == ""
+            self._misses[name] = 0 if is_fine else self._misses.get(name, 0) + 1
+            if answers.get(name) and self._misses[name] >= _STRANGE_LOOKS:
+                return answers[name]
+            if self._misses[name] >= _FROZEN_LOOKS:
+                here = f"{name} at {self._addresses[name]}"
+                return f"{here} does not answer, its process stands still"
         return ""

@@ -93,10 +93,14 @@ def own_addresses(addresses: Iterable[str]) -> set[_Address]:
 
 
 def _is_own(family: int, place: tuple) -> bool:
-    """Whether this machine has an address: only then a socket can be bound to it."""
+    """Whether an address is this machine's: what goes there comes from there."""
+    address = ipaddress.ip_address(place[0].partition("%")[0])
+    if address.is_loopback or address.is_unspecified:
+        return address.is_loopback
+    # Not by binding: net.ipv4.ip_nonlocal_bind lets a socket have any address.
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.bind((place[0], 0, *place[2:]))
-        return not ipaddress.ip_address(place[0].partition("%")[0]).is_unspecified
+        probe.connect((place[0], 9, *place[2:]))  # Which sends nothing.
+        return probe.getsockname()[0].partition("%")[0] == str(address)
     return False
 
 

@@ -48,7 +48,7 @@ class Status:
       exit_code: the chief's, and so everybody's; None while it trains.
       step: the global step of the newest checkpoint.
       reason: why it ended, in words; "" if it just came to its end.
-      run: a name of this start of the chief, another one each time.
+      run: a name of the run in this model_dir, the same at each start.
       time: when it was written, ISO 8601 with the time zone.
       has_evaluator: whether a task of its own evaluates the checkpoints.
     """
@@ -106,7 +106,8 @@ class Recorder:
         self._model_dir = model_dir
         self._path = os.path.join(model_dir, STATUS_FILE)
         self._has_evaluator = has_evaluator
-        self._run = secrets.token_hex(8)
+        before = read(model_dir)
+        self._run = before.run if before else secrets.token_hex(8)
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
         """Raises InputError if it cannot be written."""

@@ -92,8 +92,8 @@ def test_what_another_tasks_end_causes_is_retryable(error):
 @pytest.mark.parametrize(
     "message",
     [
-        "Coordination service agent is in error: Restart your program to reset.",
-        "the task with a different incarnation has connected; restart the task",
+        "The error could be from a previous operation. Restart your program to reset.",
+        "worker 0's current incarnation doesn't match with one in the group",
         "Session was reset",
     ],
 )
@@ -102,13 +102,16 @@ def test_what_a_stranger_to_the_cluster_causes_is_retryable(message):
         pytest.raises(signals.Interruption, match=message.split(";")[0][:30]) as caught,
         endings.naming_the_lost(CLUSTER),
     ):
-        raise tf.errors.InternalError(None, None, message)
+        raise tf.errors.FailedPreconditionError(None, None, message)
     assert caught.value.exit_code == 138
 
 
-def test_a_mistake_in_a_program_is_not_retryable():
+@pytest.mark.parametrize(
+    "message", ["Blas GEMM launch failed", "/presets/train-0; No such file", "reset_gate/MatMul"]
+)
+def test_a_mistake_in_a_program_is_not_retryable(message):
     with pytest.raises(tf.errors.InternalError), endings.naming_the_lost(CLUSTER):
-        raise tf.errors.InternalError(None, None, "Blas GEMM launch failed")
+        raise tf.errors.InternalError(None, None, message)
 
 
 def free_address():
@@ -124,7 +127,7 @@ CHIEF, WORKER = free_address(), free_address()
 
 
 def test_a_worker_joins_the_chief_of_its_run_and_not_that_of_another(tmp_path, monkeypatch):
-    monkeypatch.setattr(endings, "_LOOK_SECS", 0)
+    monkeypatch.setattr(endings, "_TRIES", 2)
     ours, other = tmp_path / "ours", tmp_path / "other"
     for folder in (ours, other):
         folder.mkdir()

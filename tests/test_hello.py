@@ -50,20 +50,22 @@ def test_who_does_not_answer_is_not_in_the_answers():
     ("model_dir", "run", "strange"),
     [
         ("/shared/a", "1f", False),
-        ("/shared/a", "2e", False),  # Another start of the same run.
         ("/mnt/a", "1f", False),  # Another name of the same folder.
+        ("/shared/a", "2e", True),  # Another machine's folder of this name.
         ("/mnt/a", "2e", True),
-        ("/mnt/a", "", True),
+        ("/mnt/a", "", True),  # Nobody knows yet.
         ("/shared/a", "", False),
     ],
 )
-def test_a_stranger_has_another_folder_and_another_start(model_dir, run, strange):
+def test_a_stranger_is_of_a_run_of_another_name(model_dir, run, strange):
     assert hello.is_stranger(me(), me(model_dir, run)) is strange
     assert hello.is_stranger(me(model_dir, run), me()) is strange
 
 
-def test_two_runs_whose_start_is_not_known_are_two():
-    assert hello.is_stranger(me("/a", ""), me("/b", ""))
+def test_a_folder_is_known_by_its_whole_path(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert not hello.is_stranger(me("a", ""), me(str(tmp_path / "a"), ""))
+    assert hello.is_stranger(me("gs://a", ""), me("a", ""))
 
 
 def test_a_line_names_both_runs_and_the_one_who_is_asked_says_so_too(capsys):

@@ -133,12 +133,14 @@ def test_a_chief_that_comes_back_has_not_ended_for_a_task_that_starts(tmp_path):
     assert status.Follower(str(tmp_path), since=began).ended() is None
 
 
-def test_the_record_is_of_one_start(tmp_path):
-    runs = []
-    for _ in range(2):
-        with status.recorded(str(tmp_path)):
-            runs.append(json.loads((tmp_path / "status.json").read_text())["run"])
-    assert runs[0] != runs[1]
+def test_a_run_keeps_its_name_and_each_start_has_a_record_of_its_own(tmp_path):
+    found = []
+    for folder in (tmp_path / "a", tmp_path / "a", tmp_path / "b"):
+        folder.mkdir(exist_ok=True)
+        with status.recorded(str(folder)):
+            found.append(status.read(str(folder)))
+    assert found[0].run == found[1].run != found[2].run
+    assert found[0] != found[1]
 
 
 def test_a_disk_that_is_full_does_not_hide_the_error(tmp_path):
