@@ -201,11 +201,13 @@ def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
 
 
 def _fit(task: Task, strategy: str, insists: bool) -> Task:
-    if strategy in ALONE:
-        if task.num_trainers > 1 or PS in task.jobs:
-            if insists and task.role in TRAINERS:
-                return Task(source=f"--strategy={strategy}, not {task.source}")
-            raise _several(task, strategy)
+    is_alone = task.num_trainers == 1 and PS not in task.jobs
+    if strategy in ALONE and not is_alone:
+        if insists and task.role in TRAINERS:
+            return Task(source=f"--strategy={strategy}, not {task.source}")
+        raise _several(task, strategy)
+    if strategy in (*ALONE, "multi_worker") and is_alone:
+        # Without a cluster TensorFlow starts no server, which anybody could connect to.
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)

@@ -120,6 +120,13 @@ def test_the_host_flags_describe_a_cluster_too():
     assert task == resolve(PS_JOBS, "worker", 1)
 
 
+def test_one_trainer_of_an_all_reduce_job_needs_no_server():
+    task = resolve({"chief": ["a:1"]}, "chief", strategy="multi_worker")
+    assert (task.jobs, task.address, task.tf_config()) == ({}, "", "{}")
+    watched = resolve({"chief": ["a:1"], "evaluator": ["e:1"]}, "chief", strategy="multi_worker")
+    assert (watched.jobs, watched.address) == ({}, "a:1")
+
+
 @pytest.mark.parametrize("jobs", [{}, {"chief": ["a:1"]}, {"worker": ["a:1"]}])
 def test_a_cluster_of_one_trains_alone(jobs):
     assert resolve(jobs, next(iter(jobs), "chief"), strategy="none").tf_config() == "{}"
