@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import json
 import os
-import select
+import selectors
 import socket
 import sys
 import threading
@@ -25,7 +25,8 @@ from mnist_estimator import cluster, json_files, ports, progress
 # All datagrams are of this size, so that an answer is no longer than what asks for it.
 _BYTES = 1024
 _SHOWN = 60  # Characters of a model_dir.
-_WAIT_SECS = 0.5
+_WAIT_SECS, _LOOK_SECS = 0.5, 0.2
+_MOST_SOCKETS = 64  # At once; a process may have 1,024 files open.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,10 +104,9 @@ def answering(address: str, say: Callable[[], Hello]) -> Iterator[None]:
 
 def _serve(server: socket.socket, say: Callable[[], Hello], done: threading.Event) -> None:
     refused: set[str] = set()
+    server.settimeout(_LOOK_SECS)
     while not done.is_set():
-        if not select.select([server], [], [], 0.2)[0]:
-            continue
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # A TimeoutError is one.
             data, sender = server.recvfrom(_BYTES + 1)
             asking = _parsed(data)
             if asking is None:
@@ -123,10 +123,18 @@ def ask_all(
 ) -> dict[str, Hello]:
     """Asks tasks, name -> "host:port", who is there; returns name -> answer of those that answer.
 
-    Takes at most about `wait_secs`.
+    Takes at most about `wait_secs` for each 64.
     """
-    with contextlib.ExitStack() as stack:
-        asked: dict[socket.socket, str] = {}
+    found, names = {}, [*addresses]
+    for first in range(0, len(names), _MOST_SOCKETS):
+        some = {name: addresses[name] for name in names[first : first + _MOST_SOCKETS]}
+        found |= _ask(some, ours, time.monotonic() + wait_secs)
+    return found
+
+
+def _ask(addresses: Mapping[str, str], ours: Hello, until: float) -> dict[str, Hello]:
+    found = {}
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as asked:
         for name, address in addresses.items():
             with contextlib.suppress(OSError, UnicodeError):
                 info = socket.getaddrinfo(*ports.split(address), type=socket.SOCK_DGRAM)[0]
@@ -134,19 +142,14 @@ def ask_all(
                 one.setblocking(False)
                 one.connect(info[4])  # So that others' answers do not come through.
                 one.send(_packed(ours))
-                asked[one] = name
-        return _answers(asked, time.monotonic() + wait_secs)
-
-
-def _answers(asked: dict[socket.socket, str], until: float) -> dict[str, Hello]:
-    found = {}
-    while asked and time.monotonic() < until:
-        for one in select.select([*asked], [], [], max(until - time.monotonic(), 0))[0]:
-            name = asked.pop(one)
-            with contextlib.suppress(OSError):  # Refused: nobody is there.
-                answer = _parsed(one.recv(_BYTES + 1))
-                if answer:
-                    found[name] = answer
+                asked.register(one, selectors.EVENT_READ, name)
+        while asked.get_map() and time.monotonic() < until:
+            for key, _ in asked.select(max(until - time.monotonic(), 0)):
+                asked.unregister(key.fileobj)
+                with contextlib.suppress(OSError):  # Refused: nobody is there.
+                    answer = _parsed(key.fileobj.recv(_BYTES + 1))
+                    if answer:
+                        found[key.data] = answer
     return found
 
 
