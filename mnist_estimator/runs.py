@@ -265,6 +265,9 @@ def evaluate(
     except ValueError as error:
         if isinstance(error, InputError) or tf.io.gfile.exists(f"{checkpoint}.index"):
             raise
+        folder = os.path.dirname(checkpoint) or "."
+        if not tf.io.gfile.isdir(folder):
+            raise RunError(f"{folder}: is gone, stopped") from error
         raise RunError(f"{checkpoint}: has been deleted; take another one") from error
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:

@@ -293,7 +293,9 @@ def test_an_export_of_an_earlier_version_prepares_pictures_as_it_did(exported, t
     with predictors.from_export(str(tmp_path / "old")) as predictor:
         assert predictor.pictures == "digit"
     file.write_text(json.dumps(model | {"pictures": "upside down"}))
-    with pytest.raises(RunError, match=r"model.json: found pictures 'upside down', expected"):
+    with pytest.raises(
+        RunError, match=r"model.json: damaged \(pictures is 'upside down', expected"
+    ):
         predictors.from_export(str(tmp_path / "old")).__enter__()
 
 

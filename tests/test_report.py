@@ -26,6 +26,7 @@ FLAGS = {
     "model_dir": "",
     "data_dir": "",
     "checkpoint": "",
+    "model": "",
     "split": None,
     "grid_class": 0,
     "title": "",
