@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from google.protobuf import message
 
-from mnist_estimator import datasets, files, json_files
+from mnist_estimator import InputError, datasets, files, json_files
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.files import FileError, file_errors
 from mnist_estimator.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
@@ -256,7 +256,7 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             count += 1
         if count != shard.examples:
             yield f"{shard.file}: {count} records, expected {shard.examples}"
-    except FileError as error:
+    except InputError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
 
 

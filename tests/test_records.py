@@ -360,13 +360,19 @@ def test_every_length_is_looked_at(tmp_path: Path, monkeypatch, block_bytes: int
             assert records.find_overlong(str(path)).number == len(lengths) - 1
 
 
-def test_a_shard_without_bytes_is_not_opened(data_dir: Path):
+def test_a_fifo_in_place_of_a_shard_is_not_opened(data_dir: Path):
     path = data_dir / "train-00001-of-00003.tfrecord"
     size = path.stat().st_size
     path.unlink()
     os.mkfifo(path)
     assert records.verify(str(data_dir)) == [f"{path.name}: 0 bytes, expected {size}"]
-    assert list(records.read_records(str(path))) == []
+    with pytest.raises(InputError, match="not a plain file"):
+        list(records.read_records(str(path)))
+
+
+def test_a_shard_without_bytes_has_no_records(tmp_path):
+    (tmp_path / "a.tfrecord").touch()
+    assert list(records.read_records(str(tmp_path / "a.tfrecord"))) == []
 
 
 def test_missing_shard(data_dir: Path):
