@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -20,7 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from mnist_estimator import cluster, json_files, ports, progress
+from mnist_estimator import background, cluster, json_files, ports, progress
 
 # All datagrams are of this size, so that an answer is no longer than what asks for it.
 _BYTES = 1024
@@ -81,25 +82,15 @@ def answering(address: str, say: Callable[[], Hello]) -> Iterator[None]:
     host, port = ports.split(address)
     bound = ports.bindable(host)
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET
-    done = threading.Event()
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(socket.socket(family, socket.SOCK_DGRAM))
             server.bind((bound, port))
+            stack.enter_context(background.running(functools.partial(_serve, server, say), "hello"))
         except OSError as error:
             # Worth no failure: who hears nothing goes on without.
             progress.say(f"warning: port {port} (UDP): {error.strerror}", sys.stderr)
-            yield
-            return
-        thread = threading.Thread(
-            target=_serve, args=(server, say, done), daemon=True, name="hello"
-        )
-        thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            thread.join()
+        yield
 
 
 def _serve(server: socket.socket, say: Callable[[], Hello], done: threading.Event) -> None:

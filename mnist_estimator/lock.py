@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import InputError, files, json_files, local_files, progress
+from mnist_estimator import InputError, background, files, json_files, local_files, progress
 from mnist_estimator.compat import tf
 from mnist_estimator.files import file_errors, is_local
 from mnist_estimator.workspace import is_running
@@ -92,20 +92,15 @@ def _take_over(path: str, sleep: Callable[[float], None]) -> None:
 
 @contextlib.contextmanager
 def _beating(path: str, owner: dict[str, str]) -> Iterator[None]:
-    done = threading.Event()
-
-    def beat() -> None:
+    def beat(done: threading.Event) -> None:
         while not done.wait(_BEAT_SECS):
             with contextlib.suppress(InputError):
                 _write(path, owner)
 
-    thread = threading.Thread(target=beat, daemon=True, name="lock")
-    thread.start()
     try:
-        yield
+        with background.running(beat, "lock"):
+            yield
     finally:
-        done.set()
-        thread.join()
         files.remove(path)
 
 

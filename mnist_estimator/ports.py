@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from mnist_estimator import InputError, cluster, progress
+from mnist_estimator import InputError, background, cluster, progress
 
 _TRIES = 10  # One a second: a process of an earlier start may take that long to end.
 _LOOK_SECS = 0.05
@@ -115,10 +115,9 @@ def shielded(task: cluster.Task) -> Iterator[None]:
     if not allowed or task.role == cluster.EVALUATOR:
         yield
         return
-    done = threading.Event()
     _, port = split(task.address)
 
-    def watch() -> None:
+    def watch(done: threading.Event) -> None:
         while not done.wait(_LOOK_SECS):
             try:
                 if shield(port, allowed):
@@ -128,13 +127,8 @@ def shielded(task: cluster.Task) -> Iterator[None]:
                 progress.say(f"{line}: cannot filter it ({error.strerror})", sys.stderr)
                 return
 
-    thread = threading.Thread(target=watch, daemon=True, name="shield")
-    thread.start()
-    try:
+    with background.running(watch, "shield"):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def shield(port: int, allowed: Iterable[_Address]) -> bool:
