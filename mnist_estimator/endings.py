@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from mnist_estimator import (
     InputError,
     RunError,
+    background,
     checkpoints,
     cluster,
     hello,
@@ -122,16 +123,16 @@ def joined(config: TrainConfig, task: cluster.Task) -> Iterator[None]:
       InputError: if its port is in use.
       signals.Interruption: if a task of another run is where one of this run is expected.
     """
+    if not task.address and not peers.needed(task):
+        yield  # It trains alone.
+        return
     with contextlib.ExitStack() as stack:
         if task.jobs and task.address:
             ports.wait_until_free(task)
             stack.enter_context(ports.shielded(task))
         introduction = _Introduction(config, task)
         if task.address:
-            done = threading.Event()
-            stack.callback(done.set)
-            looking = threading.Thread(target=introduction.keep_looking, args=(done,), daemon=True)
-            looking.start()
+            stack.enter_context(background.running(introduction.keep_looking, "name"))
             stack.enter_context(hello.answering(task.address, introduction))
         _check_expected(task, introduction)
         yield

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import os
 import platform
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -204,7 +206,7 @@ def evaluate_alone(
     """Evaluates an open run as `evaluate` does, and leaves nothing in its model_dir."""
     # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
     # checkpoint for a restart and drops the points after it. The run's curves are to stay.
-    with files.memory_folder() as scratch:
+    with files.memory_folder() as scratch, naming_gone(run.config.model_dir, "evaluating"):
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
             # Not for the manifest's: other data may be darker, which changes no scale.
@@ -216,6 +218,21 @@ def evaluate_alone(
             checkpoint=run.checkpoint,
             scores=scores,
         )
+
+
+@contextlib.contextmanager
+def naming_gone(model_dir: str, work: str) -> Iterator[None]:
+    """Raises RunError where a run's folder has gone, which Estimator has a ValueError for.
+
+    Args:
+      work: what was done in it, for the error's line.
+    """
+    try:
+        yield
+    except ValueError as error:
+        if isinstance(error, InputError) or tf.io.gfile.isdir(model_dir):
+            raise
+        raise RunError(f"{model_dir}: is gone, stopped {work}") from error
 
 
 def evaluate(
@@ -263,11 +280,9 @@ def evaluate(
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
     except ValueError as error:
-        if isinstance(error, InputError) or tf.io.gfile.exists(f"{checkpoint}.index"):
-            raise
-        folder = os.path.dirname(checkpoint) or "."
-        if not tf.io.gfile.isdir(folder):
-            raise RunError(f"{folder}: is gone, stopped") from error
+        is_other = isinstance(error, InputError) or tf.io.gfile.exists(f"{checkpoint}.index")
+        if is_other or not tf.io.gfile.isdir(os.path.dirname(checkpoint) or "."):
+            raise  # Where the whole folder is gone, the caller says so.
         raise RunError(f"{checkpoint}: has been deleted; take another one") from error
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:

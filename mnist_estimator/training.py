@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_estimator import (
-    InputError,
     RunError,
     checkpoints,
     cluster,
@@ -137,7 +136,8 @@ def _dataset(config: TrainConfig) -> Iterator[Manifest]:
         seed=config.seed,
     )
     try:
-        yield manifest
+        with runs.naming_gone(config.model_dir, "training"):
+            yield manifest
     except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
         if is_out_of_memory(error):
             raise _too_large(config, error) from error
@@ -148,10 +148,6 @@ def _dataset(config: TrainConfig) -> Iterator[Manifest]:
         raise RunError(
             f"stopped training in {config.model_dir}: {error_line(error)}; {kept}"
         ) from error
-    except ValueError as error:
-        if isinstance(error, InputError) or tf.io.gfile.isdir(config.model_dir):
-            raise
-        raise RunError(f"{config.model_dir}: is gone, stopped training") from error
 
 
 def _too_large(config: TrainConfig, error: Exception) -> RunError:

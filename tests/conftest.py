@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import subprocess
 import sys
@@ -118,6 +119,20 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
     subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
     return folder
+
+
+@contextlib.contextmanager
+def tmpfs(folder: Path, size: str) -> Iterator[None]:
+    """A filesystem of so many bytes, as "26m", at a folder; skips where none can be made."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    made = subprocess.run(mount, capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"cannot make a small filesystem: {made.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

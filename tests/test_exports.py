@@ -293,9 +293,8 @@ def test_an_export_of_an_earlier_version_prepares_pictures_as_it_did(exported, t
     with predictors.from_export(str(tmp_path / "old")) as predictor:
         assert predictor.pictures == "digit"
     file.write_text(json.dumps(model | {"pictures": "upside down"}))
-    with pytest.raises(
-        RunError, match=r"model.json: damaged \(pictures is 'upside down', expected"
-    ):
+    line = r"model.json: damaged \(pictures is 'upside down', expected digit or plain\)"
+    with pytest.raises(RunError, match=line):
         predictors.from_export(str(tmp_path / "old")).__enter__()
 
 

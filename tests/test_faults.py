@@ -12,6 +12,7 @@ import sys
 import threading
 
 import pytest
+from conftest import tmpfs
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -122,14 +123,8 @@ def test_the_second_trainer_of_a_model_dir_is_refused(tmp_path, data_dir):
 @pytest.fixture
 def small_filesystem(tmp_path):
     """A folder that holds little; skipped where the machine does not let us make one."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=26m", "tmpfs", str(folder)]
-    made = subprocess.run(mount, capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"cannot make a small filesystem: {made.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with tmpfs(tmp_path / "small", "26m"):
+        yield tmp_path / "small"
 
 
 def remount(folder: pathlib.Path, options: str) -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import socket
 import stat
-import subprocess
 import tempfile
 import time
 import types
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, array_source
+from conftest import CLASSES, array_source, tmpfs
 from test_training import train
 
 from mnist_estimator import (
@@ -601,19 +600,14 @@ def test_what_may_not_be_read_is_not_called_missing(tmp_path, request, name):
 def full_disk(tmp_path) -> Iterator[Callable[[], None]]:
     """A small filesystem at tmp_path/disk, if it can be made, and a function that fills it."""
     folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
-    made = subprocess.run(command, capture_output=True, text=True)
-    if made.returncode:
-        pytest.skip(f"cannot make a small filesystem: {made.stderr.strip()}")
 
     def fill() -> None:
         with contextlib.suppress(OSError), open(folder / "other", "wb", buffering=0) as file:
             while True:
                 file.write(bytes(4096))
 
-    yield fill
-    subprocess.run(["umount", str(folder)], check=True)
+    with tmpfs(folder, "256k"):
+        yield fill
 
 
 def test_a_run_that_a_full_disk_ended_is_recorded_as_failed(tmp_path, full_disk):

@@ -502,7 +502,7 @@ def test_a_model_dir_that_vanished_is_one_line(tmp_path, make_dataset, monkeypat
         return evaluate(*args, **options)
 
     monkeypatch.setattr(runs, "evaluate", vanish)
-    with pytest.raises(RunError, match="run: is gone, stopped"):
+    with pytest.raises(RunError, match="run: is gone, stopped training"):
         train(run, make_dataset(), save_checkpoints_steps=4)
 
 
