@@ -12,6 +12,7 @@ pictures, and sheet.png with all prepared images in the pictures' order.
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import pathlib
@@ -19,39 +20,47 @@ from collections.abc import Callable
 from unittest import mock
 
 import numpy as np
-from absl import app, flags
 from PIL import Image, ImageFilter
 
 from mnist_estimator import digits, estimators, idx, inputs, model_fn, pictures, records, runs
 from mnist_estimator.compat import estimator, tf, v1
 
-_SOURCE_DIR = flags.DEFINE_string("source_dir", None, "Folder with IDX files.", required=True)
-_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Folder of the run.", required=True)
-_PICTURES = flags.DEFINE_integer("pictures", 200, "How many to make.", lower_bound=40)
-_SEED = flags.DEFINE_integer("seed", 0, "Of the digits and all else.")
-_KEEP = flags.DEFINE_string("keep", "", "Folder to write the pictures to.")
-
 _SHAPE = (28, 28, 1)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Makes the pictures, reads them in every way and prints the table."""
-    digits, labels = test_digits(_SOURCE_DIR.value)
-    random = np.random.default_rng(_SEED.value)
-    chosen = random.choice(len(labels), _PICTURES.value, replace=False)
-    kinds = [list(KINDS)[place % len(KINDS)] for place in range(_PICTURES.value)]
+    given = _arguments()
+    digits, labels = test_digits(given.source_dir)
+    random = np.random.default_rng(given.seed)
+    chosen = random.choice(len(labels), given.pictures, replace=False)
+    kinds = [list(KINDS)[place % len(KINDS)] for place in range(given.pictures)]
     made = [KINDS[kind](digits[index], random) for kind, index in zip(kinds, chosen, strict=True)]
     images = {name: prepare(made, ways) for name, ways in ABLATIONS.items()}
     # All in one session: the run may still be training, and its newest checkpoint another by then.
-    classes = classify(np.concatenate(list(images.values())), _MODEL_DIR.value)
+    classes = classify(np.concatenate(list(images.values())), given.model_dir)
     classes = dict(zip(images, np.split(classes, len(images)), strict=True))
     right = {name: found == labels[chosen] for name, found in classes.items()}
-    if _KEEP.value:
-        keep(pathlib.Path(_KEEP.value), made, kinds, labels[chosen], images["recipe"])
+    if given.keep:
+        keep(pathlib.Path(given.keep), made, kinds, labels[chosen], images["recipe"])
         for place in np.flatnonzero(~right["recipe"]):
             wrong = f"{labels[chosen][place]} -> {classes['recipe'][place]}"
             print(f"{place:04d} {kinds[place]}: {wrong}")
     print_table(np.array(kinds), right)
+
+
+def _arguments() -> argparse.Namespace:
+    # Not absl's flags: a test imports this file, and they would be defined for its whole process.
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--source_dir", required=True, help="folder with IDX files")
+    parser.add_argument("--model_dir", required=True, help="folder of the run")
+    parser.add_argument("--pictures", type=int, default=200, help="how many to make, at least 40")
+    parser.add_argument("--seed", type=int, default=0, help="of the digits and all else")
+    parser.add_argument("--keep", default="", help="folder to write the pictures to")
+    given = parser.parse_args()
+    if given.pictures < 40:
+        parser.error(f"--pictures: found {given.pictures}, expected 40 or more")
+    return given
 
 
 def print_table(kinds: np.ndarray, right: dict[str, np.ndarray]) -> None:
@@ -291,4 +300,4 @@ KINDS: dict[str, Callable[[np.ndarray, np.random.Generator], bytes]] = {
 }
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

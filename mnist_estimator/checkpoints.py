@@ -11,6 +11,7 @@ ones. Here all is done by exact names, and only what is sealed is deleted: this 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import re
@@ -144,7 +145,8 @@ def hold(path: str) -> None:
 
 
 _held: dict[str, str] = {}  # Path -> path of the copy.
-_copies = contextlib.ExitStack()  # They last as long as the process.
+_copies = contextlib.ExitStack()  # They last as long as the process...
+atexit.register(_copies.close)  # ... and no longer: TensorFlow must be there to remove them.
 
 
 def point_to(path: str) -> None:
