@@ -41,7 +41,7 @@ setup(
     ],
     packages=find_packages(include=["mnist_estimator", "mnist_estimator.*"]),
     package_data={
-        "mnist_estimator": ["templates/*"],
+        "mnist_estimator.engines": ["templates/*"],
         "mnist_estimator.sample": ["*.gz", "README.md"],
     },
     zip_safe=False,

@@ -28,8 +28,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnist_estimator import RunError, checkpoints, idx, inputs, records, sources
+from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.data import idx, inputs, records, sources
+from mnist_estimator.runs import checkpoints
 
 _LIMIT_SECS = 10
 _EXAMPLES, _BATCH = 6, 3

@@ -39,26 +39,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mnist_estimator import (
-    InputError,
-    RunError,
-    checkpoints,
-    files,
-    idx,
-    lock,
-    panels,
-    picture_files,
-    pictures,
-    predictors,
-    records,
-    runs,
-    sources,
-    status,
-    streams,
-)
+from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.data import idx, records, sources
+from mnist_estimator.pictures import picture_files, preparation
+from mnist_estimator.reporting import panels
+from mnist_estimator.runs import checkpoints, lock, open_run, status
+from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runtime import files, streams
+from mnist_estimator.serving import predictors
 
 _LIMIT_SECS, _REPORT_SECS = 5, 10
 _MOST_MIB, _MOST_LINE = 100, 2000
@@ -190,8 +180,8 @@ class _Pictures:
         self._files = [_saved(*picture) for picture in made]
         with tf.Graph().as_default() as graph:
             fed = v1.placeholder(tf.string, [None])
-            problems = pictures.problems(fed)
-            images = pictures.plain_images(fed, (28, 28, 3))
+            problems = preparation.problems(fed)
+            images = preparation.plain_images(fed, (28, 28, 3))
         session = v1.Session(graph=graph)
         self._problems = session.make_callable(problems, [fed])
         self._images = session.make_callable(images, [fed])
@@ -251,7 +241,7 @@ class RunFuzz:
         self._folder, self._peak = folder, _peak_mib()
         self._valid = _run_files(folder)
         self._read: dict[str, Callable[[str], object]] = {
-            "run.json": runs.read_run,
+            "run.json": open_run.read_run,
             "evaluations.json": _read_evaluations,
             "metrics.json": panels._recorded,
             "status.json": status.read,
@@ -349,7 +339,7 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / "labels").write_bytes(_idx(np.arange(5, dtype=np.uint8) % 3))
     paths = {f"train_{name}": str(folder / name) for name in ("images", "labels")}
     manifest = sources.from_idx(paths).write(str(folder), shards=1, validation_split="0")
-    runs.write_run(TrainConfig(model_dir=str(folder)), manifest)
+    open_run.write_run(TrainConfig(model_dir=str(folder)), manifest)
     for step in (5, 10):
         path = str(folder / f"{checkpoints.BASENAME}-{step}")
         with tf.Graph().as_default(), v1.Session() as session:
@@ -361,7 +351,9 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / f"{checkpoints.BASENAME}-10.data-00000-of-00001").unlink()  # So the other is read.
     result = {"accuracy": 0.5, "loss": float("inf"), "examples": 7, "global_step": 5}
     Evaluations(str(folder)).add(result, str(folder / f"{checkpoints.BASENAME}-5"))
-    files.write_json(str(folder / runs.METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]})
+    files.write_json(
+        str(folder / open_run.METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]}
+    )
     status.Recorder(str(folder), has_evaluator=False).write(status.DONE, 0, "because")
     with lock.held(str(folder)):
         pass

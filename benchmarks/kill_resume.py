@@ -30,7 +30,7 @@ import time
 
 import numpy as np
 
-from mnist_estimator import datasets, idx
+from mnist_estimator.data import datasets, idx
 
 CHILD = pathlib.Path(__file__).with_name("kill_resume_child.py")
 PHASES = ("starting", "training", "saving", "evaluating", "exporting")

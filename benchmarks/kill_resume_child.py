@@ -14,7 +14,9 @@ import os
 
 from absl import flags
 
-from mnist_estimator import cluster, config, program
+from mnist_estimator import config
+from mnist_estimator.cluster import roles
+from mnist_estimator.runtime import program
 
 _LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
 _ORDINARY = flags.DEFINE_bool("ordinary", False, "Train as is usual, not with this package's.")
@@ -31,9 +33,9 @@ def main(argv: list[str]) -> None:
     if _ORDINARY.value:
         train_ordinarily(settings)
     else:
-        from mnist_estimator import training
+        from mnist_estimator.training import training
 
-        training.train(settings, cluster.Task())
+        training.train(settings, roles.Task())
 
 
 class Log:
@@ -48,8 +50,11 @@ class Log:
 
 def watch(log: Log) -> None:
     """Has the model_fn, the saver and the first hook of training tell the log."""
-    from mnist_estimator import estimators, hooks, inputs, model_fn, serving
+    from mnist_estimator import estimators, model_fn
     from mnist_estimator.compat import estimator, v1
+    from mnist_estimator.data import inputs
+    from mnist_estimator.serving import signatures
+    from mnist_estimator.training import hooks
 
     phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
     build, save, guard = model_fn.model_fn, v1.train.Saver.save, hooks.FiniteGuard
@@ -81,15 +86,17 @@ def watch(log: Log) -> None:
             log(f"{run_context.session.run(self._global_step)} {' '.join(map(str, examples))}")
             super().after_run(run_context, run_values._replace(results=results))
 
-    estimators.model_fn = serving.model_fn = logged_model_fn
+    estimators.model_fn = signatures.model_fn = logged_model_fn
     v1.train.Saver.save = logged_save
     hooks.FiniteGuard = LogExamples
 
 
 def train_ordinarily(settings: config.TrainConfig) -> None:
     """Trains as the guides to Estimator show it."""
-    from mnist_estimator import estimators, hooks, inputs, records
+    from mnist_estimator import estimators
     from mnist_estimator.compat import estimator, tf
+    from mnist_estimator.data import inputs, records
+    from mnist_estimator.training import hooks
 
     manifest = records.read_manifest(settings.data_dir)
     features = {

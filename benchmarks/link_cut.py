@@ -30,7 +30,7 @@ import numpy as np
 from absl import app, flags
 from clusters import prepare_sample, spread
 
-from mnist_estimator import signals
+from mnist_estimator.runtime import signals
 
 _RUNS = flags.DEFINE_integer("runs", 1, "How many times to cut the link.", lower_bound=1)
 _STEPS = flags.DEFINE_integer("max_steps", 1000, "Steps of a run.", lower_bound=200)
@@ -320,7 +320,7 @@ def _ignore_signals() -> None:
 
 def _variables(model_dir: pathlib.Path) -> dict[str, bytes]:
     """Every variable of the newest checkpoint: weights, optimizer slots, global step."""
-    from mnist_estimator.compat import tf  # Only now: it takes seconds, and prints.
+    from mnist_estimator.compat import tf
 
     reader = tf.train.load_checkpoint(str(model_dir))
     names = reader.get_variable_to_shape_map()

@@ -20,9 +20,11 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from mnist_estimator import datasets, estimators, records, serving
+from mnist_estimator import estimators
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data import datasets, records
+from mnist_estimator.serving import signatures
 
 _CALLS = flags.DEFINE_integer("calls", 100_000, "How many to make.", lower_bound=20_000)
 _PICTURES = flags.DEFINE_enum("pictures", datasets.DIGIT, datasets.PICTURES, "How to prepare them.")
@@ -38,14 +40,16 @@ def main(_: list[str]) -> None:
     data = records.TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
     params = estimators.make_params(TrainConfig(model="cnn"), data)
     with tf.Graph().as_default(), v1.Session() as session:
-        signature = serving.build([serving.PREDICT_IMAGES], params, data)[serving.PREDICT_IMAGES]
+        signature = signatures.build([signatures.PREDICT_IMAGES], params, data)[
+            signatures.PREDICT_IMAGES
+        ]
         session.run(v1.global_variables_initializer())
-        fed = signature.inputs[serving.IMAGE_BYTES]
+        fed = signature.inputs[signatures.IMAGE_BYTES]
         measured, started = [], time.monotonic()
         for call in range(1, _CALLS.value + 1):
             try:
                 answer = session.run(signature.outputs, {fed: [dice.choice(pool)]})
-                outcomes["problem" if answer[serving.PROBLEM][0] else "answer"] += 1
+                outcomes["problem" if answer[signatures.PROBLEM][0] else "answer"] += 1
             except tf.errors.InvalidArgumentError:
                 outcomes["error"] += 1
             if call % _EVERY == 0:

@@ -22,8 +22,11 @@ from unittest import mock
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mnist_estimator import digits, estimators, idx, inputs, model_fn, pictures, records, runs
+from mnist_estimator import estimators, model_fn
 from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.data import idx, inputs, records
+from mnist_estimator.pictures import digits, preparation
+from mnist_estimator.runs import open_run
 
 _SHAPE = (28, 28, 1)
 
@@ -105,14 +108,14 @@ def prepare(made: list[bytes], ways: dict[str, Callable]) -> np.ndarray:
         for name, way in ways.items():
             stack.enter_context(mock.patch.object(digits, name, way))
         encoded = v1.placeholder(tf.string, [None])
-        images, _ = pictures.digit_images(encoded, _SHAPE)
+        images, _ = preparation.digit_images(encoded, _SHAPE)
         with v1.Session() as session:
             return session.run(images, {encoded: made})
 
 
 def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
     """The classes that a run's newest checkpoint finds, int64 [N]."""
-    settings, record = runs.read_run(model_dir)
+    settings, record = open_run.read_run(model_dir)
     manifest = records.read_manifest(record["dataset"]["data_dir"])
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.uint8, [None, *_SHAPE])
@@ -122,7 +125,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
             estimator.ModeKeys.PREDICT,
             estimators.make_params(settings, manifest),
         )
-        checkpoint = runs.find_checkpoint(model_dir, runs.NEWEST)
+        checkpoint = open_run.find_checkpoint(model_dir, open_run.NEWEST)
         v1.train.Saver().restore(session, checkpoint)
         print(f"{checkpoint}:\n")
         return session.run(spec.predictions[model_fn.CLASSES], {fed: images})

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     """Prints a row for each form and number of examples."""
     sizes = [int(argument) for argument in argv] or [60_000, 600_000]
     print("| input | examples | seconds | examples/s | peak MiB |\n| --- | --: | --: | --: | --: |")
-    _report("TensorFlow alone", 0, "-c", "import mnist_estimator.records")
+    _report("TensorFlow alone", 0, "-c", "import mnist_estimator.data.records")
     for size in sizes:
         for form in _FORMS:
             with tempfile.TemporaryDirectory() as folder:

@@ -21,9 +21,10 @@ from typing import Any
 
 from absl import app, flags
 
-from mnist_estimator import estimators, inputs, model_fn, networks, records
+from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data import inputs, records
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)

@@ -376,8 +376,10 @@ def train_and_log(log: str) -> None:
 
 def watch(log: int) -> None:
     """Has the model_fn and the first hook that sees a step's loss write to the log."""
-    from mnist_estimator import estimators, hooks, inputs, model_fn
+    from mnist_estimator import estimators, model_fn
     from mnist_estimator.compat import estimator, v1
+    from mnist_estimator.data import inputs
+    from mnist_estimator.training import hooks
 
     build, guard, collection = model_fn.model_fn, hooks.FiniteGuard, "consumed"
 

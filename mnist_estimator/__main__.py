@@ -7,7 +7,8 @@ import pathlib
 import sys
 from collections.abc import Iterable
 
-from mnist_estimator import RunError, __version__, progress, streams
+from mnist_estimator import RunError, __version__
+from mnist_estimator.runtime import progress, streams
 
 # In the order in which they are used.
 COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "launch", "submit")

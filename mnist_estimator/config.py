@@ -11,8 +11,10 @@ import re
 
 from absl import flags
 
-from mnist_estimator import InputError, datasets, settings, splits
-from mnist_estimator.settings import setting
+from mnist_estimator import InputError
+from mnist_estimator.data import datasets, splits
+from mnist_estimator.runtime import settings
+from mnist_estimator.runtime.settings import setting
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")

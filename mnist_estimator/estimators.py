@@ -6,16 +6,16 @@ import contextlib
 import dataclasses
 from typing import Any
 
-from mnist_estimator import cluster
+from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.model_fn import model_fn
-from mnist_estimator.records import Manifest, TrainedOn
-from mnist_estimator.statistics import full_scale
 
 
 def make_estimator(
-    config: TrainConfig, data: Manifest | TrainedOn, task: cluster.Task | None = None
+    config: TrainConfig, data: Manifest | TrainedOn, task: roles.Task | None = None
 ) -> estimator.Estimator:
     """Returns the Estimator of a run.
 
@@ -52,28 +52,28 @@ def make_params(config: TrainConfig, data: Manifest | TrainedOn) -> dict[str, An
     }
 
 
-def session_config(config: TrainConfig, task: cluster.Task) -> v1.ConfigProto:
+def session_config(config: TrainConfig, task: roles.Task) -> v1.ConfigProto:
     """Threads and device filters of a task's sessions."""
     # A session_config of one's own replaces RunConfig's device filters too. Without them a process
     # of a parameter-server cluster waits until all the others have started.
     filters = {
-        cluster.CHIEF: ["/job:ps", "/job:chief"],
-        cluster.WORKER: ["/job:ps", f"/job:worker/task:{task.index}"],
-        cluster.PS: ["/job:ps", "/job:worker", "/job:chief"],
-        cluster.EVALUATOR: [],
+        roles.CHIEF: ["/job:ps", "/job:chief"],
+        roles.WORKER: ["/job:ps", f"/job:worker/task:{task.index}"],
+        roles.PS: ["/job:ps", "/job:worker", "/job:chief"],
+        roles.EVALUATOR: [],
     }
     return v1.ConfigProto(
         allow_soft_placement=True,
         intra_op_parallelism_threads=config.intra_op_threads,
         inter_op_parallelism_threads=config.inter_op_threads,
-        device_filters=filters[task.role] if cluster.PS in task.jobs else [],
+        device_filters=filters[task.role] if roles.PS in task.jobs else [],
     )
 
 
-def _run_config(config: TrainConfig, task: cluster.Task | None) -> estimator.RunConfig:
-    task = task or cluster.Task()
+def _run_config(config: TrainConfig, task: roles.Task | None) -> estimator.RunConfig:
+    task = task or roles.Task()
     # An evaluator works alone, on whatever was trained how.
-    strategy = "none" if task.role == cluster.EVALUATOR else config.strategy
+    strategy = "none" if task.role == roles.EVALUATOR else config.strategy
     return estimator.RunConfig(
         model_dir=config.model_dir,
         tf_random_seed=config.seed,

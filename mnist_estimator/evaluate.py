@@ -21,10 +21,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, progress, settings, splits
+from mnist_estimator import InputError, config
+from mnist_estimator.data import splits
+from mnist_estimator.runtime import program, progress, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator import records, runs, sources
+    from mnist_estimator.data import records, sources
+    from mnist_estimator.runs import open_run
 
 
 def define_flags() -> None:
@@ -58,16 +61,17 @@ def main(argv: list[str]) -> None:
     # This process works alone, even where the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import runs, tables
+    from mnist_estimator.runs import open_run
+    from mnist_estimator.scoring import tables
 
-    run = runs.open_run(given.model_dir, given.checkpoint, given.model)
-    scores, names = runs.make_scores(run.trained_on), run.trained_on.class_names
+    run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
+    scores, names = open_run.make_scores(run.trained_on), run.trained_on.class_names
     with _data(run, given) as (data_dir, manifest, split):
-        metrics = runs.evaluate_alone(
+        metrics = open_run.evaluate_alone(
             run, data_dir, manifest, split, batch_size=given.batch_size, scores=scores
         )
         # The folder's only split is called train; the examples are the file's, of no split.
-        described = runs.describe(metrics, "" if _other_file(given) else split, manifest)
+        described = open_run.describe(metrics, "" if _other_file(given) else split, manifest)
     if scores:
         metrics |= scores.report()
     if given.output:
@@ -104,7 +108,7 @@ def _other_file(given: flags.FlagValues) -> str:
 
 @contextlib.contextmanager
 def _data(
-    run: runs.OpenRun, given: flags.FlagValues
+    run: open_run.OpenRun, given: flags.FlagValues
 ) -> Iterator[tuple[str, records.Manifest, str]]:
     """The data_dir, manifest and split to evaluate on.
 
@@ -114,7 +118,8 @@ def _data(
     if not other:
         yield *run.data(given.data_dir, given.split), given.split
         return
-    from mnist_estimator import files, records
+    from mnist_estimator.data import records
+    from mnist_estimator.runtime import files
 
     with files.temporary_folder() as folder:
         _open(run, given).write(folder, validation_split="0", shards=1, seed=0)
@@ -123,8 +128,8 @@ def _data(
         yield folder, manifest, splits.TRAIN
 
 
-def _open(run: runs.OpenRun, given: flags.FlagValues) -> sources.Sources:
-    from mnist_estimator import csv_source, sources
+def _open(run: open_run.OpenRun, given: flags.FlagValues) -> sources.Sources:
+    from mnist_estimator.data import csv_source, sources
 
     trained_on = run.trained_on
     if given.images:
@@ -141,10 +146,10 @@ def _open(run: runs.OpenRun, given: flags.FlagValues) -> sources.Sources:
     return sources.Sources(sources.CUSTOM, opened, None, trained_on.num_classes)
 
 
-def _transposes(run: runs.OpenRun, given: flags.FlagValues) -> bool:
+def _transposes(run: open_run.OpenRun, given: flags.FlagValues) -> bool:
     if given.transpose is not None:
         return given.transpose
-    from mnist_estimator import transposed
+    from mnist_estimator.data import transposed
 
     done = transposed.is_transposed(run.record["dataset"]["sources"])
     if done:

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, progress, settings, splits
-from mnist_estimator.statistics import full_scale
+from mnist_estimator import InputError, config
+from mnist_estimator.data import splits
+from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.runtime import program, progress, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator import runs
+    from mnist_estimator.runs import open_run
 
 _SAVED_MODEL, _TFLITE = "saved_model", "tflite"
 _QUANTIZE = ("none", "float16", "int8")
@@ -65,11 +67,12 @@ def main(argv: list[str]) -> None:
     # This process works alone, even where the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import exports, runs
+    from mnist_estimator.runs import open_run
+    from mnist_estimator.serving import saved_model
 
-    run = runs.open_run(given.model_dir, given.checkpoint, given.model)
+    run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
     if not given.output:
-        runs.check_no_links(given.model_dir)
+        open_run.check_no_links(given.model_dir)
     if given.format == _TFLITE:
         _export_tflite(run, given)
         return
@@ -77,24 +80,24 @@ def main(argv: list[str]) -> None:
         chosen = dataclasses.replace(run.config, serving_precision=given.serving_precision)
         run = dataclasses.replace(run, config=chosen)
     folder = given.output or os.path.join(given.model_dir, "export")
-    path = exports.export(run.params, run.trained_on, run.checkpoint, folder)
+    path = saved_model.export(run.params, run.trained_on, run.checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
     _say_accuracies(run, given.data_dir)
 
 
-def _say_accuracies(run: runs.OpenRun, data_dir: str) -> None:
+def _say_accuracies(run: open_run.OpenRun, data_dir: str) -> None:
     """Compares the export with the run on the test split, where they compute differently."""
-    from mnist_estimator import runs
+    from mnist_estimator.runs import open_run
 
-    if not runs.serves_otherwise(run.config):
+    if not open_run.serves_otherwise(run.config):
         return
     try:
         found, manifest = run.data(data_dir)
     except InputError:  # The export is there; the data need not be on this machine.
         return
     if manifest.num_examples(splits.TEST):
-        original = runs.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
-        exported = runs.serving_accuracy(run, found, manifest)
+        original = open_run.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
+        exported = open_run.serving_accuracy(run, found, manifest)
         progress.say(
             f"test accuracy {exported:.4f} in {run.config.serving_precision}, as exported; "
             f"{original:.4f} as trained",
@@ -102,8 +105,9 @@ def _say_accuracies(run: runs.OpenRun, data_dir: str) -> None:
         )
 
 
-def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
-    from mnist_estimator import runs, tflite
+def _export_tflite(run: open_run.OpenRun, given: flags.FlagValues) -> None:
+    from mnist_estimator.runs import open_run
+    from mnist_estimator.serving import tflite
 
     kind = "float32" if given.quantize == tflite.NONE else given.quantize
     path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
@@ -114,7 +118,7 @@ def _export_tflite(run: runs.OpenRun, given: flags.FlagValues) -> None:
     not_fractions = ", never from 0 to 1" if white > 1 else ""
     progress.say(f"it takes pixels from 0 to {white}{not_fractions}", sys.stdout)
     if manifest.num_examples("test"):
-        original = runs.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
+        original = open_run.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")
         line = f"test accuracy {converted:.4f}, the original's {original:.4f}"
         progress.say(line, sys.stdout)

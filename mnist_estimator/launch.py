@@ -28,15 +28,10 @@ from typing import IO
 
 from absl import flags
 
-from mnist_estimator import (
-    InputError,
-    cluster,
-    environments,
-    passed_flags,
-    program,
-    progress,
-    signals,
-)
+from mnist_estimator import InputError
+from mnist_estimator.cluster import environments, roles
+from mnist_estimator.engines import passed_flags
+from mnist_estimator.runtime import program, progress, signals
 
 _HOST = "127.0.0.1"
 _LOOK_SECS = 0.1
@@ -55,7 +50,7 @@ def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
     check(values.workers, values.ps, values.max_restarts)
-    usual = cluster.usual_strategy(values.workers, values.ps)
+    usual = roles.usual_strategy(values.workers, values.ps)
     train_flags = passed_flags.with_strategy(argv[1:], usual)
     settings, _ = passed_flags.parse(train_flags)
     passed_flags.check_workers(settings, values.workers)

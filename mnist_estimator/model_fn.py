@@ -7,8 +7,10 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from mnist_estimator import checkpoints, inputs, own_networks
+from mnist_estimator import own_networks
 from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.data import inputs
+from mnist_estimator.runs import checkpoints
 
 # Prediction keys.
 CLASSES = "classes"  # int64 [B]

@@ -21,8 +21,9 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_estimator import InputError, own_modules
+from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.runtime import own_modules
 
 Network = Callable[..., tf.Tensor]
 

@@ -13,8 +13,9 @@ import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnist_estimator import InputError, networks, progress
+from mnist_estimator import InputError, networks
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.runtime import progress
 
 _VARIABLES = ("VarHandleOp", "VariableV2")
 _ASSIGNMENTS = re.compile(r"Assign(Add|Sub)?(VariableOp)?")

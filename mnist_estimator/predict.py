@@ -21,19 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import (
-    InputError,
-    config,
-    picture_files,
-    program,
-    progress,
-    settings,
-    signals,
-)
-from mnist_estimator.datasets import DIGIT
+from mnist_estimator import InputError, config
+from mnist_estimator.data.datasets import DIGIT
+from mnist_estimator.pictures import picture_files
+from mnist_estimator.runtime import program, progress, settings, signals
 
 if TYPE_CHECKING:
-    from mnist_estimator import predictors
+    from mnist_estimator.serving import predictors
 
 _BATCH_BYTES = 2**24  # Encoded, or 32 pictures, whichever comes first.
 _BATCH_PICTURES = 32
@@ -67,15 +61,17 @@ def main(argv: list[str]) -> int:
         return signals.EXIT_INPUT
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import pictures, predictors, runs
+    from mnist_estimator.pictures import preparation
+    from mnist_estimator.runs import open_run
+    from mnist_estimator.serving import predictors
 
     if given.export_dir:
         opened = predictors.from_export(given.export_dir)
     else:
-        run = runs.open_run(given.model_dir, given.checkpoint, given.model)
+        run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
         opened = predictors.from_checkpoint(run)
     with opened as predictor:
-        how = f"{pictures.DESCRIPTIONS[predictor.pictures]} ({predictor.pictures})"
+        how = f"{preparation.DESCRIPTIONS[predictor.pictures]} ({predictor.pictures})"
         progress.say(f"pictures: {how}", sys.stderr)
         failed = _predict_all(predictor, paths, as_json=given.json)
     return signals.EXIT_INPUT if failed or problems else 0

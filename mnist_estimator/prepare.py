@@ -20,20 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from mnist_estimator import (
-    InputError,
-    config,
-    datasets,
-    program,
-    progress,
-    settings,
-    signals,
-    splits,
-)
-from mnist_estimator.statistics import full_scale
+from mnist_estimator import InputError, config
+from mnist_estimator.data import datasets, splits
+from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.runtime import program, progress, settings, signals
 
 if TYPE_CHECKING:
-    from mnist_estimator import records, sources
+    from mnist_estimator.data import records, sources
 
 _IDX = datasets.ROLES
 _CSV = ("train_csv", "test_csv")
@@ -189,7 +182,7 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator import doubts, records
+    from mnist_estimator.data import doubts, records
 
     before = None if values["force"] else records.find_manifest(data_dir)
     opened = _open_sources(data_dir, values)
@@ -213,7 +206,7 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator import sources
+    from mnist_estimator.data import sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
@@ -235,7 +228,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
 
 
 def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
-    from mnist_estimator import doubts
+    from mnist_estimator.data import doubts
 
     shape = "x".join(map(str, manifest.image_shape))
     lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
@@ -281,7 +274,7 @@ _PICTURES = {
 
 
 def _verify(data_dir: str) -> int | None:
-    from mnist_estimator import records
+    from mnist_estimator.data import records
 
     with progress.ProgressLine() as report:
         problems = records.verify(data_dir, report)

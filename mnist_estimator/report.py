@@ -17,10 +17,13 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from mnist_estimator import InputError, config, program, progress, settings, splits
+from mnist_estimator import InputError, config
+from mnist_estimator.data import splits
+from mnist_estimator.runtime import program, progress, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator import panels, runs
+    from mnist_estimator.reporting import panels
+    from mnist_estimator.runs import open_run
 
 
 def define_flags() -> None:
@@ -51,12 +54,14 @@ def main(argv: list[str]) -> None:
     # This process works alone, even where the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import files, panels, runs
+    from mnist_estimator.reporting import panels
+    from mnist_estimator.runs import open_run
+    from mnist_estimator.runtime import files
 
     for name in ("matplotlib", "tensorboard"):
         logging.getLogger(name).setLevel(logging.ERROR)  # They tell of caches and of restarts.
     opened = {
-        name: runs.open_run(name, given.checkpoint, model)
+        name: open_run.open_run(name, given.checkpoint, model)
         for name, model in zip(model_dirs, models, strict=True)
     }
     for run in opened.values():
@@ -97,16 +102,17 @@ def _models(text: str, count: int) -> list[str]:
 
 def _check_output(path: str) -> None:
     """Raises InputError if the page could not be written, before evaluations take their time."""
-    from mnist_estimator import files
     from mnist_estimator.compat import tf
+    from mnist_estimator.runtime import files
 
     if not path or tf.io.gfile.isdir(path):
         raise InputError(f"--output: found {path or 'nothing'}, expected the name of a file")
     files.check_writable(path)
 
 
-def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.Result:
-    from mnist_estimator import panels, runs
+def _evaluate(name: str, run: open_run.OpenRun, given: flags.FlagValues) -> panels.Result:
+    from mnist_estimator.reporting import panels
+    from mnist_estimator.runs import open_run
 
     split = given.split or splits.TEST
     data_dir, manifest = run.data(given.data_dir, split)
@@ -117,8 +123,8 @@ def _evaluate(name: str, run: runs.OpenRun, given: flags.FlagValues) -> panels.R
         f"{manifest.dataset}",
         sys.stderr,
     )
-    scores = runs.make_scores(manifest)
-    metrics = runs.evaluate_alone(run, data_dir, manifest, split, scores=scores)
+    scores = open_run.make_scores(manifest)
+    metrics = open_run.evaluate_alone(run, data_dir, manifest, split, scores=scores)
     return panels.Result(name, run, data_dir, manifest, split, metrics, scores)
 
 

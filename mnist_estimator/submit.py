@@ -27,31 +27,19 @@ import tempfile
 
 from absl import flags
 
-from mnist_estimator import (
-    InputError,
-    engine_kubernetes,
-    engine_ray,
-    engine_sagemaker,
-    engine_slurm,
-    engine_vertex,
-    jobs,
-    local_files,
-    passed_flags,
-    program,
-    progress,
-    settings,
-    signals,
-)
+from mnist_estimator import InputError
+from mnist_estimator.engines import jobs, kubernetes, passed_flags, ray, sagemaker, slurm, vertex
+from mnist_estimator.runtime import local_files, program, progress, settings, signals
 
 # Each module has render(job), the text of the job file, and command(job, path), which submits it.
 ENGINES = {
-    "slurm": engine_slurm,
-    "kubeflow": engine_kubernetes,
-    "jobset": engine_kubernetes,
-    "trainjob": engine_kubernetes,
-    "vertex": engine_vertex,
-    "sagemaker": engine_sagemaker,
-    "ray": engine_ray,
+    "slurm": slurm,
+    "kubeflow": kubernetes,
+    "jobset": kubernetes,
+    "trainjob": kubernetes,
+    "vertex": vertex,
+    "sagemaker": sagemaker,
+    "ray": ray,
 }
 # How to see what a job does, and how to end it. {where} is its namespace, region or address.
 _KUBERNETES_LOGS = "kubectl logs -f --prefix --max-log-requests={job.num_tasks}{where} -l "

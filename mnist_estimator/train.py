@@ -28,14 +28,16 @@ import os
 
 from absl import flags
 
-from mnist_estimator import cluster, config, explain, program, progress
+from mnist_estimator import config
+from mnist_estimator.cluster import explain, roles
+from mnist_estimator.runtime import program, progress
 
 
 def main(argv: list[str]) -> None:
     """Reads the flags and trains, or explains."""
     since = datetime.datetime.now().astimezone()
     settings = config.train_config()
-    task = cluster.resolve(
+    task = roles.resolve(
         os.environ,
         strategy=settings.strategy,
         insists=flags.FLAGS["strategy"].present > 0,
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> None:
         return
     os.environ["TF_CONFIG"] = task.tf_config()
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator import training
+    from mnist_estimator.training import training
 
     training.train(settings, task, since)
 

@@ -12,7 +12,8 @@ import os
 
 from absl import flags
 
-from mnist_estimator import InputError, program
+from mnist_estimator import InputError
+from mnist_estimator.runtime import program
 
 _SOURCE_DIR = flags.DEFINE_string("source_dir", "data/mnist", "Folder with the IDX files.")
 _OUTPUT = flags.DEFINE_string("output", "data/mnist_20000.csv", "CSV file to write.")
@@ -22,7 +23,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Decides which examples are taken.", low
 
 def main(argv: list[str]) -> None:
     """Writes the file, under a temporary name until it is whole."""
-    from mnist_estimator import sources, splits
+    from mnist_estimator.data import sources, splits
 
     train = sources.from_folder(_SOURCE_DIR.value).train
     if _ROWS.value > train.num_examples:

@@ -138,7 +138,7 @@ def tmpfs(folder: Path, size: str) -> Iterator[None]:
 @pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[..., str]:
     """Returns a function that writes a dataset and gives its data_dir."""
-    from mnist_estimator import writer
+    from mnist_estimator.data import writer
 
     def make(
         *, train: int = TRAIN, validation: int = VALIDATION, test: int = TEST, **options

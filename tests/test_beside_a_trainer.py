@@ -9,8 +9,10 @@ import pytest
 from conftest import TEST, array_source
 from test_training import train
 
-from mnist_estimator import InputError, RunError, checkpoints, runs, status, writer
-from mnist_estimator.checkpoints import damage
+from mnist_estimator import InputError, RunError
+from mnist_estimator.data import writer
+from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs.checkpoints import damage
 
 STEPS = 4
 
@@ -79,11 +81,11 @@ def only_the_newest(model_dir: Path) -> None:
 def test_the_newest_is_one_that_stays(run, replaced_when_verified, times):
     only_the_newest(run)
     replaced_when_verified(run, times)
-    opened = runs.open_run(str(run), runs.NEWEST)
+    opened = open_run.open_run(str(run), open_run.NEWEST)
     assert opened.checkpoint == f"{run}/model.ckpt-{STEPS + times}"
     # By now it is gone, too.
     checkpoints._remove([opened.checkpoint])
-    metrics = runs.evaluate_alone(opened, *opened.data(), "test")
+    metrics = open_run.evaluate_alone(opened, *opened.data(), "test")
     assert metrics["examples"] == TEST and metrics["checkpoint"] == opened.checkpoint
     assert checkpoints.digest(opened.checkpoint)
 
@@ -96,12 +98,12 @@ def test_the_best_is_one_that_stays(run, monkeypatch):
 
     def recorded(secs: float) -> None:
         waited.append(secs)
-        evaluations = runs.Evaluations(str(run))
+        evaluations = open_run.Evaluations(str(run))
         monkeypatch.setattr(checkpoints, "keep_copy", lambda *paths: None)
         evaluations.add({"global_step": STEPS + 1, "accuracy": 1.1, "loss": 0.0}, new)
 
-    monkeypatch.setattr(runs.time, "sleep", recorded)
-    assert runs.open_run(str(run)).checkpoint == new and len(waited) == 1
+    monkeypatch.setattr(open_run.time, "sleep", recorded)
+    assert open_run.open_run(str(run)).checkpoint == new and len(waited) == 1
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -110,11 +112,11 @@ def test_what_never_comes_is_one_line(run, monkeypatch, training):
         status.Recorder(str(run), has_evaluator=False).write(status.DONE, exit_code=0)
     replaced(run / "best", STEPS + 1)
     now = iter(range(100))
-    monkeypatch.setattr(runs.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(open_run.time, "monotonic", lambda: float(next(now)))
     waited = []
-    monkeypatch.setattr(runs.time, "sleep", waited.append)
+    monkeypatch.setattr(open_run.time, "sleep", waited.append)
     with pytest.raises(RunError, match=f"best/model.ckpt-{STEPS}.* take another one"):
-        runs.open_run(str(run))
+        open_run.open_run(str(run))
     assert bool(waited) == training
 
 
@@ -130,13 +132,13 @@ def test_a_checkpoint_that_goes_while_it_is_copied(run, monkeypatch):
 
 def test_of_a_run_that_has_ended_nothing_is_copied(trained, monkeypatch):
     monkeypatch.setattr(checkpoints, "_held", {})
-    assert runs.open_run(str(trained)).checkpoint == f"{trained}/best/model.ckpt-{STEPS}"
+    assert open_run.open_run(str(trained)).checkpoint == f"{trained}/best/model.ckpt-{STEPS}"
     assert checkpoints._held == {}
 
 
 def test_a_checkpoint_that_goes_after_all_is_one_line(trained, tmp_path):
     model_dir = Path(shutil.copytree(trained, tmp_path / "run"))
-    opened = runs.open_run(str(model_dir))
+    opened = open_run.open_run(str(model_dir))
     checkpoints._remove([opened.checkpoint])
     with pytest.raises(RunError, match=f"{opened.checkpoint}: has been deleted"):
-        runs.evaluate_alone(opened, *opened.data(), "test")
+        open_run.evaluate_alone(opened, *opened.data(), "test")

@@ -11,8 +11,10 @@ import sys
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, __version__, datasets, settings
+from mnist_estimator import InputError, __version__
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data import datasets
+from mnist_estimator.runtime import settings
 
 
 def test_the_defaults_are_valid_and_every_setting_is_explained():

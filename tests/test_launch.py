@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import checkpoints, launch, signals
+from mnist_estimator import launch
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import signals
 
 FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
 FLAGS += ["--log_steps=100", "--save_checkpoints_steps=100"]

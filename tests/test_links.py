@@ -18,35 +18,24 @@ import pytest
 from conftest import CLASSES, array_source, tmpfs
 from test_training import train
 
-from mnist_estimator import (
-    InputError,
-    RunError,
-    checkpoints,
+from mnist_estimator import InputError, RunError, report, submit
+from mnist_estimator.compat import v1
+from mnist_estimator.data import (
     csv_source,
-    curves,
     datasets,
-    events,
-    exports,
-    files,
     idx_source,
-    local_files,
-    lock,
     npz_source,
-    parameter_server,
-    predictors,
     records,
-    report,
-    runs,
-    serving,
-    status,
-    submit,
-    tables,
-    tflite,
     workspace,
     writer,
 )
-from mnist_estimator.compat import v1
-from mnist_estimator.evaluations import Evaluations
+from mnist_estimator.reporting import curves
+from mnist_estimator.runs import checkpoints, events, lock, open_run, status
+from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runtime import files, local_files
+from mnist_estimator.scoring import tables
+from mnist_estimator.serving import predictors, saved_model, signatures, tflite
+from mnist_estimator.training import parameter_server
 
 PACKAGE = Path(files.__file__).parent
 STEPS = 6
@@ -268,13 +257,13 @@ def test_events_are_written_through_no_link(tmp_path, outside, name):
         events.writer(str(folder)).flush()
 
 
-@pytest.mark.parametrize("name", runs._FOLDERS)
+@pytest.mark.parametrize("name", open_run._FOLDERS)
 def test_a_folder_of_a_run_that_is_a_link_is_refused(tmp_path, outside, name):
     link = tmp_path / "run" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
     with untouched(outside), pytest.raises(InputError, match=f"run/{name}: is a symbolic link"):
-        runs.check_folder(str(tmp_path / "run"))
+        open_run.check_folder(str(tmp_path / "run"))
 
 
 def test_copies_of_checkpoints_do_not_go_through_a_link(tmp_path, outside):
@@ -394,7 +383,7 @@ def test_what_killed_processes_left_goes_a_day_later(tmp_path, outside, age_secs
     os.utime(scratch, (then, then))
     with untouched(outside):
         checkpoints.tidy(str(tmp_path))
-        files.remove_left_overs(str(tmp_path), exports._SCRATCH.fullmatch)
+        files.remove_left_overs(str(tmp_path), saved_model._SCRATCH.fullmatch)
     found = set(os.listdir(tmp_path))
     assert found == {*mine, "outside", *([*names, scratch.name] if stays else [])}
 
@@ -407,7 +396,7 @@ def test_an_export_that_is_a_link_is_refused(tmp_path, outside):
     with (
         untouched(outside),
         pytest.raises(InputError, match="20: is a symbolic link"),
-        exports._replacing(str(tmp_path / "20")),
+        saved_model._replacing(str(tmp_path / "20")),
     ):
         pytest.fail("exports")
 
@@ -418,7 +407,7 @@ def test_an_export_with_a_link_in_it_is_none(tmp_path, outside):
     with (
         untouched(outside),
         pytest.raises(RunError, match="20: found no assets.extra/model.json"),
-        exports._replacing(str(tmp_path / "20")),
+        saved_model._replacing(str(tmp_path / "20")),
     ):
         pytest.fail("exports")
 
@@ -467,7 +456,7 @@ def test_a_fifo_for_a_file_of_a_checkpoint(tmp_path, name):
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "run.json": lambda folder: runs.read_run(str(folder)),
+    "run.json": lambda folder: open_run.read_run(str(folder)),
     "checkpoint": lambda folder: checkpoints.newest(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
     "manifest.json": lambda folder: records.find_manifest(str(folder)),
@@ -488,7 +477,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),
-    "saved_model.pb": lambda folder: serving.loaded(str(folder), "x").__enter__(),
+    "saved_model.pb": lambda folder: signatures.loaded(str(folder), "x").__enter__(),
     "model.tflite": lambda folder: tflite.accuracy(str(folder / "model.tflite"), "", None, "test"),
 }
 

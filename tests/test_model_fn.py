@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TEST
 
-from mnist_estimator import estimators, hooks, inputs, model_fn, networks, records, runs
+from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import OPTIMIZERS, TrainConfig
+from mnist_estimator.data import inputs, records
+from mnist_estimator.runs import open_run
+from mnist_estimator.training import hooks
 
 
 def params(**options):
@@ -94,13 +97,13 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
-    metrics = runs.evaluate(
+    metrics = open_run.evaluate(
         run,
         data_dir,
         manifest,
         "test",
         batch_size=batch_size,
-        checkpoint=runs.find_checkpoint(run.model_dir, "newest"),
+        checkpoint=open_run.find_checkpoint(run.model_dir, "newest"),
     )
     predicted = list(
         run.predict(

@@ -8,19 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import (
-    InputError,
-    checkpoints,
-    curves,
-    predictors,
-    runs,
-    tflite,
-    training,
-)
-from mnist_estimator import files as folders
-from mnist_estimator.cluster import Task
+from mnist_estimator import InputError
+from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.reporting import curves
+from mnist_estimator.runs import checkpoints, open_run
+from mnist_estimator.runtime import files as folders
+from mnist_estimator.serving import predictors, tflite
+from mnist_estimator.training import training
 
 STEPS = 6
 # The name of a run, and that of another run beside it which it would match as a pattern.
@@ -109,9 +105,9 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
 
     with monkeypatch.context() as patched:
         patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
-        run = runs.open_run(str(model_dir))
+        run = open_run.open_run(str(model_dir))
         manifest = run.data()[1]
-        evaluated = runs.evaluate_alone(run, data_dir, manifest, "test")
+        evaluated = open_run.evaluate_alone(run, data_dir, manifest, "test")
         assert evaluated == {key: metrics[key] for key in evaluated}
         assert curves.read(str(model_dir)).training["loss"][0] == [4, STEPS]
         with predictors.from_checkpoint(run) as predictor:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_estimator import pictures
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.pictures import preparation
 
 _RANDOM = np.random.default_rng(0)
 
@@ -23,7 +23,7 @@ def encoded(array: np.ndarray, form: str = "PNG", **options) -> bytes:
 def resized(files: list[bytes], shape: tuple[int, int, int]) -> np.ndarray:
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.string, [None])
-        images = pictures.plain_images(fed, shape)
+        images = preparation.plain_images(fed, shape)
         assert images.shape.as_list() == [None, *shape]
         return session.run(images, {fed: files})
 

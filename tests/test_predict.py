@@ -14,7 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_estimator import datasets, picture_files, predict, predictors, sources
+from mnist_estimator import predict
+from mnist_estimator.data import datasets, sources
+from mnist_estimator.pictures import picture_files
+from mnist_estimator.serving import predictors
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "pictures: prepared as handwritten digits are for MNIST (digit)\n"

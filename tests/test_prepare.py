@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, config, datasets, idx, prepare, records
+from mnist_estimator import InputError, config, prepare
+from mnist_estimator.data import datasets, idx, records
 
 _REPOSITORY = Path(__file__).parents[1]
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnist_estimator import idx, idx_examples, records
 from mnist_estimator.compat import tf
+from mnist_estimator.data import idx, idx_examples, records
 
 _PROPERTY = settings(deadline=None, derandomize=True, max_examples=120)
 _DTYPES = st.sampled_from(["uint8", "int8", "int16", "int32", "float32", "float64"])

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_estimator import config, datasets
+from mnist_estimator import config
+from mnist_estimator.data import datasets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

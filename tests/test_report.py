@@ -17,8 +17,12 @@ import numpy as np
 import pytest
 from conftest import CLASSES, TEST, array_source
 
-from mnist_estimator import InputError, curves, page, panels, progress, report, runs, writer
+from mnist_estimator import InputError, report
 from mnist_estimator.compat import tf
+from mnist_estimator.data import writer
+from mnist_estimator.reporting import curves, page, panels
+from mnist_estimator.runs import open_run
+from mnist_estimator.runtime import progress
 
 # Names as nobody would give them, to be shown and not to be believed.
 NAMES = ("<b>up</b>", "a&b", '"quoted"', "$x$ 'y'")
@@ -251,7 +255,7 @@ def test_without_a_test_split_the_page_is_of_the_validation_split_and_says_so(wo
 
 
 def test_too_many_classes_leave_their_parts_out(work, monkeypatch):
-    monkeypatch.setattr(runs, "make_scores", lambda manifest: None)
+    monkeypatch.setattr(open_run, "make_scores", lambda manifest: None)
     text = Content(make(work, model_dir="runs/first")).text
     assert text.count("Left out: the data has more classes than can be looked through.") == 3
 

@@ -9,7 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from mnist_estimator import InputError, datasets, idx
+from mnist_estimator import InputError
+from mnist_estimator.data import datasets, idx
 from mnist_estimator.sample import make_sample
 
 # Of the uncompressed content: the .gz may differ by the zlib that made them.

@@ -17,7 +17,9 @@ import unicodedata
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, config, jobs, passed_flags, settings, submit
+from mnist_estimator import InputError, config, submit
+from mnist_estimator.engines import jobs, passed_flags
+from mnist_estimator.runtime import settings
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEMPLATES = pathlib.Path(jobs.__file__).with_name("templates")

@@ -21,7 +21,7 @@ from importlib import resources
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.idx import write_idx
+from mnist_estimator.data.idx import write_idx
 
 _CLASSES = 10
 _SIDE = 28

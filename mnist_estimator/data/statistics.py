@@ -1,0 +1,93 @@
+"""Counts what a dataset's examples look like, while they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mnist_estimator.data.datasets import DIGIT, PLAIN
+from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
+
+# MNIST's form: the digit lies in the middle by its centre of mass, and leaves the edge black.
+_EDGE = 2 / 28  # Of the frame's side.
+_OFF_CENTRE = 1 / 28  # The same: the most that the centre of mass is off.
+_LEAST_SHARE = 0.5  # Of the images. MNIST has 0.88, its pixels as 0 and 1 0.81, Fashion-MNIST 0.
+
+
+def full_scale(brightest_pixel: int) -> int:
+    """The pixel that stands for white, in data with this brightest pixel.
+
+    Images of bytes need not reach 255. Where the brightest pixel is below half of it, though, it
+    shows another scale: 0 and 1, 0 to 16.
+    """
+    return 255 if brightest_pixel > 127 else brightest_pixel
+
+
+class Statistics:
+    """Counts of the examples of all splits, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, np.ndarray] = {split: np.zeros(0, np.int64) for split in SPLITS}
+        self._brightest = dict.fromkeys(SPLITS, 0)
+        self._examined = self._like_mnist = 0
+
+    def add(self, split: str, images: np.ndarray, labels: np.ndarray) -> None:
+        """Counts examples of a split: images uint8 [N,H,W,C], labels int64 [N]."""
+        self._classes[split] = add_counts(self._classes[split], labels)
+        self._brightest[split] = max(self._brightest[split], int(images.max(initial=0)))
+        if split != TEST:
+            self._examined += len(images)
+            self._like_mnist += _count_like_mnist(images)
+
+    @property
+    def largest_label(self) -> int:
+        """The largest label of any split."""
+        return max(len(counts) for counts in self._classes.values()) - 1
+
+    @property
+    def brightest_pixel(self) -> int:
+        """The largest pixel of the training and validation images; 1 if all of them are black."""
+        return max(self._brightest[TRAIN], self._brightest[VALIDATION], 1)
+
+    @property
+    def brightest_test_pixel(self) -> int:
+        """The largest pixel of the test images."""
+        return self._brightest[TEST]
+
+    @property
+    def pictures(self) -> str:
+        """How pictures become such images: `datasets.DIGIT` if these have MNIST's form."""
+        return DIGIT if self._like_mnist >= _LEAST_SHARE * max(self._examined, 1) else PLAIN
+
+    def class_examples(self, num_classes: int) -> dict[str, tuple[int, ...]]:
+        """How many examples each class has in each split."""
+        return {
+            split: (*counts.tolist(), *[0] * (num_classes - len(counts)))
+            for split, counts in self._classes.items()
+        }
+
+
+def add_counts(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Adds labels to the counts by class, int64 [K]; there may be more classes afterwards."""
+    added = np.bincount(labels, minlength=len(counts))
+    added[: len(counts)] += counts
+    return added
+
+
+def _count_like_mnist(images: np.ndarray) -> int:
+    """How many images have MNIST's form."""
+    if images.shape[3] != 1:
+        return 0
+    found: Any = True
+    for axis in (1, 2):
+        # The mass of each row, or of each column, of each image.
+        mass = images.sum((3 - axis, 3), dtype=np.float64)
+        side = mass.shape[1]
+        edge = max(1, round(_EDGE * side))
+        places = (np.arange(side) + 0.5) / side - 0.5
+        total = mass.sum(1)
+        centred = abs(mass @ places) <= _OFF_CENTRE * total
+        black = (mass[:, :edge].sum(1) == 0) & (mass[:, -edge:].sum(1) == 0)
+        found &= centred & black & (total > 0)
+    return int(np.sum(found))

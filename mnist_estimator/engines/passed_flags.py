@@ -1,0 +1,80 @@
+"""The flags of `train` that a job passes on, read to find mistakes before they are submitted.
+
+TensorFlow is not imported, and what the process itself was called with is not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from absl import flags
+
+from mnist_estimator import InputError
+from mnist_estimator.cluster import roles
+from mnist_estimator.config import TrainConfig, define_train_flags, train_config
+from mnist_estimator.runtime.streams import is_text
+
+HINT = "flags of train come after a --"
+
+# Each task is told by its engine, or by the flags before the --.
+_ENGINES_OWN = {
+    "job_name": "which the engine sets",
+    "task_index": "which the engine sets",
+    "chief_hosts": "which the engine sets",
+    "worker_hosts": "which the engine sets",
+    "ps_hosts": "which the engine sets",
+    "num_ps": "which --ps sets, before the --",
+    "evaluator": "which --evaluator sets, before the --",
+}
+
+
+def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Train flags with each --flagfile replaced by what it holds: the tasks cannot read it."""
+    try:
+        return tuple(flags.FlagValues().read_flags_from_files(list(arguments), force_gnu=False))
+    except flags.Error as error:
+        raise InputError(f"--flagfile: {error}") from None
+
+
+def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
+    """Train flags with a `--strategy`: `usual`, unless they have one."""
+    _, given = parse(arguments)
+    return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+
+
+def check_workers(settings: TrainConfig, workers: int) -> None:
+    """Raises InputError for several workers with a strategy of one."""
+    if settings.strategy in roles.ALONE and workers > 1:
+        raise InputError(
+            f"--workers: found {workers} with the train flag --strategy={settings.strategy}, "
+            "expected 1; drop that flag to train on all"
+        )
+
+
+def check_batch(settings: TrainConfig, replicas: int) -> None:
+    """Raises InputError unless so many replicas can share a batch of synchronous training."""
+    if settings.batch_size % replicas:
+        raise InputError(
+            f"train flags, after the --: found --batch_size={settings.batch_size}, expected a "
+            f"multiple of the {replicas} replicas that share each batch"
+        )
+
+
+def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
+    """The settings of train flags, and the names of those that were given."""
+    for argument in arguments:
+        if "\0" in argument or not is_text(argument):
+            raise InputError(f"train flags: found {argument!r}, expected text without NUL")
+    values = flags.FlagValues()
+    define_train_flags(values)
+    try:
+        rest = values(["train", *arguments])[1:]
+    except flags.Error as error:
+        raise InputError(f"train flags, after the --: {error}") from None
+    if rest:
+        raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
+    given = {name for name in values if values[name].present}
+    for name, why in _ENGINES_OWN.items():
+        if name in given:
+            raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
+    return train_config(values), given

@@ -1,0 +1,133 @@
+"""What evaluations while training found, kept in the model_dir: the history and the best one.
+
+From `evaluations.json` follows, after any number of restarts, which model is the best so far and
+whether training has stopped getting better. The best checkpoint itself is kept in `best/`, which
+the newest ones do not push out.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mnist_estimator import InputError
+from mnist_estimator.data.records import json_digest
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import json_files
+from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
+
+EVALUATIONS_FILE = "evaluations.json"
+BEST_FOLDER = "best"
+STEP = "global_step"
+_DIGEST = "sha256"  # Of the rest, so that no flipped bit makes a worse model the best.
+_LARGER_IS_BETTER = {"accuracy": True, "loss": False}
+
+
+class Evaluations:
+    """The evaluations of a run; each is a dict of `global_step` and metrics."""
+
+    def __init__(self, model_dir: str, metric: str = "accuracy") -> None:
+        """Reads the record of a model_dir; without one, `metric` decides which model is best.
+
+        Raises:
+          InputError: if the record is damaged.
+        """
+        self._model_dir = model_dir
+        self._path = os.path.join(model_dir, EVALUATIONS_FILE)
+        self._metric = metric
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, Any] | None = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Reads the record once more: of a cluster, the evaluator writes it."""
+        with file_errors(self._path):
+            data = read_bytes(self._path, json_files.MOST_BYTES)
+        if data is None:
+            return
+        record = self._parsed(data)
+        self._metric = record["metric"]
+        self.history, self.best = record["evaluations"], record["best"]
+
+    def add(self, result: dict[str, Any], checkpoint: str) -> None:
+        """Records an evaluation; a checkpoint better than all before is copied to `best/` first.
+
+        What was recorded for this step or later ones is dropped: the run went back to an older
+        checkpoint, and comes by again. The best one stays the best all the same.
+        """
+        step = result[STEP]
+        self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
+        if self.best is None or self._better(result, self.best):
+            # Before it is recorded: killed in between, the same evaluation copies it once more.
+            checkpoints.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
+            self.best = result
+        record = {"metric": self._metric, "best": self.best, "evaluations": self.history}
+        write_json(self._path, record | {_DIGEST: json_digest(record)})
+
+    def has(self, step: int) -> bool:
+        """Whether the checkpoint of a step has been evaluated."""
+        return any(entry[STEP] == step for entry in self.history)
+
+    def stops_at(self, step: int, patience: int) -> bool:
+        """Whether, up to a step, the last `patience` evaluations were no better than one before.
+
+        With a patience of 0 never.
+        """
+        if not patience:
+            return False
+        past = [entry for entry in self.history if entry[STEP] <= step]
+        if not past:
+            return False
+        best = past[0]
+        waited = 0
+        for entry in past[1:]:
+            if self._better(entry, best):
+                best, waited = entry, 0
+            else:
+                waited += 1
+        return waited >= patience
+
+    @property
+    def best_checkpoint(self) -> str:
+        """Path of the copy of the best checkpoint; "" if nothing has been evaluated yet."""
+        if self.best is None:
+            return ""
+        name = f"{checkpoints.BASENAME}-{self.best[STEP]}"
+        return os.path.join(self._model_dir, BEST_FOLDER, name)
+
+    def _better(self, result: dict[str, Any], other: dict[str, Any]) -> bool:
+        sign = 1 if _LARGER_IS_BETTER[self._metric] else -1
+        return sign * result[self._metric] > sign * other[self._metric]
+
+    def _parsed(self, data: bytes) -> dict[str, Any]:
+        try:
+            return _checked(json_files.parse(data, finite=False))
+        except ValueError as error:
+            raise InputError(
+                f"{self._path}: damaged, so the best model is not known ({error}); bring it back "
+                "from a copy, or remove it to choose among the models to come"
+            ) from None
+
+
+def _checked(record: Any) -> dict[str, Any]:
+    """Returns a record without its digest; raises ValueError that names what is wrong with it."""
+    json_files.expect(record, dict, "the whole")
+    json_files.expect_keys(record, ["metric", "best", "evaluations", _DIGEST], "the whole")
+    json_files.choice(record["metric"], "metric", [*_LARGER_IS_BETTER])
+    for entry in json_files.expect(record["evaluations"], list, "evaluations"):
+        _check_entry(entry, "evaluations")
+    if record["best"] is not None:
+        _check_entry(record["best"], "best")
+    digest = json_files.sha256(record.pop(_DIGEST), _DIGEST)
+    if digest != json_digest(record):
+        raise ValueError(f"{_DIGEST} is not that of the rest")
+    return record
+
+
+def _check_entry(entry: Any, where: str) -> None:
+    json_files.require_keys(
+        json_files.expect(entry, dict, where), [STEP, *_LARGER_IS_BETTER], where
+    )
+    json_files.whole(entry[STEP], f"{where}, {STEP}", 0, 2**63 - 1)
+    for name, value in entry.items():
+        json_files.number(value, f"{where}, {json_files.shown(name)},")

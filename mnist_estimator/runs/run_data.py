@@ -1,0 +1,53 @@
+"""The data of a recorded run that are not where they were: which they are, how to prepare them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mnist_estimator import InputError
+from mnist_estimator.data import datasets, folder_contents, records, sources, splits
+
+_USUAL = {"validation_split": splits.AUTO, "shards": 8, "seed": 0}
+
+
+def check_there(record: dict[str, Any], model_dir: str, data_dir: str, dataset: str) -> None:
+    """Raises InputError if the data_dir is without the run's data and would be given others.
+
+    Args:
+      record: the run's, from run.json.
+      dataset: the named dataset that is asked for; "" for whatever is there.
+    """
+    if records.find_manifest(data_dir) is None:
+        to_prepare = dataset or sources.default_dataset(data_dir)
+        # What IDX files that lie there are, is known only after they are prepared.
+        if to_prepare and to_prepare != record["dataset"]["name"]:
+            raise InputError(missing(record, model_dir, data_dir))
+
+
+def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
+    """The line for a data_dir that does not hold the records of a run."""
+    trained = record["dataset"]
+    contents = folder_contents.look(data_dir)
+    found = f"holds {contents.found}" if contents else f"no {records.MANIFEST}"
+    again = "name its folder with --data_dir, or prepare it again with "
+    again += _prepare_command(record, data_dir)
+    return (
+        f"{data_dir}: {found}, expected the prepared dataset of the run in {model_dir}, which is "
+        f"{_described(trained)}; {contents.advice if contents and contents.is_data else again}"
+    )
+
+
+def _described(trained: dict[str, Any]) -> str:
+    if datasets.is_known(trained["name"]):
+        return trained["name"]
+    digests = ", ".join(f"{role} {digest[:12]}" for role, digest in trained["sources"].items())
+    return f"{trained['name']} (sha256 of its sources: {digests})"
+
+
+def _prepare_command(record: dict[str, Any], data_dir: str) -> str:
+    name, given = record["dataset"]["name"], record["flags"]
+    named = datasets.is_known(name)
+    flags = [f"--dataset={name}"] if named else []
+    flags += [f"--{flag}={given[flag]}" for flag in _USUAL if given[flag] != _USUAL[flag]]
+    command = records.prepare_command(data_dir, *flags)
+    return command if named else f"{command} and the flags that name its files"

@@ -1,0 +1,182 @@
+"""How a run stands, kept in its model_dir: the record by which the tasks of a cluster end together.
+
+The chief writes `status.json` when it begins, when training is over and when it ends, whichever way
+that is. The other tasks follow the record: what ends the chief ends them, with its exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import json_files, local_files, signals
+from mnist_estimator.runtime.files import is_local, read_bytes, write_json
+
+STATUS_FILE = "status.json"
+TRAINING = "training"
+TRAINED = "trained"  # No more steps; the chief still tests and exports.
+DONE = "done"
+EARLY_STOPPED = "early_stopped"
+PREEMPTED = "preempted"
+INTERRUPTED = "interrupted"
+LOST = "lost"  # A task that training cannot do without is gone.
+FAILED = "failed"
+STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
+
+_MOST_BYTES = 2**20  # A reason is a line or two.
+_BY_EXIT_CODE = {
+    signals.EXIT_PREEMPTED: PREEMPTED,
+    signals.EXIT_INTERRUPTED: INTERRUPTED,
+    signals.EXIT_HUNG_UP: INTERRUPTED,
+    signals.EXIT_LOST: LOST,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What the chief recorded last.
+
+    Attributes:
+      state: one of `STATES`.
+      exit_code: the chief's, and so everybody's; None while it trains.
+      step: the global step of the newest checkpoint.
+      reason: why it ended, in words; "" if it just came to its end.
+      run: a name of the run in this model_dir, the same at each start.
+      time: when it was written, ISO 8601 with the time zone.
+      has_evaluator: whether a task of its own evaluates the checkpoints.
+    """
+
+    state: str
+    exit_code: int | None
+    step: int
+    reason: str
+    run: str
+    time: str
+    has_evaluator: bool
+
+    @property
+    def is_training(self) -> bool:
+        return self.state == TRAINING
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the chief has failed for good: it will not be started again."""
+        return self.exit_code is not None and 0 < self.exit_code < signals.FIRST_RETRYABLE
+
+    @property
+    def written(self) -> datetime.datetime:
+        return datetime.datetime.fromisoformat(self.time).astimezone()
+
+
+def read(model_dir: str) -> Status | None:
+    """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
+    with contextlib.suppress(InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
+        data = read_bytes(os.path.join(model_dir, STATUS_FILE), _MOST_BYTES)
+        return _checked(json_files.parse(data)) if data else None
+    return None
+
+
+def _checked(record: Any) -> Status:
+    """Raises ValueError, or OverflowError for a time, where a record is none."""
+    json_files.expect(record, dict, "the whole")
+    names = [field.name for field in dataclasses.fields(Status)]
+    json_files.expect_keys(record, names, "the whole")
+    json_files.choice(record["state"], "state", STATES)
+    if record["exit_code"] is not None:
+        json_files.whole(record["exit_code"], "exit_code", 0, 255)
+    json_files.whole(record["step"], "step", 0, 2**63 - 1)
+    for name in ("reason", "run", "time"):
+        json_files.expect(record[name], str, name)
+    json_files.expect(record["has_evaluator"], bool, "has_evaluator")
+    datetime.datetime.fromisoformat(record["time"]).astimezone()
+    return Status(**record)
+
+
+class Recorder:
+    """Writes the record of one start of the chief."""
+
+    def __init__(self, model_dir: str, has_evaluator: bool) -> None:
+        self._model_dir = model_dir
+        self._path = os.path.join(model_dir, STATUS_FILE)
+        self._has_evaluator = has_evaluator
+        before = read(model_dir)
+        self._run = before.run if before else secrets.token_hex(8)
+
+    def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
+        """Raises InputError if it cannot be written."""
+        write_json(self._path, self._record(state, exit_code, reason))
+
+    def write_last(self, state: str, exit_code: int, reason: str) -> None:
+        """Writes how the run has ended, also where the disk is full.
+
+        Raises:
+          InputError or OSError: if it cannot be written.
+        """
+        record = self._record(state, exit_code, reason)
+        try:
+            write_json(self._path, record)
+        except InputError:
+            if not is_local(self._path):
+                raise
+            # As small as the first record, it fits where that lies.
+            local_files.write_over(self._path, json.dumps(record).encode() + b"\n")
+
+    def _record(self, state: str, exit_code: int | None, reason: str) -> dict[str, Any]:
+        now = datetime.datetime.now().astimezone().isoformat()
+        step = checkpoints.step_of(checkpoints.newest(self._model_dir))
+        status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
+        return dataclasses.asdict(status)
+
+
+@contextlib.contextmanager
+def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
+    """Records that training begins, and how the block ends if it raises: whoever trains, calls it.
+
+    A block that ends well records that itself.
+    """
+    recorder = Recorder(model_dir, has_evaluator)
+    recorder.write(TRAINING)
+    try:
+        yield recorder
+    except BaseException as error:
+        # The disk may be what failed, of what a save that came to nothing has left there.
+        checkpoints.tidy(model_dir)
+        with contextlib.suppress(InputError, OSError):
+            code = signals.exit_code_of(error)
+            interrupted = isinstance(error, signals.Interruption)
+            reason = error.reason if interrupted else " ".join(str(error).split())
+            recorder.write_last(_BY_EXIT_CODE.get(code, FAILED), code, reason)
+        raise
+
+
+class Follower:
+    """Tells a task other than the chief when the chief's run has ended."""
+
+    def __init__(self, model_dir: str, since: datetime.datetime | None = None) -> None:
+        """Remembers what was there before: the record of an earlier start means nothing now.
+
+        `since` is when this process began. A failure that the chief has recorded after that, by
+        its machine's clock, is no earlier start's: it was quicker than this process.
+        """
+        self._model_dir = model_dir
+        self._before = read(model_dir)
+        if since and self._before and self._before.has_failed and self._before.written >= since:
+            self._before = None
+
+    def now(self) -> Status | None:
+        """The record as it is."""
+        return read(self._model_dir)
+
+    def ended(self) -> Status | None:
+        """The record of the chief's end; None while it trains, or has yet to begin."""
+        found = self.now()
+        return found if found and found != self._before and not found.is_training else None

@@ -1,0 +1,340 @@
+"""Files that are whole or not there, on any filesystem that TensorFlow knows."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, Any
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf
+from mnist_estimator.runtime import local_files
+
+_BLOCK_BYTES = 2**20
+
+# What TensorFlow raises where a file cannot be read or written.
+FILE_ERRORS = (
+    tf.errors.DataLossError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.PermissionDeniedError,
+    tf.errors.ResourceExhaustedError,
+)
+
+_MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
+# What else is exhausted, with a path before it that may have any words.
+_FILES = re.compile(r"No space left|[Qq]uota|File too large|Too many open files")
+
+
+class FileError(InputError):
+    """A file or folder that cannot be read or written."""
+
+
+@contextlib.contextmanager
+def file_errors(path: str) -> Iterator[None]:
+    """Turns a filesystem's error into one line that names the path."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        line = error_line(error)
+        # TensorFlow's own form is "PATH; REASON".
+        line = line.replace("; ", ": ", 1) if path in line else f"{path}: {line}"
+        raise FileError(line) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether memory was lacking. TensorFlow has one kind of error for it and for full disks."""
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        # Not in the whole message, which goes on with the lines of the program.
+        line = error_line(error)
+        return bool(_MEMORY.search(line)) and not _FILES.search(line)
+    return isinstance(error, MemoryError)
+
+
+def error_line(error: Exception) -> str:
+    """The one line of a TensorFlow or OS error that says what happened."""
+    text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
+    # What a graph reports is followed by its whole history; 2.15 puts more lines before it, too.
+    lines = str(text).partition("\n\t [[")[0].strip().splitlines()
+    return " ".join(lines[-1].split()) if lines else type(error).__name__
+
+
+def write_text(path: str, text: str) -> None:
+    """Replaces a file as `write_bytes` does."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Replaces a file: at every moment, killed whenever, the old one or the new one is there.
+
+    A link is replaced, not what it points to.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    with file_errors(path):
+        if is_local(path):
+            with local_files.replacing(path) as file:
+                file.write(content)
+            return
+        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+            file.write(content)
+        tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+
+
+def write_json(path: str, value: dict[str, Any]) -> None:
+    """Replaces a file as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def copy(source: str, target: str) -> None:
+    """Replaces `target` by a copy of a file, as `write_bytes` does."""
+    with file_errors(target):
+        if is_local(target):
+            with reading(source) as old, local_files.replacing(target) as new:
+                shutil.copyfileobj(old, new, _BLOCK_BYTES)
+            return
+        tf.io.gfile.copy(source, target + ".tmp", overwrite=True)
+        tf.io.gfile.rename(target + ".tmp", target, overwrite=True)
+
+
+@contextlib.contextmanager
+def created(path: str) -> Iterator[IO[bytes]]:
+    """Opens a new file for writing; on a local filesystem nothing may be there.
+
+    Raises:
+      InputError: if it cannot be written.
+    """
+    with file_errors(path), _created(path) as file:
+        yield file
+
+
+def _created(path: str) -> IO[bytes]:
+    return local_files.created(path) if is_local(path) else tf.io.gfile.GFile(path, "wb")
+
+
+def check_writable(path: str) -> None:
+    """Raises InputError if a file cannot be written, before the work for it is done."""
+    with file_errors(path):
+        if is_local(path):
+            local_files.check_writable(path)
+            return
+        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+            file.write(b"")
+        tf.io.gfile.remove(path + ".tmp")
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[IO[bytes]]:
+    """Opens a plain file for reading.
+
+    Opening a FIFO waits for whoever writes into it, and a device need not end.
+
+    Raises:
+      InputError: if it is anything else, such as a FIFO or a device.
+      OSError or tf.errors.OpError: if it cannot be opened.
+    """
+    opened = local_files.reading(path) if is_local(path) else tf.io.gfile.GFile(path, "rb")
+    with opened as file:
+        yield file
+
+
+def check_plain(path: str) -> None:
+    """Raises InputError if something other than a plain file is at a path that TensorFlow opens."""
+    if is_local(path):
+        local_files.check_plain(path)
+
+
+def read_bytes(path: str, most: int = 2**30) -> bytes | None:
+    """The content of a plain file; None if there is none.
+
+    Raises:
+      InputError: if it is longer than `most` bytes, or no plain file.
+      OSError or tf.errors.OpError: if it cannot be read.
+    """
+    try:
+        with reading(path) as file:
+            content = file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (tf.errors.NotFoundError, tf.errors.FailedPreconditionError):
+        return None
+    if len(content) > most:
+        raise InputError(f"{path}: longer than {most:,} bytes, expected a shorter file")
+    return content
+
+
+def make_folders(path: str) -> None:
+    """Makes a folder, and those that it lies in, unless they are there.
+
+    TensorFlow's own are for their owner alone to write to, whatever the umask and the folder that
+    they lie in say.
+
+    Raises:
+      InputError: if one cannot be made.
+    """
+    with file_errors(path):
+        if is_local(path):
+            os.makedirs(path or ".", exist_ok=True)
+        else:
+            tf.io.gfile.makedirs(path)
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder; on a local filesystem nothing may be there.
+
+    Raises:
+      InputError: if it cannot be made.
+    """
+    with file_errors(path):
+        if is_local(path):
+            os.mkdir(path)
+        else:
+            tf.io.gfile.makedirs(path)
+
+
+def check_no_link(path: str) -> None:
+    """Raises InputError if a symbolic link is at the path of a folder that is written to."""
+    if is_local(path):
+        local_files.check_no_link(path)
+
+
+def sync(path: str) -> None:
+    """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
+    if not is_local(path):
+        return
+    with file_errors(path):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            # Filesystems that cannot sync a folder say so with EINVAL.
+            if error.errno != errno.EINVAL:
+                raise
+        finally:
+            os.close(handle)
+
+
+def is_local(path: str) -> bool:
+    """Whether a path is one of this machine's, and not of another filesystem such as gs://."""
+    return "://" not in path
+
+
+def is_literal(path: str) -> bool:
+    """Whether a path matches itself and nothing else where TensorFlow takes it for a pattern."""
+    return not set(path) & set("*?[\\")
+
+
+@contextlib.contextmanager
+def memory_folder() -> Iterator[str]:
+    """An empty folder in this process's memory; it needs no disk, and is gone afterwards."""
+    folder = f"ram://{secrets.token_hex(8)}"
+    tf.io.gfile.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        remove_folder(folder)
+
+
+@contextlib.contextmanager
+def in_memory(folder: str, names: Iterable[str]) -> Iterator[str]:
+    """A folder in memory with copies of some files of `folder`.
+
+    TensorFlow reads checkpoints and SavedModels by patterns. So what lies at a path that is not
+    literal is read from a copy whose path is.
+
+    Args:
+      names: paths below `folder`.
+    """
+    with memory_folder() as copy:
+        for name in names:
+            place = os.path.join(copy, name)
+            tf.io.gfile.makedirs(os.path.dirname(place))
+            tf.io.gfile.copy(os.path.join(folder, name), place)
+        yield copy
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[str]:
+    """A folder on this machine that is gone afterwards.
+
+    Raises:
+      InputError: if none can be made.
+    """
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="mnist_estimator-")
+    except OSError as error:
+        raise InputError(
+            f"TMPDIR: found no folder to write to ({error_line(error)}), expected one that has "
+            "room; make room, or set TMPDIR to another folder"
+        ) from None
+    with folder:
+        yield folder.name
+
+
+def walk(folder: str) -> Iterator[str]:
+    """The paths of all files in a folder and below, of none if it is not there.
+
+    On a local filesystem a link in it is one of the files, whatever it points to.
+    """
+    if not is_local(folder):
+        for place, _, names in tf.io.gfile.walk(folder):
+            yield from (os.path.join(place, name) for name in names)
+        return
+    for place, folders, names in os.walk(folder):
+        links = [name for name in folders if os.path.islink(os.path.join(place, name))]
+        yield from (os.path.join(place, name) for name in [*names, *links])
+
+
+def remove(path: str) -> None:
+    """Removes a file, if it is there and can be removed: what is left does no harm."""
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.remove(path)
+
+
+def remove_empty(folder: str) -> None:
+    """Removes a local folder if nothing is in it; other filesystems keep none that are empty."""
+    if is_local(folder):
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)
+
+
+def remove_folder(folder: str, first: Sequence[str] = ()) -> None:
+    """Removes a folder with all that is in it, as far as it is there and can be removed.
+
+    A symbolic link, which it may be or contain, is removed and never gone through. Nothing else in
+    the package removes folders that are not empty.
+
+    Args:
+      first: paths of files, from the folder, that are removed before all others.
+    """
+    if is_local(folder):
+        local_files.remove_folder(folder, first)
+        return
+    for path in first:
+        remove(os.path.join(folder, path))
+    with contextlib.suppress(tf.errors.OpError):
+        tf.io.gfile.rmtree(folder)
+
+
+def remove_left_overs(folder: str, is_ours: Callable[[str], Any]) -> None:
+    """Removes from a local folder what killed processes left there, a day ago or earlier.
+
+    Args:
+      is_ours: says of a name whether only this package gives such.
+    """
+    if not is_local(folder):
+        return
+    with contextlib.suppress(OSError):
+        for name in filter(is_ours, os.listdir(folder or ".")):
+            path = os.path.join(folder, name)
+            if local_files.is_left_over(path):
+                local_files.remove_folder(path)

@@ -1,0 +1,96 @@
+"""Runs a command: parses its flags, prints an error as one line, exits with its code."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags
+
+from mnist_estimator import InputError, RunError, __version__
+from mnist_estimator.runtime import progress, signals, streams
+from mnist_estimator.runtime.progress import complain
+
+
+def run(
+    main: Callable[[list[str]], int | None], *, takes_arguments: bool = False, hint: str = ""
+) -> None:
+    """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
+
+    What is not a flag is an error, unless the command takes arguments. An unknown flag is answered
+    with the hint, too.
+
+    Exits with 0 when `main` returns nothing, else with what it returns. A wrong flag, and an error
+    that is foreseen, are one line on stderr and the exit code of `signals.exit_code_of`: 2 for an
+    `InputError` or an `OSError`, 1 for a `RunError`, 128 and more for a signal.
+    """
+    streams.guard()
+    # What Estimator logs is for its developers; progress and results are reported by the hooks.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    app.run(_exit_code_of(main, takes_arguments), flags_parser=functools.partial(_parse, hint=hint))
+
+
+def _exit_code_of(
+    main: Callable[[list[str]], int | None], takes_arguments: bool
+) -> Callable[[list[str]], int]:
+    def guarded(argv: list[str]) -> int:
+        try:
+            with signals.handled():
+                if len(argv) > 1 and not takes_arguments:
+                    raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
+                return main(argv) or 0
+        except (InputError, OSError, RunError, signals.Interruption) as error:
+            complain(error)
+            return signals.exit_code_of(error)
+        except MemoryError as error:
+            complain(f"out of memory ({error})" if str(error) else "out of memory")
+            return signals.EXIT_FAILED
+        except RuntimeError as error:
+            if str(error) != "can't start new thread":
+                raise
+            complain(f"{error}: out of memory, or at a limit (ulimit -v, ulimit -u)")
+            return signals.EXIT_FAILED
+
+    return guarded
+
+
+def _parse(argv: Sequence[str], hint: str) -> list[str]:
+    try:
+        return _parsed(argv)
+    except flags.UnrecognizedFlagError as error:
+        complain("; ".join(filter(None, [str(error), hint, "see --help"])))
+    except flags.Error as error:
+        complain(f"{error}; see --help")
+    except InputError as error:
+        complain(error)
+    except RunError as error:
+        complain(error)
+        sys.exit(signals.EXIT_FAILED)
+    sys.exit(signals.EXIT_INPUT)
+
+
+def _parsed(argv: Sequence[str]) -> list[str]:
+    ours = argv[1 : argv.index("--")] if "--" in argv else argv[1:]
+    if "--version" in ours:
+        progress.tell(f"mnist_estimator {__version__}")
+        sys.exit(0)
+    try:
+        rest = flags.FLAGS([argv[0], "--help"] if "-h" in ours else argv)
+    except SystemExit:
+        # absl ends --help with 1, which a script would take for a failure.
+        progress.check_told()
+        sys.exit(0)
+    _check_text(flags.FLAGS)
+    return rest
+
+
+def _check_text(values: flags.FlagValues) -> None:
+    """Raises InputError for a flag whose bytes are no UTF-8, as of a file from an old system."""
+    for name, value in values.flag_values_dict().items():
+        if not streams.is_text(str(value)):
+            raise InputError(
+                f"--{name}: found {value}, expected UTF-8, as TensorFlow wants all names; "
+                "rename the file or folder"
+            )

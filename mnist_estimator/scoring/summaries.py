@@ -1,0 +1,213 @@
+"""What TensorBoard shows of an evaluation beside its metrics, and of a run's flags.
+
+The confusion matrix and the worst mistakes as pictures, precision-recall curves, histograms of the
+weights, the filters of the first layer; and the hparams page.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.pr_curve import summary as pr_curve_summary
+
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.runs import checkpoints, events
+from mnist_estimator.scoring.scores import THRESHOLDS, Scores
+
+# Tags.
+CONFUSION = "confusion_matrix"
+MISTAKES = "worst_mistakes"
+FILTERS = "first_layer"
+PR_CURVES = "pr_curve"
+WEIGHTS = "weights"
+
+_MAX_CURVES = 20  # Precision-recall curves of more classes than that nobody looks through.
+_MAX_SHOWN = 64  # Units of the first layer.
+# What optimizers keep of each variable, and for all of them.
+_NOT_WEIGHTS = re.compile(r".*/(Adam|Adam_1|Momentum|Adagrad)|.*_power|global_step")
+# 3x5 pixels a character, a number of 3 bits a row: the core has no library to draw text with.
+_GLYPHS = {
+    "0": "75557", "1": "26227", "2": "71747", "3": "71317", "4": "55711", "5": "74717",
+    "6": "74757", "7": "71222", "8": "75757", "9": "75717", ">": "42124",
+}  # fmt: skip
+_SCALE = 2  # Size of a glyph's pixel.
+_WHITE, _BLACK, _GREEN, _RED = 255, 0, (90, 200, 90), (240, 90, 80)
+
+
+def write_evaluation(
+    folder: str,
+    step: int,
+    scores: Scores,
+    checkpoint: str,
+    image_shape: tuple[int, int, int],
+) -> None:
+    """Writes an evaluation's pictures, curves and histograms as events of `step` to `folder`."""
+    weights = trained_weights(checkpoint)
+    pictures = {
+        CONFUSION: confusion_picture(scores.confusion),
+        MISTAKES: mistakes_picture(scores, image_shape),
+    }
+    filters = first_layer(weights, image_shape)
+    if filters is not None:
+        pictures[FILTERS] = filters_picture(filters)
+    writer = events.writer(folder)
+    for tag, picture in pictures.items():
+        writer.add_summary(_image(tag, picture), step)
+    for summary in _curves(scores):
+        _add(writer, summary, step)
+    for name, values in weights.items():
+        _add(writer, histogram_pb(f"{WEIGHTS}/{name}", values), step)
+    writer.flush()
+
+
+def write_hparams(folder: str, values: Mapping[str, object]) -> None:
+    """Fills TensorBoard's hparams page for the run in `folder` from its flags."""
+    kinds = (bool, int, float, str)
+    known = {name: value for name, value in values.items() if isinstance(value, kinds)}
+    _add(events.writer(folder), hparams_pb(known), 0)
+
+
+def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:
+    """The float variables of a checkpoint by name, without what optimizers keep."""
+    with checkpoints.opened(checkpoint) as reader:
+        types = reader.get_variable_to_dtype_map()
+        floats = [name for name in sorted(types) if types[name].is_floating]
+        names = [name for name in floats if not _NOT_WEIGHTS.fullmatch(name)]
+        return {name: reader.get_tensor(name) for name in names}
+
+
+def first_layer(
+    weights: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]
+) -> np.ndarray | None:
+    """The weights that see the image, as images float32 [N,h,w,C]; None if no layer is one.
+
+    That is a convolution's kernel [h,w,C,N], or the kernel [H*W*C,N] of a dense layer.
+    """
+    height, width, channels = image_shape
+    for _, value in sorted(weights.items()):
+        if value.ndim == 4 and value.shape[2] == channels:
+            return np.moveaxis(value, -1, 0)
+    for _, value in sorted(weights.items()):
+        if value.ndim == 2 and value.shape[0] == height * width * channels:
+            return value.T.reshape(-1, height, width, channels)
+    return None
+
+
+def confusion_picture(confusion: np.ndarray) -> np.ndarray:
+    """A confusion matrix [K,K] as uint8 [H,W,3]: rows, the true classes, by their fractions.
+
+    Green on the diagonal, red beside it; the classes' numbers stand at the left and above.
+    """
+    classes = len(confusion)
+    cell = max(8, min(32, 640 // classes))
+    fractions = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    # A square root, or a class that is mistaken in one of a hundred examples would be invisible.
+    strength = np.sqrt(fractions)[..., np.newaxis]
+    colours = np.where(np.eye(classes, dtype=bool)[..., np.newaxis], _GREEN, _RED)
+    cells = (_WHITE + strength * (colours - _WHITE)).astype(np.uint8)
+    picture = np.full([(classes + 1) * cell, (classes + 1) * cell, 3], _WHITE, np.uint8)
+    picture[cell:, cell:] = cells.repeat(cell, axis=0).repeat(cell, axis=1)
+    for number in range(classes):
+        place = (number + 1) * cell
+        _draw(picture, str(number), place, 0, cell)
+        _draw(picture, str(number), 0, place, cell)
+        for other in range(classes):
+            if confusion[number, other]:
+                _draw(picture, str(confusion[number, other]), place, (other + 1) * cell, cell)
+    return picture
+
+
+def mistakes_picture(scores: Scores, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The worst mistakes in reading order, uint8 [H,W,3], each under "class>prediction"."""
+    height, width, _ = image_shape
+    columns = max(math.isqrt(max(len(scores.mistakes) - 1, 0)) + 1, 1)
+    zoom = max(1, 48 // height)
+    line = 5 * _SCALE + 4
+    cell_height = height * zoom + line
+    cell_width = max(width * zoom, 6 * 4 * _SCALE) + 2
+    rows = max(-(-len(scores.mistakes) // columns), 1)
+    picture = np.full([rows * cell_height, columns * cell_width, 3], _WHITE, np.uint8)
+    for number, mistake in enumerate(scores.mistakes):
+        top, left = number // columns * cell_height, number % columns * cell_width
+        text = f"{mistake.label}>{mistake.prediction}"
+        _draw(picture, text, top, left, cell_width, line)
+        shown = mistake.image if mistake.image.shape[-1] == 3 else mistake.image[..., :1]
+        shown = shown.repeat(zoom, axis=0).repeat(zoom, axis=1)
+        picture[top + line : top + cell_height, left : left + width * zoom] = shown
+    return picture
+
+
+def filters_picture(filters: np.ndarray) -> np.ndarray:
+    """Filters [N,h,w,C], the first 64 of them, as one grey picture uint8 [H,W,1].
+
+    Grey is 0; each filter has its own scale. Of several channels their mean is shown.
+    """
+    shown = filters[:_MAX_SHOWN].mean(axis=-1)
+    limits = np.abs(shown).max(axis=(1, 2), keepdims=True)
+    grey = (127.5 + 127.5 * shown / np.where(limits > 0, limits, 1)).astype(np.uint8)
+    zoom = max(1, 40 // max(grey.shape[1:]))
+    grey = grey.repeat(zoom, axis=1).repeat(zoom, axis=2)
+    grey = np.pad(grey, [(0, 0), (1, 1), (1, 1)], constant_values=_WHITE)
+    columns = math.isqrt(len(grey) - 1) + 1
+    rows = -(-len(grey) // columns)
+    _, height, width = grey.shape
+    grid = np.full([rows * columns, height, width], _WHITE, np.uint8)
+    grid[: len(grey)] = grey
+    grid = grid.reshape(rows, columns, height, width).swapaxes(1, 2)
+    return grid.reshape(rows * height, columns * width, 1)
+
+
+def _curves(scores: Scores) -> Iterator[v1.Summary]:
+    for label in range(min(scores.num_classes, _MAX_CURVES)):
+        true, false = scores.true_positives[label], scores.false_positives[label]
+        reached = true + false
+        # Where nothing reaches a threshold, nothing of it is wrong.
+        precision = np.where(reached, true / np.maximum(reached, 1), 1.0)
+        yield pr_curve_summary.raw_data_pb(
+            f"{PR_CURVES}/{label}",
+            true_positive_counts=true,
+            false_positive_counts=false,
+            true_negative_counts=false[0] - false,
+            false_negative_counts=true[0] - true,
+            precision=precision,
+            recall=true / max(true[0], 1),
+            num_thresholds=THRESHOLDS,
+        )
+
+
+def _image(tag: str, picture: np.ndarray) -> v1.Summary:
+    height, width, channels = picture.shape
+    # A graph of its own: this is called in the midst of training, too.
+    with tf.Graph().as_default(), v1.Session() as session:
+        encoded = session.run(tf.io.encode_png(picture))
+    image = v1.Summary.Image(
+        height=height, width=width, colorspace=channels, encoded_image_string=encoded
+    )
+    return v1.Summary(value=[v1.Summary.Value(tag=tag, image=image)])
+
+
+def _add(writer: v1.summary.FileWriter, summary: object, step: int) -> None:
+    # TensorBoard's own class of the same message.
+    writer.add_summary(v1.Summary.FromString(summary.SerializeToString()), step)
+
+
+def _draw(
+    picture: np.ndarray, text: str, top: int, left: int, width: int, height: int | None = None
+) -> None:
+    """Draws text in the middle of a box; not if it is too wide for it."""
+    height = height or width
+    scale = _SCALE if len(text) * 4 * _SCALE <= width and height >= 5 * _SCALE else 1
+    if len(text) * 4 * scale > width or 5 * scale > height:
+        return
+    bits = [[int(row) >> (2 - x) & 1 for x in range(3)] for c in text for row in _GLYPHS[c]]
+    glyphs = np.array(bits, bool).reshape(len(text), 5, 3)
+    glyphs = np.pad(glyphs, [(0, 0), (0, 0), (0, 1)]).transpose(1, 0, 2).reshape(5, -1)
+    drawn = glyphs.repeat(scale, axis=0).repeat(scale, axis=1)
+    top += (height - drawn.shape[0]) // 2
+    left += (width - drawn.shape[1]) // 2
+    picture[top : top + drawn.shape[0], left : left + drawn.shape[1]][drawn] = _BLACK

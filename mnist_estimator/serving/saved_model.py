@@ -1,0 +1,165 @@
+"""Trained networks written for others to run: SavedModels, all or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from mnist_estimator import RunError, __version__
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import files, progress
+from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors
+from mnist_estimator.serving import signatures as serving
+from mnist_estimator.serving import warmup
+
+CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
+EXTRA_FOLDER = "assets.extra"
+MODEL_FILE = "model.json"  # In assets.extra: which model it is.
+_SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave.
+# All that an export has.
+_FILES = re.compile(
+    r"(saved_model|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
+    rf"|assets/{re.escape(CLASS_NAMES_FILE)}"
+    rf"|{re.escape(EXTRA_FOLDER)}/({re.escape(MODEL_FILE)}|{re.escape(warmup.FILE)})"
+)
+
+
+def export(
+    params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str, folder: str
+) -> str:
+    """Exports a checkpoint as a SavedModel to `folder/STEP`, all or nothing.
+
+    Where that holds this very model already, nothing is done.
+
+    Args:
+      params: as for `model_fn.model_fn`.
+
+    Returns:
+      The path of the export.
+
+    Raises:
+      RunError: if it cannot be written.
+    """
+    with file_errors(checkpoint):
+        model = {
+            "checkpoint_sha256": checkpoints.digest(checkpoint),
+            "manifest_sha256": trained_on.digest,
+            "image_shape": trained_on.image_shape,
+            "class_names": trained_on.class_names,
+            "brightest_pixel": trained_on.brightest_pixel,
+            "pictures": trained_on.pictures,
+            "compute_dtype": params["serving_precision"],
+            "signatures": serving.EXPORTED,
+            "mnist_estimator": __version__,
+        }
+    path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
+    text = json.dumps(model, indent=2) + "\n"
+    try:
+        if files.read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
+            with _replacing(path) as scratch:
+                save(serving.EXPORTED, params, trained_on, checkpoint, scratch)
+                _add_class_names(scratch, trained_on.class_names)
+                _add_extra(scratch, trained_on, text)
+    except (*FILE_ERRORS, OSError) as error:
+        raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
+    if not files.is_literal(os.path.abspath(path) if files.is_local(path) else path):
+        progress.say(
+            f"warning: {path}: TensorFlow's own loaders take this path for a pattern; copy the "
+            "export to one without * ? [ and \\ to serve it",
+            sys.stderr,
+        )
+    return path
+
+
+def save(
+    signatures: tuple[str, ...],
+    params: Mapping[str, Any],
+    trained_on: Manifest | TrainedOn,
+    checkpoint: str,
+    folder: str,
+) -> None:
+    """Writes a SavedModel with these signatures of `serving` and the weights of a checkpoint."""
+    with tf.Graph().as_default():
+        built = serving.build(signatures, params, trained_on)
+        for key in (v1.GraphKeys.COND_CONTEXT, v1.GraphKeys.WHILE_CONTEXT):
+            # For gradients, which nobody asks of an export. Their order is that of a set, and
+            # another in every process.
+            v1.get_default_graph().clear_collection(key)
+        with serving.restored(checkpoint) as session:
+            files.make_folder(folder)
+            builder = v1.saved_model.Builder(folder)
+            files.make_folder(os.path.join(folder, tf.saved_model.VARIABLES_DIRECTORY))
+            builder.add_meta_graph_and_variables(
+                session,
+                [tf.saved_model.SERVING],
+                {name: signature.definition(name) for name, signature in built.items()},
+                strip_default_attrs=True,  # So that an older TensorFlow can read it.
+            )
+            builder.save()
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[str]:
+    """Gives a folder to write to, which takes the place of `path` when all went well."""
+    _check_is_export(path)
+    files.make_folders(os.path.dirname(path))
+    name = f".export-{secrets.token_hex(8)}"
+    scratch, old = (os.path.join(os.path.dirname(path), name + end) for end in ("", "-old"))
+    try:
+        yield scratch
+        _check_is_export(path)  # Again: writing has taken a while.
+        if tf.io.gfile.exists(path):
+            tf.io.gfile.rename(path, old)
+        tf.io.gfile.rename(scratch, path)
+    finally:
+        files.remove_folder(scratch)
+        if tf.io.gfile.exists(path):
+            files.remove_folder(old)
+            files.remove_left_overs(os.path.dirname(path), _SCRATCH.fullmatch)
+
+
+def _check_is_export(path: str) -> None:
+    """Raises RunError if a folder has anything that an export of this package has not."""
+    files.check_no_link(path)
+    found = {os.path.relpath(name, path) for name in files.walk(path)}
+    strange = sorted(name for name in found if not _FILES.fullmatch(name))
+    if found and os.path.join(EXTRA_FOLDER, MODEL_FILE) not in found:
+        strange.insert(0, f"no {EXTRA_FOLDER}/{MODEL_FILE}")
+    if strange:
+        raise RunError(
+            f"{path}: found {strange[0]}, expected an export of this package or nothing; move it "
+            "away, or export to another folder"
+        )
+
+
+def _add_class_names(folder: str, class_names: Sequence[str]) -> None:
+    # Not by a tensor with its path, as assets usually are: that would keep the path of the folder
+    # it was written in, and no two exports would be alike.
+    assets = os.path.join(folder, tf.saved_model.ASSETS_DIRECTORY)
+    files.make_folder(assets)
+    with files.created(os.path.join(assets, CLASS_NAMES_FILE)) as file:
+        file.write("".join(f"{name}\n" for name in class_names).encode())
+
+
+def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> None:
+    extra = os.path.join(folder, EXTRA_FOLDER)
+    files.make_folder(extra)
+    examples = serving.example_requests(trained_on.image_shape)
+    requests = [
+        warmup.classify_request(name, asked[serving.EXAMPLES])
+        if name == serving.CLASSIFY
+        else warmup.predict_request(name, asked)
+        for name, asked in examples.items()
+    ]
+    warmup.write(os.path.join(extra, warmup.FILE), requests)
+    # Last: an export with it is whole.
+    with files.created(os.path.join(extra, MODEL_FILE)) as file:
+        file.write(model.encode())

@@ -1,0 +1,129 @@
+"""Trained networks for phones and small devices, as TensorFlow Lite models.
+
+A model takes `images` [N,H,W,C] and answers `probabilities` [N,K]. Both are float32, but with int8
+they are uint8, the probabilities in 256ths. Pixels are as the records have them: from 0 to 255, or
+to the brightest pixel of the data if that is less. They are not checked, and never from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from mnist_estimator import RunError
+from mnist_estimator.compat import tf, v1, without_noise
+from mnist_estimator.data import inputs
+from mnist_estimator.data.records import Manifest
+from mnist_estimator.model_fn import PROBABILITIES
+from mnist_estimator.runs.open_run import OpenRun
+from mnist_estimator.runtime import files
+from mnist_estimator.runtime.files import file_errors
+from mnist_estimator.serving import saved_model, signatures
+
+# How weights and arithmetic are quantized.
+NONE, FLOAT16, INT8 = "none", "float16", "int8"
+
+_CALIBRATION = 500  # Images whose activations set the ranges of int8.
+_BATCH = 100
+_NOISE = "^fully_quantize: |XNNPACK delegate"  # From C++, whatever the log level is.
+
+
+def export(
+    run: OpenRun, data_dir: str, manifest: Manifest, path: str, *, quantize: str = NONE
+) -> None:
+    """Writes an open run's network to `path` as one .tflite file.
+
+    Args:
+      data_dir: int8 is calibrated with the first 500 training images in it.
+      quantize: float16: weights of half the size. int8: whole numbers only, a quarter.
+
+    Raises:
+      RunError: if the network has an operation that TensorFlow Lite lacks.
+      InputError: if a file cannot be read or written.
+    """
+    # TensorFlow Lite knows no bfloat16.
+    params = {**run.params, "serving_precision": "float32"}
+    with files.memory_folder() as scratch, _quiet():
+        folder = os.path.join(scratch, "saved_model")
+        saved_model.save((signatures.FIXED,), params, run.trained_on, run.checkpoint, folder)
+        converter = tf.lite.TFLiteConverter.from_saved_model(
+            folder, signature_keys=[signatures.FIXED]
+        )
+        _set_quantization(converter, quantize, data_dir, manifest)
+        try:
+            model = converter.convert()
+        except Exception as error:  # The converter has an exception class of its own, in C++.
+            problem = str(error).strip().splitlines()[0]
+            raise RunError(f"{run.checkpoint}: cannot be converted: {problem}") from error
+    files.make_folders(os.path.dirname(path))
+    files.write_bytes(path, model)
+
+
+def accuracy(path: str, data_dir: str, manifest: Manifest, split: str) -> float:
+    """The fraction of a split's examples that the model in a .tflite file gets right."""
+    with file_errors(path), files.reading(path) as file:
+        model = file.read()
+    with _quiet():
+        interpreter = tf.lite.Interpreter(model_content=model)
+        runner = interpreter.get_signature_runner(signatures.FIXED)
+        wanted = runner.get_input_details()[inputs.IMAGES]["dtype"]
+        correct = 0
+        for images, labels in _batches(data_dir, manifest, split, _BATCH):
+            answers = runner(**{inputs.IMAGES: images.astype(wanted)})[PROBABILITIES]
+            correct += int((answers.argmax(axis=1) == labels).sum())
+    return correct / manifest.num_examples(split)
+
+
+def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Manifest) -> None:
+    if quantize == NONE:
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantize == FLOAT16:
+        converter.target_spec.supported_types = [tf.float16]
+        return
+
+    def examples() -> Iterator[dict[str, np.ndarray]]:
+        batches = _batches(data_dir, manifest, "train", 1)
+        for number, (images, _) in enumerate(itertools.islice(batches, _CALIBRATION)):
+            images = images.astype(np.float32)
+            if not number:
+                # Else the scale of a set that is nowhere white would not be 1 a grey level.
+                images[0, 0, 0, 0] = 255
+            yield {inputs.IMAGES: images}
+
+    converter.representative_dataset = examples
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+
+
+def _batches(
+    data_dir: str, manifest: Manifest, split: str, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (images uint8 [B,H,W,C], labels int64 [B])."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        batches = inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size)
+        features, labels = v1.data.make_one_shot_iterator(batches).get_next()
+        with contextlib.suppress(tf.errors.OutOfRangeError):
+            while True:
+                yield session.run((features[inputs.IMAGES], labels))
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps back what the converter says to its own developers."""
+    absl_logger = logging.getLogger("absl")
+    level = absl_logger.level
+    absl_logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), without_noise(_NOISE):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        absl_logger.setLevel(level)

@@ -1,0 +1,319 @@
+"""Estimator as `compat` hands it out, and what `compat` says when it cannot."""
+
+import importlib.machinery
+import importlib.util
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+
+from mnist_estimator import InputError, RunError, compat
+from mnist_estimator.compat import estimator, estimator_v1, tf, v1
+
+BUILT_IN = compat._release(tf.__version__) < (2, 16)
+KERAS_2 = BUILT_IN or not compat._KERAS_REMEDY
+SLOPE = 2.0
+
+
+def model_fn(features, labels, mode):
+    w = v1.get_variable("w", [1], initializer=v1.zeros_initializer())
+    y = features["x"] * w
+    if mode == estimator.ModeKeys.PREDICT:
+        outputs = {"serving_default": estimator.export.PredictOutput({"y": y})}
+        return estimator.EstimatorSpec(mode, predictions={"y": y}, export_outputs=outputs)
+    loss = tf.reduce_mean(tf.square(y - labels))
+    optimizer = v1.train.GradientDescentOptimizer(0.1)
+    return estimator.EstimatorSpec(
+        mode,
+        loss=loss,
+        train_op=optimizer.minimize(loss, global_step=v1.train.get_global_step()),
+        eval_metric_ops={"error": v1.metrics.mean_absolute_error(labels, y)},
+    )
+
+
+def input_fn(repeat=1):
+    examples = {"x": [1.0, 2.0]}, [SLOPE * 1.0, SLOPE * 2.0]
+    return tf.data.Dataset.from_tensor_slices(examples).repeat(repeat).batch(2)
+
+
+def receiver():
+    x = v1.placeholder(tf.float32, [None], name="x")
+    return estimator.export.ServingInputReceiver({"x": x}, {"x": x})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    config = estimator.RunConfig(str(tmp_path_factory.mktemp("model")), tf_random_seed=1)
+    return estimator.Estimator(model_fn, config=config).train(lambda: input_fn(50), max_steps=50)
+
+
+@pytest.mark.smoke
+def test_train_and_evaluate_separately(trained):
+    metrics = trained.evaluate(input_fn)
+    assert metrics["global_step"] == 50
+    assert metrics["error"] < 1e-3
+
+
+@pytest.mark.smoke
+def test_predict(trained):
+    predictions = [each["y"] for each in trained.predict(input_fn)]
+    assert predictions == pytest.approx([SLOPE * 1, SLOPE * 2], abs=1e-3)
+
+
+@pytest.mark.smoke
+def test_exported_model_serves(trained, tmp_path):
+    folder = trained.export_saved_model(str(tmp_path), receiver)
+    serve = tf.saved_model.load(folder.decode()).signatures["serving_default"]
+    assert serve(x=tf.constant([10.0]))["y"].numpy() == pytest.approx([SLOPE * 10], abs=1e-2)
+
+
+@pytest.mark.smoke
+def test_train_and_evaluate(tmp_path):
+    exporter = estimator.FinalExporter("final", receiver)
+    metrics, exported = estimator.train_and_evaluate(
+        estimator.Estimator(model_fn, str(tmp_path)),
+        estimator.TrainSpec(lambda: input_fn(50), max_steps=50),
+        estimator.EvalSpec(input_fn, steps=None, exporters=exporter),
+    )
+    assert metrics["global_step"] == 50
+    assert metrics["error"] < 1e-3
+    assert pathlib.Path(exported[0].decode(), "saved_model.pb").exists()
+
+
+def test_strategy_of_one_device(tmp_path):
+    config = estimator.RunConfig(
+        str(tmp_path), train_distribute=tf.distribute.MirroredStrategy(["cpu:0"])
+    )
+    trained = estimator.Estimator(model_fn, config=config)
+    trained.train(lambda: input_fn(50), max_steps=50)
+    assert trained.get_variable_value("w") == pytest.approx([SLOPE], abs=1e-3)
+
+
+def test_warm_start(trained, tmp_path):
+    settings = estimator.WarmStartSettings(trained.model_dir, vars_to_warm_start="w")
+    other = estimator.Estimator(model_fn, str(tmp_path), warm_start_from=settings)
+    other.train(lambda: input_fn(1), max_steps=1)
+    assert other.get_variable_value("w") == pytest.approx([SLOPE], abs=1e-3)
+
+
+def test_every_name_that_is_listed_can_be_had():
+    if not KERAS_2:
+        pytest.skip("half of them need Keras 2")
+    for namespace in (estimator, estimator.export, estimator.experimental, estimator_v1.inputs):
+        names = [name for name in dir(namespace) if not name.startswith("_")]
+        assert names
+        assert not [name for name in names if not hasattr(namespace, name)]
+
+
+def test_unknown_name_is_an_attribute_error():
+    assert not hasattr(estimator, "TPUEstimator")
+
+
+@pytest.mark.skipif(BUILT_IN, reason="the built-in one imports all of it")
+def test_modules_of_the_package_can_be_imported():
+    from tensorflow_estimator import estimator as api
+    from tensorflow_estimator.python.estimator import estimator_lib
+    from tensorflow_estimator.python.estimator.run_config import RunConfig
+
+    assert api.RunConfig is estimator_lib.RunConfig is RunConfig is estimator.RunConfig
+
+
+@pytest.mark.skipif(not KERAS_2, reason="needs the extra keras")
+def test_canned_estimator_trains():
+    canned = estimator.DNNRegressor([4], [tf.feature_column.numeric_column("x")])
+    canned.train(lambda: input_fn(5).map(column), max_steps=5)
+    assert canned.evaluate(lambda: input_fn().map(column))["global_step"] == 5
+
+
+def column(features, labels):
+    return {"x": features["x"][:, None]}, labels[:, None]
+
+
+@pytest.mark.skipif(BUILT_IN, reason="Keras 2 is built in")
+def test_canned_estimator_without_keras_2_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf_keras", None)
+    namespace = type(estimator)(estimator.__name__)
+    monkeypatch.setattr(compat, "_KERAS_REMEDY", compat._switch_to_keras_2())
+    assert not hasattr(namespace, "DNNClassifier")
+    assert namespace.Estimator is estimator.Estimator
+    assert namespace.classifier_parse_example_spec
+    with pytest.raises(InputError, match=r"DNNClassifier needs Keras 2.*mnist_estimator\[keras\]"):
+        _ = namespace.DNNClassifier
+
+
+@pytest.fixture
+def tf_keras(monkeypatch):
+    module = types.ModuleType("tf_keras")
+    module.__spec__ = importlib.machinery.ModuleSpec("tf_keras", None)
+    monkeypatch.setitem(sys.modules, "tf_keras", module)
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "")  # So that what a test sets is undone after it.
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
+
+
+def test_keras_2_is_switched_on_before_tensorflow_is_imported(tf_keras, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    assert compat._switch_to_keras_2() == ""
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+
+
+def test_keras_2_is_not_switched_on_after(tf_keras):
+    assert "before tensorflow" in compat._switch_to_keras_2()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+
+
+def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow")
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
+    assert "'0'" in compat._switch_to_keras_2()
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
+
+
+def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tf_keras" else find_spec(name)
+    )
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    assert "pip install" in compat._switch_to_keras_2()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    said = capsys.readouterr().err
+    assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("version", ["2.15.0", "2.15.1", "2.18.0", "2.21.0", "2.21.1-rc0", ""])
+def test_supported_version(version):
+    compat.check_versions(version, "2.15.0")
+
+
+@pytest.mark.parametrize("version", ["1.15.5", "2.14.1", "2.22.0", "2.22.0-rc1", "3.0.0", "head"])
+def test_unsupported_version_is_named_with_those_that_work(version):
+    with pytest.raises(InputError) as error:
+        compat.check_versions(version, "2.15.0")
+    assert f"TensorFlow {version} is installed" in str(error.value)
+    assert "TensorFlow 2.15 to 2.21" in str(error.value)
+    assert "pip install 'tensorflow>=2.15,<2.22'" in str(error.value)
+
+
+def test_no_tensorflow():
+    with pytest.raises(InputError, match="TensorFlow is not installed"):
+        compat.check_versions(None, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [(None, "tensorflow-estimator is not"), ("2.16.0", "tensorflow-estimator 2.16.0 is")],
+)
+def test_wrong_tensorflow_estimator(version, found):
+    with pytest.raises(InputError, match=f"^{found} installed.*'tensorflow-estimator==2.15.*'"):
+        compat.check_versions("2.21.0", version)
+
+
+def test_version_is_known_without_an_import(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "some_module.py").write_text("raise SystemExit('imported')")
+    assert compat._installed_version("some_module", "some-module") == ""
+    (tmp_path / "some_module-1.2.dist-info").mkdir()
+    (tmp_path / "some_module-1.2.dist-info" / "METADATA").write_text("Version: 1.2\n")
+    assert compat._installed_version("some_module", "some-module") == "1.2"
+    assert compat._installed_version("no_such_module", "no-such-module") is None
+
+
+def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "tensorflow-2.22.0.dist-info").mkdir()
+    (tmp_path / "tensorflow-2.22.0.dist-info" / "METADATA").write_text("Version: 2.22.0\n")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    finished = run_python("import mnist_estimator.compat", PYTHONPATH=path)
+    assert "VersionError: TensorFlow 2.22.0 is installed" in finished.stderr.splitlines()[-1]
+
+
+def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
+    with compat.without_noise(compat._START_UP_NOISE):
+        os.write(2, b"E0000 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting ...\n")
+        os.write(2, b"E0000 other.cc:1] Something is wrong\n")
+        os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. ...\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "E0000 other.cc:1] Something is wrong\nafter\n"
+
+
+def test_last_words_of_a_crash_come_through():
+    finished = run_python(
+        "import os; from mnist_estimator import compat\n"
+        "with compat.without_noise(compat._START_UP_NOISE):\n"
+        "    os.write(2, b'F0000 this processor has no AVX\\n'); os.abort()"
+    )
+    assert finished.returncode < 0
+    assert finished.stderr == "F0000 this processor has no AVX\n"
+
+
+TINY_PROGRAM = """
+import sys, tempfile
+from tests import test_compat as example
+with tempfile.TemporaryDirectory() as folder:
+    # Its counter of steps fetches the global step beside the train_op, sees the same one twice
+    # now and then, and warns.
+    config = example.estimator.RunConfig(folder, log_step_count_steps=None)
+    model = example.estimator.Estimator(example.model_fn, config=config)
+    model.train(lambda: example.input_fn(5), max_steps=5)
+    model.evaluate(example.input_fn)
+    list(model.predict(example.input_fn))
+    model.export_saved_model(folder, example.receiver)
+"""
+
+
+def test_a_program_prints_nothing_of_its_own():
+    finished = run_python(TINY_PROGRAM)
+    assert finished.returncode == 0, finished.stderr
+    lines = finished.stderr.splitlines()
+    if (2, 18) <= compat._release(tf.__version__) <= (2, 20):
+        # Written with the first step, and no log level or setting keeps these from it.
+        known = ("All log messages before absl::InitializeLog", "MLIR V1 optimization pass")
+        lines = [line for line in lines if not any(text in line for text in known)]
+    assert lines == []
+
+
+def test_a_user_can_have_it_all_printed():
+    finished = run_python(TINY_PROGRAM, TF_CPP_MIN_LOG_LEVEL="0")
+    # Which lines there are depends on the processor.
+    assert re.search(compat._START_UP_NOISE, finished.stderr)
+    assert "Instructions for updating" in finished.stderr
+
+
+def run_python(program, **environment):
+    """Runs a program as a user would, with nothing set that the tests themselves have set."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("TF_CPP_MIN_LOG_LEVEL", "TF_USE_LEGACY_KERAS")
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program],
+        env=inherited | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("error", [ImportError, MemoryError, OSError])
+def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
+    """As with too little memory. What TensorFlow makes of it is many lines."""
+
+    def fails(name, *args, **kwargs):
+        try:
+            raise error("lib.so: failed to map segment")
+        except error:
+            raise ImportError("Traceback:\n\nFailed to load the native TensorFlow") from None
+
+    monkeypatch.setattr("builtins.__import__", fails)
+    with pytest.raises(RunError) as raised:
+        compat._tensorflow()
+    line = str(raised.value)
+    assert line.startswith("TensorFlow cannot be imported: lib.so: failed to map segment; ")
+    assert "ulimit -v" in line and "\n" not in line

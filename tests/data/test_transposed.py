@@ -1,0 +1,128 @@
+"""Images whose rows and columns are swapped: turned when asked for, and noticed when not."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+from conftest import ArraySource
+
+from mnist_estimator import evaluate
+from mnist_estimator.data import idx, records, sources, transposed
+
+_NAMES = {"train_images": "i.idx", "train_labels": "l.idx"}
+
+
+def _files(folder, images, labels, prefix="") -> dict[str, str]:
+    paths = {role: str(folder / (prefix + name)) for role, name in _NAMES.items()}
+    for path, array in zip(paths.values(), (images, labels), strict=True):
+        with open(path, "wb") as file:
+            idx.write_idx(file, array)
+    return paths
+
+
+def _images(data_dir: str) -> np.ndarray:
+    manifest = records.read_manifest(data_dir)
+    found = []
+    for path in records.shard_paths(data_dir, manifest, "train"):
+        for record in records.read_records(path):
+            features = records.tf.train.Example.FromString(record).features.feature
+            pixels = np.frombuffer(features["image_raw"].bytes_list.value[0], np.uint8)
+            found.append(pixels.reshape(manifest.image_shape))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (3, 2, 3)])
+def test_transposed_data_are_other_data(tmp_path, shape):
+    images = np.random.default_rng(0).integers(256, size=(6, *shape), dtype=np.uint8)
+    paths = _files(tmp_path, images, np.arange(6, dtype=np.uint8) % 2)
+    data_dir = str(tmp_path / "data")
+    options = {"validation_split": "0", "shards": 1}
+    first = sources.from_idx(paths, transpose=True).write(data_dir, **options)
+    assert first.image_shape == (2, 3, (*shape, 1)[2])
+    expected = images.reshape(6, 3, 2, -1).swapaxes(1, 2)
+    np.testing.assert_array_equal(_images(data_dir), expected)
+    assert transposed.is_transposed(first.sources)
+    assert sources.from_idx(paths, transpose=True).write(data_dir, **options) == first
+    with pytest.raises(records.RecordsError, match="holds another dataset"):
+        sources.from_idx(paths).write(data_dir, **options)
+    plain = sources.from_idx(paths).write(data_dir, **options, force=True)
+    assert not transposed.is_transposed(plain.sources)
+
+
+def test_square_images_are_told_apart_too(tmp_path):
+    images = np.random.default_rng(0).integers(256, size=(6, 3, 3), dtype=np.uint8)
+    paths = _files(tmp_path, images, np.arange(6, dtype=np.uint8) % 2)
+    sources.from_idx(paths, transpose=True).write(str(tmp_path / "data"))
+    with pytest.raises(records.RecordsError, match="examples of other content"):
+        sources.from_idx(paths).write(str(tmp_path / "data"))
+
+
+def _source(name: str, count: int, shape=(28, 28, 1)):
+    return types.SimpleNamespace(name=name, num_examples=count, image_shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "shape", "doubted"),
+    [
+        ("emnist-letters-train-images-idx3-ubyte.gz", 9, (28, 28, 1), True),
+        ("/data/EMNIST/raw/train.idx", 9, (28, 28, 1), True),
+        ("train.idx", 124_800, (28, 28, 1), True),
+        ("train.idx", 240_000, (28, 28, 1), True),
+        ("train.idx", 240_000, (32, 32, 1), False),
+        ("train.idx", 60_000, (28, 28, 1), False),
+        ("/data/systemnist/train.idx", 60_000, (28, 28, 1), False),
+    ],
+)
+def test_emnist_is_doubted(name, count, shape, doubted):
+    line = transposed.doubt(_source(name, count, shape), "", False)
+    assert ("--transpose" in line) == doubted
+    assert transposed.doubt(_source(name, count, shape), "", True) == ""
+    assert transposed.doubt(_source(name, count, shape), "MNIST", False) == ""
+
+
+def test_upright_sets_are_not_to_be_transposed():
+    line = transposed.doubt(_source("train.idx", 60_000), "MNIST", True)
+    assert "MNIST's" in line and "\n" not in line
+
+
+def test_the_doubt_is_said(tmp_path, capsys):
+    images = np.zeros((6, 3, 3), np.uint8)
+    paths = _files(tmp_path, images, np.arange(6, dtype=np.uint8) % 2, prefix="emnist-digits-")
+    sources.from_idx(paths)
+    err = capsys.readouterr().err
+    assert err.startswith("warning: ") and "--transpose" in err and err.count("\n") == 1
+    sources.from_idx(paths, transpose=True)
+    assert capsys.readouterr().err == ""
+
+
+def test_labels_alone(tmp_path):
+    paths = _files(tmp_path, np.zeros((6, 3, 3), np.uint8), np.arange(6, dtype=np.uint8) % 2)
+    turned = sources.from_idx(paths, transpose=True).train
+    assert np.concatenate(list(turned.label_chunks(4))).tolist() == [0, 1, 0, 1, 0, 1]
+
+
+def test_source_of_arrays():
+    images = np.arange(2 * 3 * 2, dtype=np.uint8).reshape(2, 3, 2, 1)
+    source = transposed.Transposed(ArraySource(images, np.arange(2)))
+    assert source.image_shape == (2, 3, 1)
+    ((turned, labels),) = source.chunks(8)
+    np.testing.assert_array_equal(turned, images.swapaxes(1, 2))
+    assert labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "role", "done", "said"),
+    [
+        (None, "train_images_transposed", True, True),
+        (None, "train_images", False, False),
+        (False, "train_images_transposed", False, False),
+        (True, "train_images", True, False),
+    ],
+)
+def test_evaluate_does_as_the_run(capsys, asked, role, done, said):
+    run = types.SimpleNamespace(record={"dataset": {"sources": {role: "0" * 64}}})
+    given = types.SimpleNamespace(transpose=asked, images="i.idx")
+    assert evaluate._transposes(run, given) == done
+    assert ("--notranspose" in capsys.readouterr().err) == said

@@ -1,0 +1,182 @@
+"""The train command as the tasks of a cluster on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from conftest import variables
+
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.training import hooks
+
+FLAGS = [
+    "--dataset=sample",
+    "--data_dir=data",
+    "--max_steps=40",
+    "--save_checkpoints_steps=20",
+    "--batch_size=64",
+    "--model=dnn",
+    "--hidden_units=64",
+    "--log_steps=20",
+]
+# Plain SGD, so that gradients clipped wrongly show.
+CLIPPED = ["--optimizer=sgd", "--schedule=constant", "--learning_rate=0.5", "--clip_norm=0.2"]
+TIMEOUT_SECS = 240
+
+
+@contextlib.contextmanager
+def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
+    """Starts a process a task; gives them by (role, index) and ends those that still run."""
+    with contextlib.ExitStack() as stack:
+        jobs = jobs | {"evaluator": 1} if evaluator else jobs
+        probes = {
+            role: [stack.enter_context(socket.socket()) for _ in range(jobs[role])] for role in jobs
+        }
+        for probe in sum(probes.values(), []):
+            probe.bind(("127.0.0.1", 0))
+        hosts = {
+            role: [f"127.0.0.1:{probe.getsockname()[1]}" for probe in found]
+            for role, found in probes.items()
+        }
+    roles = [(role, index) for role, count in jobs.items() for index in range(count)]
+    with contextlib.ExitStack() as stack:
+        started = {}
+        for role, index in roles:
+            config = {"cluster": hosts, "task": {"type": role, "index": index}}
+            log = stack.enter_context((work / f"{role}{index}.log").open("w"))
+            started[role, index] = process = subprocess.Popen(
+                [sys.executable, "-m", "mnist_estimator.train", *FLAGS, *flags],
+                cwd=work,
+                env=os.environ | {"TF_CONFIG": json.dumps(config)},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+            stack.callback(process.wait, 30)
+            stack.callback(process.kill)
+        yield started
+
+
+def read_status(model_dir: Path) -> tuple[str, int]:
+    status = json.loads((model_dir / "status.json").read_text())
+    return status["state"], status["exit_code"]
+
+
+def wait(process: subprocess.Popen, log: Path) -> None:
+    assert process.wait(TIMEOUT_SECS) == 0, log.read_text()
+
+
+def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
+    jobs = {"chief": 1, "worker": 1, "ps": 1}
+    with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps", "--model=cnn") as started:
+        # Estimator's parameter server would serve for ever.
+        for role, index in started:
+            wait(started[role, index], work / f"{role}{index}.log")
+    metrics = json.loads((work / "ps/metrics.json").read_text())
+    assert metrics["accuracy"] > 0.7
+    assert metrics["global_step"] >= 40
+    # The evaluator ends by itself, with the last checkpoint evaluated.
+    *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
+    assert read_status(work / "ps") == ("done", 0)
+    last = checkpoints.step_of(metrics["checkpoint"])
+    assert evaluated.startswith(f"step {last}: validation accuracy 0.")
+    assert exported.startswith("exported to ps/export/best/")
+
+
+def test_a_chief_that_cannot_begin_ends_the_parameter_server_too(work):
+    """A chief that has no data has no port either, for which others would wait long."""
+    (work / "broken").mkdir()
+    (work / "broken/manifest.json").write_text("no manifest")
+    jobs = {"chief": 1, "worker": 1, "ps": 1}
+    flags = ["--strategy=ps", "--model_dir=failed", "--data_dir=broken"]
+    with tasks(work, jobs, False, *flags) as started:
+        codes = {role: task.wait(TIMEOUT_SECS) for (role, _), task in started.items()}
+    assert codes == {"chief": 2, "worker": 2, "ps": 2}
+    assert read_status(work / "failed") == ("failed", 2)
+    assert "the chief ended: failed (broken/manifest.json" in last_line(work / "ps0.log")
+
+
+def wait_for(path: Path, process: subprocess.Popen) -> None:
+    while not path.exists():
+        assert process.poll() is None, "ended early"
+        threading.Event().wait(0.01)
+
+
+def last_line(log: Path) -> str:
+    return log.read_text().splitlines()[-1]
+
+
+def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
+    # So small a network saves faster than it is evaluated: checkpoints vanish meanwhile.
+    flags = ("--strategy=ps", "--model_dir=ps_preempted", "--max_steps=100000")
+    flags += ("--save_checkpoints_steps=200",)
+    model_dir = work / "ps_preempted"
+    # Without its parameter server the chief cannot save any more: each of the two in a job.
+    for roles in (("evaluator", "worker", "ps"), ("chief",)):
+        with tasks(work, {"chief": 1, "worker": 1, "ps": 1}, True, *flags) as started:
+            wait_for(model_dir / "evaluations.json", started["evaluator", 0])
+            wait_for_line(work / "chief0.log", "step ", started["chief", 0])
+            for role in roles:
+                before = checkpoints.newest(str(model_dir))
+                started[role, 0].send_signal(signal.SIGTERM)
+                assert started[role, 0].wait(TIMEOUT_SECS) == 143, (
+                    work / f"{role}0.log"
+                ).read_text()
+                assert last_line(work / f"{role}0.log").startswith("train: SIGTERM: step ")
+                if role in ("ps", "chief"):
+                    # The weights that go with it have been saved.
+                    assert checkpoints.newest(str(model_dir)) != before
+    assert not (model_dir / hooks.SAVE_REQUEST).exists()
+
+
+def wait_for_line(log: Path, start: str, process: subprocess.Popen) -> None:
+    while not any(line.startswith(start) for line in log.read_text().splitlines()):
+        assert process.poll() is None, log.read_text()
+        threading.Event().wait(0.01)
+
+
+def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
+    flags = ("--strategy=multi_worker", *CLIPPED)
+    for model_dir in ("undisturbed", "preempted"):
+        with tasks(work, {"worker": 2}, False, *flags, f"--model_dir={model_dir}") as started:
+            if model_dir == "preempted":
+                wait_for(work / "preempted/model.ckpt-0.sha256", started["worker", 0])
+                started["worker", 1].send_signal(signal.SIGUSR1)
+                codes = [started["worker", index].wait(TIMEOUT_SECS) for index in (0, 1)]
+            else:
+                for index in (0, 1):
+                    wait(started["worker", index], work / f"worker{index}.log")
+    assert codes == [143, 143], (work / "worker0.log").read_text()
+    step = checkpoints.step_of(checkpoints.newest(str(work / "preempted")))
+    assert 0 < step < 40
+    kept = f"step {step} is saved in preempted; the same command continues from there"
+    assert last_line(work / "worker0.log") == f"train: another worker was preempted: {kept}"
+    assert last_line(work / "worker1.log").startswith("train: SIGUSR1: step ")
+    with tasks(work, {"worker": 2}, False, *flags, "--model_dir=preempted") as started:
+        for index in (0, 1):
+            wait(started["worker", index], work / f"worker{index}.log")
+    assert variables(work / "preempted") == variables(work / "undisturbed")
+
+
+def test_synchronous_workers_train_as_one_process_would(work):
+    alone = ["mnist_estimator.train", *FLAGS, *CLIPPED, "--model_dir=alone"]
+    subprocess.run([sys.executable, "-m", *alone], cwd=work, check=True, capture_output=True)
+    flags = ("--strategy=multi_worker", "--model_dir=all_reduce")
+    with tasks(work, {"worker": 2}, True, *flags, *CLIPPED) as started:
+        for (role, index), process in started.items():
+            wait(process, work / f"{role}{index}.log")
+    assert "step 40: validation accuracy 0." in (work / "evaluator0.log").read_text()
+    one, two = (
+        json.loads((work / d / "metrics.json").read_text()) for d in ("alone", "all_reduce")
+    )
+    assert two["global_step"] == one["global_step"] == 40
+    # The same examples and the same dropped units each step; sums are rounded in another order.
+    assert two["loss"] == pytest.approx(one["loss"], rel=0.02)

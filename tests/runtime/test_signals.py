@@ -1,0 +1,221 @@
+"""What a signal does: real ones, sent to this process or to one of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from mnist_estimator.runtime import program, signals
+
+NUMBERS = [
+    (signal.SIGTERM, 143),
+    (signal.SIGUSR1, 143),
+    (signal.SIGUSR2, 143),
+    (signal.SIGXCPU, 143),
+    (signal.SIGINT, 130),
+    (signal.SIGHUP, 129),
+]
+
+
+@pytest.fixture(autouse=True)
+def handled():
+    before = {number: signal.getsignal(number) for number, _ in NUMBERS}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # The tests may run under nohup.
+    with signals.handled():
+        yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_a_signal_raises_where_nothing_defers_it(number, code):
+    with pytest.raises(signals.Interruption, match=number.name) as caught:
+        signal.raise_signal(number)
+    assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_a_deferred_signal_is_noted_and_raises_at_the_end(number, code):
+    with pytest.raises(signals.Interruption, match=number.name) as caught, signals.deferrable():
+        signals.defer()
+        assert not signals.noted()
+        signal.raise_signal(number)
+        assert signals.noted()
+        reached = True
+    assert reached
+    assert caught.value.exit_code == code
+
+
+def test_before_defer_a_signal_raises_inside_the_block():
+    with pytest.raises(signals.Interruption), signals.deferrable():
+        signal.raise_signal(signal.SIGTERM)
+        pytest.fail("went on")
+
+
+def test_what_can_be_done_again_is_interrupted_within_a_deferred_block():
+    with pytest.raises(signals.Interruption), signals.deferrable():
+        signals.defer()
+        with signals.at_once():
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("went on")
+
+
+def test_what_can_be_done_again_does_not_begin_after_a_signal():
+    with pytest.raises(signals.Interruption), signals.deferrable():
+        signals.defer()
+        signal.raise_signal(signal.SIGTERM)
+        with signals.at_once():
+            pytest.fail("began")
+
+
+def test_an_interruption_that_was_swallowed_is_raised_again():
+    with pytest.raises(signals.Interruption), signals.at_once():
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGTERM)
+        reached = True
+    assert reached
+
+
+def test_an_error_in_the_block_is_not_replaced():
+    with pytest.raises(KeyError), signals.deferrable():
+        signals.defer()
+        signal.raise_signal(signal.SIGTERM)
+        raise KeyError
+
+
+def test_an_interruption_is_no_error_of_the_program():
+    assert not issubclass(signals.Interruption, Exception)
+
+
+def run_program(main: str, *numbers: int) -> tuple[int, str]:
+    """Runs a program whose main is given, sends it signals when it says so; exit code, stderr."""
+    source = f"""
+import signal, sys, time
+from mnist_estimator import program, signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def main(argv):
+{main}
+program.run(main)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", source],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for number in numbers:
+            process.stdout.readline()
+            process.send_signal(number)
+        _, stderr = process.communicate(timeout=60)
+    return process.returncode, stderr
+
+
+STUCK = "    with signals.deferrable():\n        signals.defer()\n"
+
+
+@pytest.mark.parametrize(("number", "code"), NUMBERS)
+def test_a_command_ends_with_the_code_and_one_line(number, code):
+    waiting = "    print(flush=True)\n    sys.stdin.read()\n"
+    assert run_program(waiting, number) == (code, f"-c: {number.name}: stopped\n")
+
+
+def test_a_second_signal_ends_a_stuck_program_at_once():
+    # The thread that is told of the first one says so; two in a moment would count as one.
+    main = STUCK + (
+        "        print(flush=True)\n"
+        "        while not signals.noted(): time.sleep(0.01)\n"
+        f"        time.sleep({signals._SAME_SECS} + 0.1)\n"
+        "        print(flush=True)\n"
+        "        while True: time.sleep(1)\n"
+    )
+    code, stderr = run_program(main, signal.SIGTERM, signal.SIGINT)
+    assert (code, stderr) == (130, "-c: SIGINT: a second signal, ended at once\n")
+
+
+def test_the_end_of_processor_time_is_told_every_second_and_is_one_signal():
+    main = STUCK + (
+        "        print(flush=True)\n"
+        "        while not signals.noted(): time.sleep(0.01)\n"
+        f"        time.sleep({signals._SAME_SECS} + 0.1)\n"
+        "        print(flush=True)\n"
+        "        time.sleep(1)\n"
+    )
+    code, stderr = run_program(main, signal.SIGXCPU, signal.SIGXCPU)
+    assert (code, stderr) == (143, "-c: SIGXCPU: stopped\n")
+
+
+def test_under_nohup_the_end_of_the_terminal_is_nobodys_concern():
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with signals.handled():
+        signal.raise_signal(signal.SIGHUP)
+        assert not signals.noted()
+    assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGTSTP])
+def test_other_signals_do_what_they_always_do(number):
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_two_signals_in_a_moment_are_one():
+    main = STUCK + "        print(flush=True)\n        print(flush=True)\n        time.sleep(1)\n"
+    # Two numbers, as the kernel merges two of the same that wait.
+    code, stderr = run_program(main, signal.SIGTERM, signal.SIGUSR1)
+    assert code == 143
+    assert stderr in ("-c: SIGTERM: stopped\n", "-c: SIGUSR1: stopped\n")
+
+
+def test_a_program_stuck_for_good_ends_by_itself():
+    main = (
+        "    signals._STUCK_SECS = 0.2\n" + STUCK + "        print(flush=True)\n"
+        "        while True: time.sleep(1)\n"
+    )
+    code, stderr = run_program(main, signal.SIGUSR1)
+    assert code == 143
+    assert stderr.startswith("-c: SIGUSR1: nothing answered for 0 s, ended without saving")
+
+
+def test_a_program_that_is_saving_may_take_its_time():
+    main = (
+        "    signals._STUCK_SECS = 0.2\n" + STUCK + "        print(flush=True)\n"
+        "        while not signals.noted(): time.sleep(0.01)\n"
+        "        signals.answer()\n"
+        "        time.sleep(0.6)\n"
+    )
+    assert run_program(main, signal.SIGTERM) == (143, "-c: SIGTERM: stopped\n")
+
+
+def test_a_signal_after_the_end_changes_nothing():
+    source = f"""
+import atexit, os, signal, sys
+from mnist_estimator import program
+atexit.register(lambda: os.kill(os.getpid(), {int(signal.SIGTERM)}))
+program.run(lambda argv: 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", source], capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_the_exit_codes_are_those_of_the_contract():
+    assert (signals.EXIT_FAILED, signals.EXIT_INPUT) == (1, 2)
+    assert (signals.EXIT_PREEMPTED, signals.EXIT_INTERRUPTED) == (143, 130)
+    assert os.WEXITSTATUS(143 << 8) == 128 + signal.SIGTERM
+
+
+def test_no_room_for_a_thread_is_one_line(monkeypatch, capsys):
+    """As with too little memory, or too many processes."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(signals.threading.Thread, "start", start)
+    guarded = program._exit_code_of(lambda argv: None, takes_arguments=False)
+    assert guarded(["train"]) == signals.EXIT_FAILED
+    line = capsys.readouterr().err
+    assert "can't start new thread: out of memory, or at a limit" in line and line.count("\n") == 1

@@ -1,0 +1,109 @@
+"""What TensorBoard is given of an evaluation, read back as it reads it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from conftest import CLASSES
+from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from test_scores import LABELS, PROBABILITIES, scored
+from test_training import train
+
+from mnist_estimator.compat import tf
+from mnist_estimator.scoring import summaries
+
+
+def test_the_confusion_picture_is_green_on_the_diagonal_and_red_beside_it():
+    picture = summaries.confusion_picture(np.array([[98, 2], [0, 50]]))
+    cell = len(picture) // 3
+    corner = [picture[(row + 1) * cell + 1, (column + 1) * cell + 1] for row, column in _PLACES]
+    red, green, blue = np.array(corner, int).T
+    assert (green > red).tolist() == [True, False, False, True]
+    assert red[1] > green[1]  # 2 of 100 still can be seen.
+    assert (red[2], green[2], blue[2]) == (255, 255, 255)
+    # Its numbers are drawn.
+    assert (picture[:cell, cell:].reshape(-1, 3) == 0).all(axis=1).any()
+
+
+_PLACES = [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_numbers_are_drawn_from_their_glyphs():
+    box = np.full([7, 14, 3], 255, np.uint8)
+    summaries._draw(box, "17", 0, 0, 14, 7)
+    drawn = ["".join(".#"[pixel] for pixel in row) for row in (box[..., 0] == 0).astype(int)]
+    assert [row[3:11] for row in drawn[1:6]] == [
+        ".#..###.",
+        "##....#.",
+        ".#...#..",
+        ".#...#..",
+        "###..#..",
+    ]
+
+
+def test_a_number_too_wide_for_its_box_is_left_out():
+    box = np.full([8, 8, 3], 255, np.uint8)
+    summaries._draw(box, "12345", 0, 0, 8)
+    assert (box == 255).all()
+
+
+def test_every_mistake_is_in_the_picture():
+    found = scored(LABELS, PROBABILITIES)
+    picture = summaries.mistakes_picture(found, (2, 3, 1))
+    assert {mistake.index for mistake in found.mistakes} <= set(np.unique(picture))
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3, 1), (70, 28, 28, 3)])
+def test_filters_are_shown_in_rows(shape):
+    picture = summaries.filters_picture(np.random.default_rng(0).normal(size=shape))
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 1
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ({"conv1/kernel": [5, 5, 1, 32], "dense/kernel": [12, 7]}, (32, 5, 5, 1)),
+        ({"logits/bias": [10], "logits/kernel": [12, 10]}, (10, 3, 4, 1)),
+        ({"deep/kernel": [99, 10]}, None),
+    ],
+)
+def test_the_first_layer_is_found(weights, expected):
+    found = summaries.first_layer({k: np.zeros(v) for k, v in weights.items()}, (3, 4, 1))
+    assert (found.shape if found is not None else None) == expected
+
+
+def test_a_dense_units_weights_lie_as_the_pixels_do():
+    kernel = np.arange(24).reshape(12, 2)
+    found = summaries.first_layer({"k": kernel}, (3, 4, 1))
+    assert found[1, 2, 1, 0] == kernel[2 * 4 + 1, 1]
+
+
+_WEIGHTS = ("kernel", "bias")
+
+
+def test_a_run_fills_tensorboards_pages(tmp_path, make_dataset):
+    train(tmp_path / "run", make_dataset(), model="dnn", hidden_units="5", max_steps=4)
+    found = plugin_event_multiplexer.EventMultiplexer()
+    found.AddRunsFromDirectory(str(tmp_path)).Reload()
+    (content,) = found.PluginRunToTagToContent(hparams_metadata.PLUGIN_NAME)["run"].values()
+    session = hparams_metadata.parse_session_start_info_plugin_data(content)
+    assert session.hparams["hidden_units"].string_value == "5"
+    assert session.hparams["learning_rate"].number_value == pytest.approx(0.001)
+    curves = found.PluginRunToTagToContent("pr_curves")["run/eval"]
+    assert len(curves) == CLASSES
+    histograms = found.PluginRunToTagToContent("histograms")["run/eval"]
+    layers = [f"weights/{layer}/{what}" for layer in ("dense1", "logits") for what in _WEIGHTS]
+    assert sorted(histograms) == sorted(layers)
+    images = found.PluginRunToTagToContent("images")["run/eval"]
+    assert set(images) == {summaries.CONFUSION, summaries.MISTAKES, summaries.FILTERS}
+    (event,) = found.Tensors("run/eval", summaries.CONFUSION)
+    assert tf.io.decode_png(event.tensor_proto.string_val[2]).shape[2] == 3
+
+
+def test_a_profile_lies_where_tensorboard_looks_for_it(tmp_path, make_dataset, capsys):
+    options = {"profile_steps": "3,5", "model": "softmax", "max_steps": 8}
+    train(tmp_path / "run", make_dataset(), **options)
+    (profile,) = (tmp_path / "run/plugins/profile").glob("*/*.xplane.pb")
+    assert profile.stat().st_size > 1000
+    assert "profiled steps to 5" in capsys.readouterr().err
