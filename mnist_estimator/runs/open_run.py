@@ -149,7 +149,7 @@ def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
             else:
                 found = chosen_checkpoint(config)
             if is_in_use:
-                checkpoints.hold(found)
+                checkpoints.copy_to_memory(found)
             return found
         except (RunError, FileError):
             if not is_in_use or time.monotonic() > until:
@@ -352,7 +352,7 @@ def _absolute(path: str) -> str:
 
 
 @contextlib.contextmanager
-def naming_gone(model_dir: str, work: str) -> Iterator[None]:
+def raise_when_folder_gone(model_dir: str, work: str) -> Iterator[None]:
     """Raises RunError where a run's folder has gone, which Estimator has a ValueError for.
 
     Args:

@@ -13,7 +13,7 @@ from mnist_estimator.data import inputs, records
 from mnist_estimator.data.records import Manifest, TrainedOn
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.runs.open_run import OpenRun, naming_gone
+from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
 from mnist_estimator.scoring.scores import MAX_CLASSES, Scores
@@ -31,7 +31,10 @@ def evaluate_alone(
     """Evaluates an open run as `evaluate` does, and leaves nothing in its model_dir."""
     # Estimator writes each evaluation to its model_dir for TensorBoard, which takes one of an older
     # checkpoint for a restart and drops the points after it. The run's curves are to stay.
-    with files.memory_folder() as scratch, naming_gone(run.config.model_dir, "evaluating"):
+    with (
+        files.memory_folder() as scratch,
+        raise_when_folder_gone(run.config.model_dir, "evaluating"),
+    ):
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
             # Not for the manifest's: other data may be darker, which changes no scale.

@@ -32,7 +32,7 @@ from mnist_estimator.data.records import IMAGE_KEY, Manifest, TrainedOn
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
 from mnist_estimator.pictures import preparation
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, saver
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.files import error_line
 
@@ -132,7 +132,7 @@ def restored(checkpoint: str) -> Iterator[v1.Session]:
             with checkpoints.readable(checkpoint) as path:
                 # TensorFlow takes other shapes, and what the record of a run says of its images
                 # would decide how much memory each takes.
-                checkpoints.check_variables(path, _shapes())
+                saver.check_variables(path, _shapes())
                 v1.train.Saver().restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
