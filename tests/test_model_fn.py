@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST
+from support.datasets import CLASSES, TEST
 
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
