@@ -347,7 +347,7 @@ def _input_fn(config: TrainConfig, manifest: Manifest, task: roles.Task):
         seed=config.seed,
         cache_bytes=config.cache_mb * 2**20,
         shuffle_buffer=config.shuffle_buffer,
-        model_dir=config.model_dir,
+        saved_step=lambda: checkpoints.newest_step(config.model_dir),
         worker=task.trainer if asynchronous else 0,
         num_workers=task.num_trainers if asynchronous else 1,
     )
