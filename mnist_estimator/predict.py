@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.data.datasets import DIGIT
 from mnist_estimator.pictures import picture_files
+from mnist_estimator.pictures.methods import DIGIT
 from mnist_estimator.runtime import program, progress, settings, signals
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def train_and_save(run, data_dir, manifest, *, steps):
         seed=0,
         cache_bytes=2**30,
         shuffle_buffer=1,
-        model_dir=run.model_dir,
+        saved_step=lambda: 0,
     )
     saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)

@@ -53,6 +53,12 @@ def saved_step(path: str) -> int:
         return int(reader.get_tensor(v1.GraphKeys.GLOBAL_STEP))
 
 
+def newest_step(model_dir: str) -> int:
+    """The global step that the newest checkpoint of a model_dir holds; 0 if it has none."""
+    path = newest(model_dir)
+    return saved_step(path) if path else 0
+
+
 def newest(model_dir: str) -> str:
     """The path of the checkpoint that TensorFlow's list calls the newest; "" if there is none.
 

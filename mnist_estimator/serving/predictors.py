@@ -18,8 +18,8 @@ import numpy as np
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.datasets import DIGIT, PICTURES
 from mnist_estimator.model_fn import PROBABILITIES
+from mnist_estimator.pictures.methods import DIGIT, PICTURES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
@@ -41,7 +41,7 @@ class Answer:
 class Predictor:
     """A network with its weights, ready to look at pictures.
 
-    `pictures` says how it prepares them, of `datasets.PICTURES`.
+    `pictures` says how it prepares them, of `methods.PICTURES`.
     """
 
     def __init__(

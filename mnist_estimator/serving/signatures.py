@@ -27,11 +27,11 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.data.datasets import DIGIT
 from mnist_estimator.data.records import IMAGE_KEY, Manifest, TrainedOn
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
 from mnist_estimator.pictures import preparation
+from mnist_estimator.pictures.methods import DIGIT
 from mnist_estimator.runs import checkpoints, saver
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.files import error_line

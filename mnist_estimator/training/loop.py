@@ -8,7 +8,7 @@ from mnist_estimator import estimators
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.runs import status
+from mnist_estimator.runs import checkpoints, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.training import endings, hooks, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
@@ -111,7 +111,7 @@ def _input_fn(run: Run) -> Callable[[], tf.data.Dataset]:
         seed=config.seed,
         cache_bytes=config.cache_mb * 2**20,
         shuffle_buffer=config.shuffle_buffer,
-        model_dir=config.model_dir,
+        saved_step=lambda: checkpoints.newest_step(config.model_dir),
         worker=task.trainer if asynchronous else 0,
         num_workers=task.num_trainers if asynchronous else 1,
     )
