@@ -14,12 +14,12 @@ from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.data import datasets, splits
+from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import settings
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
 INITIALIZERS = ("glorot_uniform", "truncated_normal")
-OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
 SCHEDULES = ("constant", "exponential", "cosine")
 SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
@@ -58,7 +58,8 @@ def _setting(
     Args:
       affects: one or several of `EFFECTS`.
       report_line: the line of a report's run panel that shows the value; "": none of its own.
-      set_by: who sets the flag in a job that `submit` or `launch` starts, where its user may not.
+      set_by: what sets the flag in a job that `submit` or `launch` starts: the engine, or one of
+        their own flags. It is no train flag of such a job.
       limits: as for `settings.setting`.
     """
     affects = (affects,) if isinstance(affects, str) else affects
@@ -328,7 +329,7 @@ class TrainConfig:
         0,
         "Parameter servers among the tasks, where the engine only numbers them (Slurm, "
         "SageMaker): task 0 is the chief, then come the workers, then so many ps.",
-        set_by="--ps, before the --",
+        set_by="--ps",
     )
     evaluator: bool | None = _setting(
         CLUSTER,
@@ -336,7 +337,7 @@ class TrainConfig:
         "A task of its own evaluates the checkpoints; where the engine only numbers the tasks, "
         "the last one. Default: yes if the cluster's description lists an evaluator. Without "
         "one the chief evaluates.",
-        set_by="--evaluator, before the --",
+        set_by="--evaluator",
     )
     base_port: int = _setting(
         CLUSTER,

@@ -65,9 +65,11 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
         raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
     given = {name for name in values if values[name].present}
     for field in settings.fields_of(TrainConfig):
-        if field.name in given and field.metadata["set_by"]:
+        set_by = field.metadata["set_by"]
+        if set_by and field.name in given:
+            where = ", before the --" if set_by.startswith("--") else ""
             raise InputError(
-                f"train flags, after the --: found --{field.name}, which "
-                f"{field.metadata['set_by']} sets; drop it"
+                f"train flags, after the --: found --{field.name}, which {set_by} sets{where}; "
+                "drop it"
             )
     return train_config(values), given
