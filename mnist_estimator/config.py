@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.data import datasets, splits
+from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import settings
+
+if TYPE_CHECKING:
+    from mnist_estimator.data.records import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -405,6 +409,15 @@ class TrainConfig:
     def schedule_steps(self) -> int:
         """Steps over which the learning-rate schedule runs."""
         return self.decay_steps or self.max_steps
+
+    def model_params(self, data: Manifest | TrainedOn) -> dict[str, Any]:
+        """What `model_fn.model_fn` takes as params for a network that trains on such data."""
+        return dataclasses.asdict(self) | {
+            "num_classes": data.num_classes,
+            "full_scale": full_scale(data.brightest_pixel),
+            "hidden_units": self.layers,
+            "schedule_steps": self.schedule_steps,
+        }
 
 
 def flags_affecting(effect: str) -> tuple[str, ...]:

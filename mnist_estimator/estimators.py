@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-from typing import Any
 
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.records import Manifest, TrainedOn
-from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.model_fn import model_fn
 
 
@@ -26,7 +23,7 @@ def make_estimator(
     with graph(config):
         return estimator.Estimator(
             model_fn,
-            params=make_params(config, data),
+            params=config.model_params(data),
             config=_run_config(config, task),
         )
 
@@ -40,16 +37,6 @@ def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
     """
     multi_worker = config.strategy == "multi_worker"
     return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
-
-
-def make_params(config: TrainConfig, data: Manifest | TrainedOn) -> dict[str, Any]:
-    """What `model_fn.model_fn` takes as params."""
-    return dataclasses.asdict(config) | {
-        "num_classes": data.num_classes,
-        "full_scale": full_scale(data.brightest_pixel),
-        "hidden_units": config.layers,
-        "schedule_steps": config.schedule_steps,
-    }
 
 
 def session_config(config: TrainConfig, task: roles.Task) -> v1.ConfigProto:

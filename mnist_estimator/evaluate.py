@@ -62,16 +62,16 @@ def main(argv: list[str]) -> None:
     os.environ.pop("TF_CONFIG", None)
     # TensorFlow takes seconds to import; wrong flags have been answered by now.
     from mnist_estimator.runs import open_run
-    from mnist_estimator.scoring import tables
+    from mnist_estimator.scoring import evaluation, tables
 
     run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
-    scores, names = open_run.make_scores(run.trained_on), run.trained_on.class_names
+    scores, names = evaluation.make_scores(run.trained_on), run.trained_on.class_names
     with _data(run, given) as (data_dir, manifest, split):
-        metrics = open_run.evaluate_alone(
+        metrics = evaluation.evaluate_alone(
             run, data_dir, manifest, split, batch_size=given.batch_size, scores=scores
         )
         # The folder's only split is called train; the examples are the file's, of no split.
-        described = open_run.describe(metrics, "" if _other_file(given) else split, manifest)
+        described = evaluation.describe(metrics, "" if _other_file(given) else split, manifest)
     if scores:
         metrics |= scores.report()
     if given.output:

@@ -87,17 +87,17 @@ def main(argv: list[str]) -> None:
 
 def _say_accuracies(run: open_run.OpenRun, data_dir: str) -> None:
     """Compares the export with the run on the test split, where they compute differently."""
-    from mnist_estimator.runs import open_run
+    from mnist_estimator.scoring import evaluation
 
-    if not open_run.serves_otherwise(run.config):
+    if not evaluation.serves_otherwise(run.config):
         return
     try:
         found, manifest = run.data(data_dir)
     except InputError:  # The export is there; the data need not be on this machine.
         return
     if manifest.num_examples(splits.TEST):
-        original = open_run.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
-        exported = open_run.serving_accuracy(run, found, manifest)
+        original = evaluation.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
+        exported = evaluation.serving_accuracy(run, found, manifest)
         progress.say(
             f"test accuracy {exported:.4f} in {run.config.serving_precision}, as exported; "
             f"{original:.4f} as trained",
@@ -106,7 +106,7 @@ def _say_accuracies(run: open_run.OpenRun, data_dir: str) -> None:
 
 
 def _export_tflite(run: open_run.OpenRun, given: flags.FlagValues) -> None:
-    from mnist_estimator.runs import open_run
+    from mnist_estimator.scoring import evaluation
     from mnist_estimator.serving import tflite
 
     kind = "float32" if given.quantize == tflite.NONE else given.quantize
@@ -118,7 +118,7 @@ def _export_tflite(run: open_run.OpenRun, given: flags.FlagValues) -> None:
     not_fractions = ", never from 0 to 1" if white > 1 else ""
     progress.say(f"it takes pixels from 0 to {white}{not_fractions}", sys.stdout)
     if manifest.num_examples("test"):
-        original = open_run.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
+        original = evaluation.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
         converted = tflite.accuracy(path, data_dir, manifest, "test")
         line = f"test accuracy {converted:.4f}, the original's {original:.4f}"
         progress.say(line, sys.stdout)

@@ -112,7 +112,7 @@ def _check_output(path: str) -> None:
 
 def _evaluate(name: str, run: open_run.OpenRun, given: flags.FlagValues) -> panels.Result:
     from mnist_estimator.reporting import panels
-    from mnist_estimator.runs import open_run
+    from mnist_estimator.scoring import evaluation
 
     split = given.split or splits.TEST
     data_dir, manifest = run.data(given.data_dir, split)
@@ -123,8 +123,8 @@ def _evaluate(name: str, run: open_run.OpenRun, given: flags.FlagValues) -> pane
         f"{manifest.dataset}",
         sys.stderr,
     )
-    scores = open_run.make_scores(manifest)
-    metrics = open_run.evaluate_alone(run, data_dir, manifest, split, scores=scores)
+    scores = evaluation.make_scores(manifest)
+    metrics = evaluation.evaluate_alone(run, data_dir, manifest, split, scores=scores)
     return panels.Result(name, run, data_dir, manifest, split, metrics, scores)
 
 

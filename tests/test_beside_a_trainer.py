@@ -13,6 +13,7 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.data import writer
 from mnist_estimator.runs import checkpoints, open_run, status
 from mnist_estimator.runs.checkpoints import damage
+from mnist_estimator.scoring import evaluation
 
 STEPS = 4
 
@@ -85,7 +86,7 @@ def test_the_newest_is_one_that_stays(run, replaced_when_verified, times):
     assert opened.checkpoint == f"{run}/model.ckpt-{STEPS + times}"
     # By now it is gone, too.
     checkpoints._remove([opened.checkpoint])
-    metrics = open_run.evaluate_alone(opened, *opened.data(), "test")
+    metrics = evaluation.evaluate_alone(opened, *opened.data(), "test")
     assert metrics["examples"] == TEST and metrics["checkpoint"] == opened.checkpoint
     assert checkpoints.digest(opened.checkpoint)
 
@@ -141,4 +142,4 @@ def test_a_checkpoint_that_goes_after_all_is_one_line(trained, tmp_path):
     opened = open_run.open_run(str(model_dir))
     checkpoints._remove([opened.checkpoint])
     with pytest.raises(RunError, match=f"{opened.checkpoint}: has been deleted"):
-        open_run.evaluate_alone(opened, *opened.data(), "test")
+        evaluation.evaluate_alone(opened, *opened.data(), "test")

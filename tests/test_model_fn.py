@@ -15,13 +15,14 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.training import hooks
 
 
 def params(**options):
     data = types.SimpleNamespace(num_classes=CLASSES, brightest_pixel=255)
     config = TrainConfig(**({"max_steps": 100} | options))
-    return estimators.make_params(config, data)
+    return config.model_params(data)
 
 
 def rate(step, **options):
@@ -98,7 +99,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
-    metrics = open_run.evaluate(
+    metrics = evaluation.evaluate(
         run,
         data_dir,
         manifest,

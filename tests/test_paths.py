@@ -15,6 +15,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.reporting import curves
 from mnist_estimator.runs import checkpoints, open_run
 from mnist_estimator.runtime import files as folders
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, tflite
 from mnist_estimator.training import training
 
@@ -107,7 +108,7 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
         patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
         run = open_run.open_run(str(model_dir))
         manifest = run.data()[1]
-        evaluated = open_run.evaluate_alone(run, data_dir, manifest, "test")
+        evaluated = evaluation.evaluate_alone(run, data_dir, manifest, "test")
         assert evaluated == {key: metrics[key] for key in evaluated}
         assert curves.read(str(model_dir)).training["loss"][0] == [4, STEPS]
         with predictors.from_checkpoint(run) as predictor:

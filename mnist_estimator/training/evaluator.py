@@ -20,9 +20,9 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.records import Manifest
 from mnist_estimator.runs import checkpoints, open_run, status
 from mnist_estimator.runs.evaluations import STEP, Evaluations
-from mnist_estimator.runtime import progress
+from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line
-from mnist_estimator.scoring import summaries
+from mnist_estimator.scoring import evaluation, summaries
 from mnist_estimator.scoring.scores import Scores
 from mnist_estimator.serving import saved_model
 from mnist_estimator.training import endings, hooks
@@ -100,8 +100,8 @@ def test(
     metrics, scores = _scored(run, config, manifest, checkpoint, "test", name="test")
     if scores:
         metrics |= scores.report()
-    open_run.write_json(os.path.join(config.model_dir, open_run.METRICS_FILE), metrics)
-    progress.say(open_run.describe(metrics, "test", manifest), sys.stdout)
+    files.write_json(os.path.join(config.model_dir, open_run.METRICS_FILE), metrics)
+    progress.say(evaluation.describe(metrics, "test", manifest), sys.stdout)
     return metrics
 
 
@@ -120,10 +120,10 @@ def export(
 
 def _say_serving_accuracy(config: TrainConfig, manifest: Manifest, checkpoint: str) -> None:
     """Says how the export does on the test split, where it computes otherwise than the run."""
-    if open_run.serves_otherwise(config) and manifest.num_examples("test"):
+    if evaluation.serves_otherwise(config) and manifest.num_examples("test"):
         _, record = open_run.read_run(config.model_dir)
         run = open_run.OpenRun(dataclasses.replace(config, strategy="none"), record, checkpoint)
-        accuracy = open_run.serving_accuracy(run, config.data_dir, manifest)
+        accuracy = evaluation.serving_accuracy(run, config.data_dir, manifest)
         progress.say(
             f"test accuracy of the export, in {config.serving_precision}: {accuracy:.4f}",
             sys.stdout,
@@ -139,8 +139,8 @@ def _scored(
     name: str | None = None,
 ) -> tuple[dict[str, Any], Scores | None]:
     """Evaluates a checkpoint, and has TensorBoard show its pictures, curves and weights."""
-    scores = open_run.make_scores(manifest)
-    result = open_run.evaluate(
+    scores = evaluation.make_scores(manifest)
+    result = evaluation.evaluate(
         run,
         config.data_dir,
         manifest,
@@ -211,7 +211,7 @@ def _copied(checkpoint: str, folder: str, warned: set[str], over: bool) -> str:
             raise
         if checkpoint not in warned:
             warned.add(checkpoint)
-            open_run.warn(f"{problem or error_line(error)}: not evaluated yet")
+            progress.warn(f"{problem or error_line(error)}: not evaluated yet")
         return ""
     return os.path.join(folder, os.path.basename(checkpoint))
 

@@ -19,7 +19,6 @@ from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.runtime import progress, signals
-from mnist_estimator.scoring.scores import Scores
 
 EXAMPLES_PER_SECOND = "examples_per_second"
 # In a model_dir: a parameter server that has to go asks the chief to save what it holds.
@@ -188,24 +187,6 @@ class Profiler(v1.train.SessionRunHook):
         self._running = False
         folder = os.path.join(self._model_dir, "plugins", "profile")
         progress.say(f"profiled steps to {self._step}, in {folder}", sys.stderr)
-
-
-class ScoreKeeper(v1.train.SessionRunHook):
-    """Adds each batch of an evaluation to `scores`."""
-
-    def __init__(self, scores: Scores) -> None:
-        self._scores = scores
-
-    def begin(self) -> None:
-        self._tensors = v1.get_collection(model_fn.SCORED)
-
-    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        return v1.train.SessionRunArgs(self._tensors)
-
-    def after_run(
-        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
-    ) -> None:
-        self._scores.add(*run_values.results)
 
 
 def drop_events_from(folder: str, step: int) -> None:

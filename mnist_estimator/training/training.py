@@ -26,7 +26,7 @@ from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, own_modules, progress, signals
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
-from mnist_estimator.scoring import summaries
+from mnist_estimator.scoring import evaluation, summaries
 from mnist_estimator.training import endings, evaluator, hooks, parameter_server, stopping
 
 _LOOK_SECS = 1.0
@@ -121,7 +121,7 @@ def _dataset(config: TrainConfig) -> Iterator[Manifest]:
     except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
         if is_out_of_memory(error):
             raise _too_large(config, error) from error
-        open_run.check_records(config.data_dir, manifest)
+        evaluation.check_records(config.data_dir, manifest)
         if isinstance(error, tf.errors.InvalidArgumentError):
             raise  # Not a file's fault, so a mistake in the program.
         kept = endings.kept(config.model_dir)
@@ -152,14 +152,14 @@ def _lead(
     """The chief's part, or that of a process on its own."""
     doubts.check_trainable(config.data_dir, manifest)
     for line in doubts.of_dataset(config.data_dir, manifest):
-        open_run.warn(line)
-    newest = checkpoints.newest_whole(config.model_dir, open_run.warn)
+        progress.warn(line)
+    newest = checkpoints.newest_whole(config.model_dir, progress.warn)
     if newest:
-        open_run.check_continues(config, manifest)
+        open_run.check_continues(config, manifest, model_fn.compute_dtype(config.precision).name)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.tidy(config.model_dir)
     _check_network(config, manifest)
-    open_run.write_run(config, manifest)
+    open_run.write_run(config, manifest, model_fn.compute_dtype(config.precision).name)
     summaries.write_hparams(config.model_dir, open_run.learning_flags(config))
     evaluations = Evaluations(config.model_dir, config.best_metric)
     run = estimators.make_estimator(config, manifest, task)
@@ -174,7 +174,7 @@ def _lead(
     if by_itself and step and due and not evaluations.has(step):
         evaluate(newest)  # It was killed before it could.
     if step > config.max_steps:
-        open_run.warn(
+        progress.warn(
             f"{config.model_dir}: has reached step {step} already, --max_steps={config.max_steps}: "
             "trains nothing; give more steps, or another --model_dir to begin anew"
         )
@@ -206,7 +206,7 @@ def _lead(
 
 def _check_network(config: TrainConfig, manifest: Manifest) -> None:
     dtype = model_fn.compute_dtype(config.precision)
-    params = estimators.make_params(config, manifest)
+    params = config.model_params(manifest)
     own_networks.check(config.model, manifest.image_shape, dtype, params)
     if config.model not in networks.NETWORKS:
         own_modules.note_trained(config.model)
@@ -252,7 +252,7 @@ def _work(
             raise RunError(f"{problem}; found no chief that goes on from another one")
         time.sleep(_LOOK_SECS)
     if newest:
-        open_run.check_continues(config, manifest)
+        open_run.check_continues(config, manifest, model_fn.compute_dtype(config.precision).name)
     evaluations = Evaluations(config.model_dir, config.best_metric)
     if newest and endings.is_complete(config, evaluations, checkpoints.step_of(newest)):
         return endings.nothing_to_do(config)

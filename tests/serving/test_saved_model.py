@@ -20,6 +20,7 @@ from mnist_estimator import RunError, export
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
 from mnist_estimator.runs import checkpoints, open_run
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, saved_model, signatures, tflite, warmup
 
 SERVER = Path(__file__).with_name("serve_export.py")
@@ -331,7 +332,7 @@ def test_what_is_no_export_is_refused(exported, tmp_path):
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path, mine):
     run = exported[0]
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
-    other = open_run.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
+    other = records.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
     assert saved_model.export(run.params, other, run.checkpoint, str(tmp_path)) == path
     assert [p.name for p in tmp_path.iterdir()] == [os.path.basename(path)]
     (tmp_path / os.path.basename(path) / mine).write_text("mine")
@@ -365,7 +366,7 @@ def test_tflite_models_answer_nearly_as_the_original(exported, tmp_path, quantiz
     manifest = records.read_manifest(data_dir)
     path = str(tmp_path / "new/model.tflite")
     tflite.export(run, data_dir, manifest, path, quantize=quantize)
-    original = open_run.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
+    original = evaluation.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
     assert tflite.accuracy(path, data_dir, manifest, "test") == pytest.approx(original, abs=0.1)
     share = os.path.getsize(path) / (4 * sum(v.size for v in weights(run)))
     expected = {tflite.NONE: 1, tflite.FLOAT16: 0.5, tflite.INT8: 0.25}[quantize]

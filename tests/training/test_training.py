@@ -19,6 +19,7 @@ from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
 from mnist_estimator.runs import checkpoints, lock, open_run
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
 from mnist_estimator.training import training
 
@@ -369,7 +370,7 @@ def test_the_best_checkpoint_is_kept_evaluated_and_exported(tmp_path, make_datas
 
 def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
     """Has the evaluations while training find these accuracies; returns the steps they see."""
-    evaluate, seen = open_run.evaluate, []
+    evaluate, seen = evaluation.evaluate, []
 
     def pretending(run, data_dir, manifest, split, **options):
         result = evaluate(run, data_dir, manifest, split, **options)
@@ -378,7 +379,7 @@ def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
             result["accuracy"] = accuracy.get(result["global_step"], 0.0)
         return result
 
-    monkeypatch.setattr(open_run, "evaluate", pretending)
+    monkeypatch.setattr(evaluation, "evaluate", pretending)
     return seen
 
 
@@ -412,7 +413,7 @@ def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stoppe
 def test_an_evaluation_that_was_killed_is_made_up_for(tmp_path, make_dataset, monkeypatch):
     run, data_dir = tmp_path / "run", make_dataset()
     with monkeypatch.context() as patch:
-        patch.setattr(open_run, "evaluate", lambda *args, **options: 1 / 0)
+        patch.setattr(evaluation, "evaluate", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(run, data_dir, save_checkpoints_steps=4)
     assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-4"
@@ -487,13 +488,13 @@ def test_a_test_evaluation_made_twice_is_one_point(tmp_path, make_dataset):
 
 def test_a_model_dir_that_vanished_is_one_line(tmp_path, make_dataset, monkeypatch):
     run = tmp_path / "run"
-    evaluate = open_run.evaluate
+    evaluate = evaluation.evaluate
 
     def vanish(*args, **options):
         shutil.rmtree(run)
         return evaluate(*args, **options)
 
-    monkeypatch.setattr(open_run, "evaluate", vanish)
+    monkeypatch.setattr(evaluation, "evaluate", vanish)
     with pytest.raises(RunError, match="run: is gone, stopped training"):
         train(run, make_dataset(), save_checkpoints_steps=4)
 
