@@ -11,8 +11,9 @@ from support.datasets import CLASSES, TEST
 
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.config import OPTIMIZERS, TrainConfig
+from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
+from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.training import hooks
