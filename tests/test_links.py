@@ -31,7 +31,7 @@ from mnist_estimator.data import (
     writer,
 )
 from mnist_estimator.reporting import curves
-from mnist_estimator.runs import checkpoints, events, lock, open_run, status
+from mnist_estimator.runs import checkpoints, copies, events, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.scoring import tables
@@ -231,14 +231,14 @@ def hostile(model_dir: Path, outside: Path, step: int) -> None:
 def test_a_run_writes_through_no_link_of_a_name_that_can_be_known(tmp_path, outside, monkeypatch):
     data_dir, model_dir = tmp_path / "data", tmp_path / "run"
     write(data_dir, validation_split="8")
-    original, before = checkpoints.make_way, {}
+    original, before = checkpoints.remove_links, {}
 
-    def make_way(path):
+    def remove_links(path):
         hostile(model_dir, outside, checkpoints.step_of(path))
         before.update(content(outside))
         original(path)
 
-    monkeypatch.setattr(checkpoints, "make_way", make_way)
+    monkeypatch.setattr(checkpoints, "remove_links", remove_links)
     options = {"model": "softmax", "max_steps": STEPS, "save_checkpoints_steps": 3}
     train(model_dir, str(data_dir), **options)
     assert content(outside) == before and len(before) > 3 * 60
@@ -271,8 +271,8 @@ def test_copies_of_checkpoints_do_not_go_through_a_link(tmp_path, outside):
     (tmp_path / "evaluating").symlink_to(outside)
     with untouched(outside):
         for change in (
-            lambda folder: checkpoints.drop_copies(folder),
-            lambda folder: checkpoints.keep_copy(str(tmp_path / "model.ckpt-3"), folder),
+            lambda folder: copies.drop_copies(folder),
+            lambda folder: copies.keep_copy(str(tmp_path / "model.ckpt-3"), folder),
         ):
             with pytest.raises(InputError, match="evaluating: is a symbolic link"):
                 change(str(tmp_path / "evaluating"))
@@ -282,7 +282,7 @@ def test_left_overs_that_are_links(tmp_path, outside):
     for name in ("model.ckpt-5_temp", "checkpoint.tmp1a"):
         (tmp_path / name).symlink_to(outside)
     with untouched(outside):
-        checkpoints.tidy(str(tmp_path))
+        checkpoints.remove_left_overs(str(tmp_path))
     assert os.listdir(tmp_path) == ["outside"]
 
 
@@ -383,7 +383,7 @@ def test_what_killed_processes_left_goes_a_day_later(tmp_path, outside, age_secs
     (scratch / "link").symlink_to(outside)
     os.utime(scratch, (then, then))
     with untouched(outside):
-        checkpoints.tidy(str(tmp_path))
+        checkpoints.remove_left_overs(str(tmp_path))
         files.remove_left_overs(str(tmp_path), saved_model._SCRATCH.fullmatch)
     found = set(os.listdir(tmp_path))
     assert found == {*mine, "outside", *([*names, scratch.name] if stays else [])}

@@ -16,7 +16,7 @@ from mnist_estimator.data import inputs, records
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.training import hooks
+from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
 def params(**options):
@@ -61,7 +61,7 @@ def train_and_save(run, data_dir, manifest, *, steps):
         shuffle_buffer=1,
         saved_step=lambda: 0,
     )
-    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    saver = CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)
 
 

@@ -152,3 +152,13 @@ def test_a_disk_that_is_full_does_not_hide_the_error(tmp_path):
         (folder / "status.json").unlink()
         folder.rmdir()
         raise RunError("loss is nan")
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(143, "preempted"), (130, "interrupted"), (129, "interrupted")]
+)
+def test_a_signal_is_recorded_by_what_it_meant(code, state, tmp_path):
+    with pytest.raises(signals.Interruption), status.recorded(str(tmp_path)):
+        raise signals.Interruption("SIGNAL", code)
+    found = status.read(str(tmp_path))
+    assert (found.state, found.exit_code, found.reason) == (state, code, "SIGNAL")
