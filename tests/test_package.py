@@ -53,6 +53,7 @@ LIGHT = {
     "runtime.progress": set(),
     "runtime.signals": set(),
     "runtime.local_files": set(),
+    "runtime.help_text": {"absl"},
     "runtime.program": {"absl"},
     "data.datasets": set(),
     "runtime.fields": set(),

@@ -58,6 +58,7 @@ def train(
         a task that it needs; says what is saved.
     """
     compat.look_for_variables_every(_LOOK_SECS)
+    config = estimators.with_strategy(config)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
     with _saying_what_is_kept(config.model_dir), endings.joined(config, task):
