@@ -23,7 +23,7 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import help_text, program, progress, settings
 
 if TYPE_CHECKING:
     from mnist_estimator.data import records, sources
@@ -52,6 +52,9 @@ def define_flags() -> None:
         "",
         "Folder to write to: evaluation.json, per_class.csv and confusion_matrix.csv.",
     )
+    data = ("split", "images", "labels", "transpose", "csv", "label_column", "batch_size")
+    help_text.group("The data", data)
+    help_text.group("The result", ["json", "output"])
 
 
 def main(argv: list[str]) -> None:

@@ -22,7 +22,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
 from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import help_text, program, progress, settings
 
 if TYPE_CHECKING:
     from mnist_estimator.runs import open_run
@@ -55,6 +55,7 @@ def define_flags() -> None:
         config.SERVING_PRECISIONS,
         "Arithmetic of the SavedModel's layers. Default: what the run says, which is float32.",
     )
+    help_text.group("The result", ["format", "output", "serving_precision", "quantize"])
 
 
 def main(argv: list[str]) -> None:

@@ -24,7 +24,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.pictures import picture_files
 from mnist_estimator.pictures.methods import DIGIT
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.runtime import help_text, program, progress, settings, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.serving import predictors
@@ -43,6 +43,8 @@ def define_flags() -> None:
         "model_dir and its checkpoints.",
     )
     flags.DEFINE_bool("json", False, "Print an object of JSON a picture, a line each.")
+    help_text.group("An exported model", ["export_dir"])
+    help_text.group("The result", ["json"])
 
 
 def main(argv: list[str]) -> int:

@@ -19,7 +19,7 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import help_text, program, progress, settings
 
 if TYPE_CHECKING:
     from mnist_estimator.reporting import panels
@@ -40,6 +40,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("grid_class", 0, "Class of which 25 examples are shown.")
     settings.define_path("output", "report.html", "File to write.")
     flags.DEFINE_string("title", "", "Title of the page. Default: the runs' names.")
+    help_text.group("The data", ["split", "grid_class"])
+    help_text.group("The page", ["output", "title"])
 
 
 def main(argv: list[str]) -> None:

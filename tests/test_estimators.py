@@ -1,4 +1,4 @@
-"""The sessions of each task of a cluster."""
+"""The Estimator of a run: its strategy by the machine's GPUs, and the sessions of each task."""
 
 from __future__ import annotations
 
@@ -32,3 +32,25 @@ def test_asynchronous_workers_do_not_wait_for_one_another(task, filters):
 def test_only_synchronous_workers_build_in_a_graph_of_their_own(strategy):
     with estimators.graph(TrainConfig(strategy=strategy)):
         assert tf.executing_eagerly() == (strategy != "multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "gpus", "batch_size", "expected"),
+    [
+        ("auto", 0, 100, "none"),
+        ("auto", 1, 100, "none"),
+        ("auto", 4, 100, "mirrored"),
+        ("auto", 8, 100, "none"),
+        ("none", 4, 100, "none"),
+        ("mirrored", 1, 100, "mirrored"),
+        ("ps", 4, 100, "ps"),
+    ],
+)
+def test_the_gpus_of_a_machine_decide_what_auto_is(
+    monkeypatch, capsys, strategy, gpus, batch_size, expected
+):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * gpus)
+    config = TrainConfig(strategy=strategy, batch_size=batch_size)
+    assert estimators.with_strategy(config) == TrainConfig(strategy=expected, batch_size=batch_size)
+    warned = "training on one of 8 GPUs: --batch_size=100 cannot be shared evenly"
+    assert (warned in capsys.readouterr().err) == (gpus == 8)

@@ -26,10 +26,14 @@ def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"--flagfile: {error}") from None
 
 
-def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
-    """Train flags with a `--strategy`: `usual`, unless they have one."""
-    _, given = parse(arguments)
-    return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+def with_strategy(arguments: Sequence[str], strategy: str) -> list[str]:
+    """Train flags with a `--strategy`: this one, unless they have one that is not auto."""
+    config, given = parse(arguments)
+    if config.strategy != roles.AUTO:
+        return [*arguments]
+    if "strategy" in given:
+        return [*arguments, f"--strategy={strategy}"]  # The last one counts.
+    return [f"--strategy={strategy}", *arguments]
 
 
 def check_workers(config: TrainConfig, workers: int) -> None:

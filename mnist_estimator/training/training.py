@@ -10,7 +10,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import RunError, compat
+from mnist_estimator import RunError, compat, estimators
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
@@ -51,6 +51,7 @@ def train(
         a task that it needs; says what is saved.
     """
     compat.look_for_variables_every(_LOOK_SECS)
+    config = estimators.with_strategy(config)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
     with _add_saved_step(config.model_dir), joining.join_cluster(config, task):
