@@ -604,7 +604,7 @@ def test_a_run_that_a_full_disk_ended_is_recorded_as_failed(tmp_path, full_disk)
     folder = tmp_path / "disk/run"
     folder.mkdir()
     reason = f"{folder}/model.ckpt-0_temp/part: No space left on device"
-    with pytest.raises(RunError), status.recorded(str(folder)):
+    with pytest.raises(RunError), status.record_outcome(str(folder)):
         full_disk()
         raise RunError(reason)
     found = status.read(str(folder))
@@ -616,7 +616,7 @@ def test_room_that_a_save_took_is_given_back(tmp_path, full_disk):
     """Then the record of the end is a whole new file."""
     folder = tmp_path / "disk/run"
     folder.mkdir()
-    with pytest.raises(RunError), status.recorded(str(folder)):
+    with pytest.raises(RunError), status.record_outcome(str(folder)):
         (folder / "model.ckpt-0_temp").mkdir()
         (folder / "model.ckpt-0_temp/part").write_bytes(bytes(100_000))
         full_disk()

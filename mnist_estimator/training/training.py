@@ -66,7 +66,7 @@ def _lead(config: TrainConfig, task: roles.Task) -> dict[str, Any] | None:
         _check_model_dir(config)
         with (
             # Before the data: where there are none, the record of the end ends the other tasks.
-            status.recorded(config.model_dir, task.has_evaluator) as recorder,
+            status.record_outcome(config.model_dir, task.has_evaluator) as recorder,
             _listen_for_evaluator(task),
             _open_dataset(config) as manifest,
         ):
