@@ -99,7 +99,7 @@ def test(
     hooks.drop_events_from(run.eval_dir("test"), 0)
     metrics, scores = _scored(run, config, manifest, checkpoint, "test", name="test")
     if scores:
-        metrics |= scores.report()
+        metrics |= scores.to_json()
     files.write_json(os.path.join(config.model_dir, open_run.METRICS_FILE), metrics)
     progress.say(evaluation.describe(metrics, "test", manifest), sys.stdout)
     return metrics
