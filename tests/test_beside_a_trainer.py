@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import TEST, array_source
-from test_training import train
+from support.datasets import TEST, array_source
+from support.short_runs import train
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.data import writer

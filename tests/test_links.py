@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, array_source, tmpfs
-from test_training import train
+from support.datasets import CLASSES, array_source
+from support.disks import tmpfs
+from support.short_runs import train
 
 from mnist_estimator import InputError, RunError, report, submit
 from mnist_estimator.compat import v1

@@ -144,21 +144,19 @@ def _other_facts(result: Result) -> dict[str, str]:
     }
 
 
-# Those that stand in lines of their own, or say where a process ran and not what was learned.
-_TOLD = {"model", "hidden_units", "optimizer", "learning_rate", "schedule", "batch_size"}
-_TOLD |= {"max_steps", "seed", "precision", "model_dir", "data_dir", "dataset", "validation_split"}
-_TOLD |= {"job_name", "task_index"}
-
-
 def _other_flags(given: dict[str, Any]) -> str:
     """The flags that a run was given unlike their defaults."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config.TrainConfig)}
     changed = [
-        f"--{name}={value}"
-        for name, value in given.items()
-        if name not in _TOLD and value != defaults[name]
+        f"--{field.name}={given[field.name]}"
+        for field in dataclasses.fields(config.TrainConfig)
+        if not _is_shown_elsewhere(field) and given[field.name] != field.default
     ]
     return " ".join(changed) or "all at their defaults"
+
+
+def _is_shown_elsewhere(field: dataclasses.Field[Any]) -> bool:
+    """Whether a flag has a line of its own, or says where a process ran and not what it learned."""
+    return bool(field.metadata["report_line"]) or config.PLACE in field.metadata["affects"]
 
 
 def _recorded(model_dir: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.data.records import json_digest
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, copies
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
 
@@ -59,7 +59,7 @@ class Evaluations:
         self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
         if self.best is None or self._better(result, self.best):
             # Before it is recorded: killed in between, the same evaluation copies it once more.
-            checkpoints.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
+            copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
             self.best = result
         record = {"metric": self._metric, "best": self.best, "evaluations": self.history}
         write_json(self._path, record | {_DIGEST: json_digest(record)})

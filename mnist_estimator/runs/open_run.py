@@ -15,7 +15,7 @@ import numpy as np
 
 from mnist_estimator import InputError, RunError, __version__, networks
 from mnist_estimator.compat import tf
-from mnist_estimator.config import TrainConfig
+from mnist_estimator.config import LEARNING, NETWORK, TrainConfig, flags_affecting
 from mnist_estimator.data import doubts, records
 from mnist_estimator.data.records import Manifest, TrainedOn
 from mnist_estimator.data.splits import TEST
@@ -50,27 +50,9 @@ _FOLDERS = (
     "plugins",
     os.path.join("plugins", "profile"),
 )
-_NETWORK_FLAGS = ("model", "hidden_units", "batch_norm", "pixel_max")
+_NETWORK_FLAGS = flags_affecting(NETWORK)
 # What the weights follow from, beside the data and what `check_continues` insists on.
-_LEARNING_FLAGS = (
-    "deterministic",
-    "batch_size",
-    "seed",
-    "dropout_rate",
-    "initializer",
-    "initial_stddev",
-    "initial_bias",
-    "loss_reduction",
-    "learning_rate",
-    "schedule",
-    "warmup_steps",
-    "decay_steps",
-    "decay_rate",
-    "momentum",
-    "clip_norm",
-    "cache_mb",
-    "shuffle_buffer",
-)
+_LEARNING_FLAGS = flags_affecting(LEARNING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +131,7 @@ def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
             else:
                 found = chosen_checkpoint(config)
             if is_in_use:
-                checkpoints.hold(found)
+                checkpoints.copy_to_memory(found)
             return found
         except (RunError, FileError):
             if not is_in_use or time.monotonic() > until:
@@ -323,7 +305,7 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
 
 def learning_flags(config: TrainConfig) -> dict[str, Any]:
     """The flags that the weights follow from, beside the data."""
-    names = (*_NETWORK_FLAGS, "optimizer", "precision", "max_steps", *_LEARNING_FLAGS)
+    names = (*_NETWORK_FLAGS, *_LEARNING_FLAGS, "precision", "max_steps")
     return {name: getattr(config, name) for name in names}
 
 
@@ -352,7 +334,7 @@ def _absolute(path: str) -> str:
 
 
 @contextlib.contextmanager
-def naming_gone(model_dir: str, work: str) -> Iterator[None]:
+def raise_when_folder_gone(model_dir: str, work: str) -> Iterator[None]:
     """Raises RunError where a run's folder has gone, which Estimator has a ValueError for.
 
     Args:

@@ -149,7 +149,7 @@ def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
         yield recorder
     except BaseException as error:
         # The disk may be what failed, of what a save that came to nothing has left there.
-        checkpoints.tidy(model_dir)
+        checkpoints.remove_left_overs(model_dir)
         with contextlib.suppress(InputError, OSError):
             code = signals.exit_code_of(error)
             interrupted = isinstance(error, signals.Interruption)

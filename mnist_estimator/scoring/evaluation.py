@@ -15,7 +15,7 @@ from mnist_estimator.data import inputs, records
 from mnist_estimator.data.records import Manifest, TrainedOn
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.runs.open_run import OpenRun, naming_gone
+from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
 from mnist_estimator.scoring.scores import MAX_CLASSES, Scores
@@ -34,7 +34,10 @@ def evaluate_alone(
     # Estimator writes each evaluation to its model_dir for TensorBoard. TensorBoard takes an
     # evaluation of an older checkpoint for a restart, and drops the points of the run's curves
     # that come after it. So this Estimator gets a model_dir in memory.
-    with files.memory_folder() as scratch, naming_gone(run.config.model_dir, "evaluating"):
+    with (
+        files.memory_folder() as scratch,
+        raise_when_folder_gone(run.config.model_dir, "evaluating"),
+    ):
         config = dataclasses.replace(run.config, model_dir=scratch)
         return evaluate(
             # For the data it was trained on: the manifest's may be darker, which changes no scale.

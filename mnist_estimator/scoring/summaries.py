@@ -7,7 +7,6 @@ precision-recall curves, histograms of the weights; and the hparams page.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
+from mnist_estimator import optimizers
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.scoring.scores import THRESHOLDS, Scores
@@ -28,8 +28,6 @@ WEIGHTS = "weights"
 
 _MAX_CURVES = 20  # Classes that get a precision-recall curve: nobody looks through more.
 _MAX_FILTERS = 64
-# The slots that optimizers add to each variable, and their variables for all of them.
-_NOT_WEIGHTS = re.compile(r".*/(Adam|Adam_1|Momentum|Adagrad)|.*_power|global_step")
 # 3x5 pixels a character, a number of 3 bits a row: no library to draw text is installed.
 _GLYPHS = {
     "0": "75557", "1": "26227", "2": "71747", "3": "71317", "4": "55711", "5": "74717",
@@ -77,7 +75,7 @@ def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:
     with checkpoints.opened(checkpoint) as reader:
         types = reader.get_variable_to_dtype_map()
         floats = [name for name in sorted(types) if types[name].is_floating]
-        names = [name for name in floats if not _NOT_WEIGHTS.fullmatch(name)]
+        names = [name for name in floats if not optimizers.is_optimizer_variable(name)]
         return {name: reader.get_tensor(name) for name in names}
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data.datasets import DIGIT
 from mnist_estimator.pictures import picture_files
+from mnist_estimator.pictures.methods import DIGIT
 from mnist_estimator.runtime import progress
 from mnist_estimator.serving.predictors import Answer, Predictor
 

@@ -18,8 +18,8 @@ import numpy as np
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.datasets import DIGIT, PICTURES
 from mnist_estimator.model_fn import PROBABILITIES
+from mnist_estimator.pictures.methods import DIGIT, PICTURES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
@@ -45,7 +45,7 @@ class Predictor:
     """A network with its weights, ready to predict.
 
     Attributes:
-      pictures: how pictures are prepared, one of `datasets.PICTURES`.
+      pictures: how pictures are prepared, one of `methods.PICTURES`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Predictor:
         self.pictures = pictures
 
     def predict(self, encoded: Sequence[bytes]) -> list[Answer | InputError]:
-        """Returns for each picture, a whole PNG or JPEG file, an answer or what is wrong with it."""
+        """For each picture, a whole PNG or JPEG file: an answer, or what is wrong with it."""
         if not encoded:
             return []
         doubts: list[str] = []

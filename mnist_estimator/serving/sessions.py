@@ -9,7 +9,7 @@ from typing import Any
 
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, saver
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.files import error_line
 from mnist_estimator.serving.signatures import Signature, Tensors
@@ -27,7 +27,7 @@ def restore(checkpoint: str) -> Iterator[v1.Session]:
             with checkpoints.readable(checkpoint) as path:
                 # TensorFlow restores other shapes, too. Then the image size in a run's record would
                 # decide how much memory each image takes.
-                checkpoints.check_variables(path, _graph_variables())
+                saver.check_variables(path, _graph_variables())
                 v1.train.Saver().restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error

@@ -25,10 +25,10 @@ import numpy as np
 
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.data.datasets import DIGIT
 from mnist_estimator.data.records import IMAGE_KEY, Manifest, TrainedOn
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
 from mnist_estimator.pictures import preparation
+from mnist_estimator.pictures.methods import DIGIT
 from mnist_estimator.serving import pixels
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

@@ -6,7 +6,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import ArraySource
+from support.datasets import ArraySource
 
 from mnist_estimator.data import idx, records, sources, transposed
 

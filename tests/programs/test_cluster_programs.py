@@ -13,7 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import variables
+from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.training import hooks

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, ArraySource, array_source
+from support.datasets import CLASSES, ArraySource, array_source
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster.roles import Task

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, TRAIN, VALIDATION, record_header, variables
+from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, record_header
+from support.short_runs import STEPS, train, variables
 from tensorboard.backend.event_processing import event_accumulator
 
 from mnist_estimator import InputError, RunError, estimators, networks
@@ -22,18 +23,6 @@ from mnist_estimator.runs import checkpoints, lock, open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
 from mnist_estimator.training import training
-
-STEPS = 12
-
-
-def train(model_dir: Path, data_dir: str, **options):
-    """Trains a short run; the schedule's length is fixed, so that stopping early changes
-    nothing. It is exported only where that is asked for, as an export takes as long."""
-    short = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4}
-    options = short | {"export": "none"} | options
-    config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
-    return training.train(config, Task())
-
 
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
 
