@@ -27,7 +27,7 @@ def restore(checkpoint: str) -> Iterator[v1.Session]:
             with checkpoints.readable(checkpoint) as path:
                 # TensorFlow restores other shapes, too. Then the image size in a run's record would
                 # decide how much memory each image takes.
-                saver.check_variables(path, _graph_variables())
+                saver.check_variables(path, saver.graph_variables())
                 v1.train.Saver().restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
@@ -75,9 +75,3 @@ def _readable(export_dir: str) -> contextlib.AbstractContextManager[str]:
 
 def _tensors(session: v1.Session, infos: Mapping[str, Any]) -> Tensors:
     return {key: session.graph.get_tensor_by_name(info.name) for key, info in infos.items()}
-
-
-def _graph_variables() -> dict[str, list[int]]:
-    """Name and shape of each variable of the graph, as far as it has one."""
-    variables = [v for v in v1.global_variables() if v.shape.is_fully_defined()]
-    return {variable.op.name: variable.shape.as_list() for variable in variables}
