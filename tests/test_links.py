@@ -35,7 +35,7 @@ from mnist_estimator.runs import checkpoints, copies, events, lock, open_run, st
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.scoring import tables
-from mnist_estimator.serving import predictors, saved_model, signatures, tflite
+from mnist_estimator.serving import predictors, saved_model, sessions, tflite
 from mnist_estimator.training import parameter_server
 
 PACKAGE = Path(files.__file__).parent
@@ -478,7 +478,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),
-    "saved_model.pb": lambda folder: signatures.loaded(str(folder), "x").__enter__(),
+    "saved_model.pb": lambda folder: sessions.load(str(folder), "x").__enter__(),
     "model.tflite": lambda folder: tflite.accuracy(str(folder / "model.tflite"), "", None, "test"),
 }
 

@@ -16,11 +16,20 @@ def add_saver() -> None:
         v1.add_to_collection(v1.GraphKeys.SAVERS, Saver())
 
 
+def graph_variables() -> dict[str, list[int]]:
+    """Name and shape of each variable of the graph; of mirrored ones only the first copy's."""
+    return {
+        variable.op.name: variable.shape.as_list()
+        for variable in v1.global_variables()
+        if variable.shape.is_fully_defined() and "/replica_" not in variable.op.name
+    }
+
+
 def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
     """Raises InputError unless a checkpoint has each of the graph's variables in its shape.
 
     Args:
-      expected: the graph's variables, name -> shape.
+      expected: as `graph_variables` returns it.
     """
     with checkpoints.opened(path) as reader:
         found = reader.get_variable_to_shape_map()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
-from mnist_estimator.runs.saver import check_variables
+from mnist_estimator.runs.saver import check_variables, graph_variables
 from mnist_estimator.runtime import signals
 from mnist_estimator.training.hooks import RateLimit, diverged, first_in_collection
 
@@ -58,7 +58,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self._writer = events.writer(self._model_dir)
         newest = checkpoints.newest(self._model_dir)
         if newest:
-            check_variables(newest, _shapes())
+            check_variables(newest, graph_variables())
         # Fetched for a checkpoint only, so that a step does not compute it.
         self._floats = [v for v in v1.global_variables() if v.dtype.is_floating]
         self._finite = tf.stack(
@@ -170,10 +170,3 @@ class _StepGuard:
             )
         self._seen, self._seen_at = step, now
         return step
-
-
-def _shapes() -> dict[str, list[int]]:
-    """Name and shape of each variable of the graph; of mirrored ones only the first copy's."""
-    return {
-        v.op.name: v.shape.as_list() for v in v1.global_variables() if "/replica_" not in v.op.name
-    }

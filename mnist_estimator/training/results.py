@@ -49,7 +49,7 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
     hooks.drop_events_from(run.estimator.eval_dir("test"), 0)
     metrics, scores = _scored(run, checkpoint, "test", name="test")
     if scores:
-        metrics |= scores.report()
+        metrics |= scores.to_json()
     files.write_json(os.path.join(run.config.model_dir, open_run.METRICS_FILE), metrics)
     progress.say(evaluation.describe(metrics, "test", run.manifest), sys.stdout)
     return metrics
