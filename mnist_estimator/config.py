@@ -12,7 +12,7 @@ import re
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.runtime import settings
 from mnist_estimator.runtime.settings import setting
 
@@ -246,7 +246,7 @@ class TrainConfig:
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
-            datasets.check_name(self.dataset)
+            known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
         _parse_numbers("hidden_units", self.hidden_units)

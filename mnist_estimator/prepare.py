@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import program, progress, settings, signals
@@ -29,7 +29,7 @@ from mnist_estimator.runtime import program, progress, settings, signals
 if TYPE_CHECKING:
     from mnist_estimator.data import records, sources
 
-_IDX = datasets.ROLES
+_IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
 _FOLDERS = ("image_folder", "test_image_folder")
 
@@ -124,7 +124,7 @@ def _check(values: Mapping[str, Any]) -> None:
     splits.check_range("seed", values["seed"], 0, splits.MAX_SEED)
     splits.check_validation_split(values["validation_split"])
     if values["dataset"]:
-        datasets.check_name(values["dataset"])
+        known_datasets.check_name(values["dataset"])
     given = [
         name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz", *_FOLDERS) if values[name]
     ]

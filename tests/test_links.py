@@ -22,8 +22,9 @@ from mnist_estimator import InputError, RunError, report, submit
 from mnist_estimator.compat import v1
 from mnist_estimator.data import (
     csv_source,
-    datasets,
+    download,
     idx_source,
+    known_datasets,
     npz_source,
     records,
     workspace,
@@ -88,7 +89,7 @@ def test_one_module_each_removes_folders_and_makes_them():
                 found[name.rpartition(".")[2]].add(path.stem)
     assert found["rmtree"] == {"files", "local_files"}
     # The last two make local folders only, and go without TensorFlow.
-    assert found["makedirs"] == {"files", "datasets", "own_modules"}
+    assert found["makedirs"] == {"files", "download", "own_modules"}
     assert found["mkdir"] == {"files"}
     assert not found["removedirs"]
 
@@ -472,8 +473,8 @@ READERS: dict[str, Callable[[Path], object]] = {
             types.SimpleNamespace(_paths=("", str(folder / "labels"))), 1
         )
     ),
-    "train-images-idx3-ubyte": lambda folder: datasets.fetch(
-        datasets.DATASETS["mnist"], str(folder), report=pytest.fail
+    "train-images-idx3-ubyte": lambda folder: download.fetch(
+        known_datasets.DATASETS["mnist"], str(folder), report=pytest.fail
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),

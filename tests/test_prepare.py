@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 
 from mnist_estimator import InputError, config, prepare
-from mnist_estimator.data import datasets, idx, records
+from mnist_estimator.data import idx, known_datasets, records
 
 _REPOSITORY = Path(__file__).parents[1]
 
@@ -60,7 +60,7 @@ def _put_idx(folder: Path, shape: tuple[int, ...] = (4, 5, 3), classes: int = 30
         images = np.random.default_rng(count).integers(256, size=(count, *shape), dtype=np.uint8)
         labels = (np.arange(count) % classes).astype(np.int32)
         for role, array in ((f"{part}_images", images), (f"{part}_labels", labels)):
-            with gzip.open(folder / (datasets.FILE_NAMES[role] + ".gz"), "wb") as file:
+            with gzip.open(folder / (known_datasets.FILE_NAMES[role] + ".gz"), "wb") as file:
                 idx.write_idx(file, array)
     return folder
 
@@ -164,7 +164,7 @@ def test_source_dir_in_colour_with_many_classes(tmp_path: Path, call, capsys):
 def test_explicit_files_of_any_name(tmp_path: Path, call):
     folder = _put_idx(tmp_path / "idx")
     options = []
-    for role, name in datasets.FILE_NAMES.items():
+    for role, name in known_datasets.FILE_NAMES.items():
         path = (folder / f"{name}.gz").rename(folder / f"my.{role}")
         options.append(f"--{role}={path}")
     data_dir = str(tmp_path / "data")

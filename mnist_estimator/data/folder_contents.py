@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Callable, Iterator
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, records
+from mnist_estimator.data import known_datasets, records
 from mnist_estimator.runtime import files
 
 _DEPTH = 4  # Folders below one another, as in MNIST/raw or mnist/3.0.1.
@@ -106,8 +106,8 @@ def _dataset_below(folder: str, names: list[str]) -> Contents | None:
 def _four_files(folder: str, names: list[str]) -> Contents | None:
     for under in sorted({os.path.dirname(name) for name in names}):
         inside = [os.path.basename(name) for name in names if os.path.dirname(name) == under]
-        sets = datasets.locate(inside).values()
-        if any(len(roles) == len(datasets.ROLES) for roles in sets):
+        sets = known_datasets.locate(inside).values()
+        if any(len(roles) == len(known_datasets.ROLES) for roles in sets):
             where = os.path.join(folder, under).rstrip("/")
             return _readable(
                 folder, [f"{under or '.'}/"], "the four IDX files", f"--source_dir={where}"
@@ -121,7 +121,7 @@ def _idx(folder: str, names: list[str]) -> Contents | None:
     ]
     if not there:
         return None
-    roles = {role: _only(there, *role.split("_")) or "FILE" for role in datasets.ROLES}
+    roles = {role: _only(there, *role.split("_")) or "FILE" for role in known_datasets.ROLES}
     flags = [
         f"--{role}={os.path.join(folder, name) if name != 'FILE' else name}"
         for role, name in roles.items()

@@ -24,7 +24,7 @@ from google.protobuf import message
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data import datasets
+from mnist_estimator.data import known_datasets
 from mnist_estimator.data.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files, json_files
@@ -174,7 +174,7 @@ def prepare_command(data_dir: str, *more: str) -> str:
 def prepare_again(data_dir: str, manifest: Manifest | None = None) -> str:
     """Advice to replace a dataset: the command, as far as its source is known."""
     name = manifest.dataset if manifest else ""
-    if datasets.is_known(name):
+    if known_datasets.is_known(name):
         return f"replace it with {prepare_command(data_dir, f'--dataset={name}', '--force')}"
     command = prepare_command(data_dir, "--force")
     return f"replace it with {command} and the flags that name the files it was made of"
@@ -182,7 +182,7 @@ def prepare_again(data_dir: str, manifest: Manifest | None = None) -> str:
 
 def usual_pictures(dataset: str) -> str:
     """How pictures become images of a dataset whose manifest does not say so."""
-    known = datasets.DATASETS.get(dataset) if isinstance(dataset, str) else None
+    known = known_datasets.DATASETS.get(dataset) if isinstance(dataset, str) else None
     return known.pictures if known else methods.DIGIT
 
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, doubts, records, splits, workspace
+from mnist_estimator.data import doubts, known_datasets, records, splits, workspace
 from mnist_estimator.data.records import Manifest, RecordsError, Shard
 from mnist_estimator.data.splits import TEST, TRAIN, VALIDATION
 from mnist_estimator.data.statistics import Statistics, add_counts
@@ -151,7 +151,7 @@ class _Plan:
         text, seed = self.split
         total = self.train.num_examples
         # The others are known to be mixed, and their usual split is the first examples.
-        may_be_sorted = not datasets.is_known(self.dataset)
+        may_be_sorted = not known_datasets.is_known(self.dataset)
         counted = text == splits.AUTO and may_be_sorted and total >= 10
         counts = _count_labels(self.train, self.num_classes) if counted else ()
         return splits.validation_split(text, total, seed, counts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, folder_contents, records, sources, splits
+from mnist_estimator.data import folder_contents, known_datasets, records, sources, splits
 
 _USUAL = {"validation_split": splits.AUTO, "shards": 8, "seed": 0}
 
@@ -38,7 +38,7 @@ def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
 
 
 def _described(trained: dict[str, Any]) -> str:
-    if datasets.is_known(trained["name"]):
+    if known_datasets.is_known(trained["name"]):
         return trained["name"]
     digests = ", ".join(f"{role} {digest[:12]}" for role, digest in trained["sources"].items())
     return f"{trained['name']} (sha256 of its sources: {digests})"
@@ -46,7 +46,7 @@ def _described(trained: dict[str, Any]) -> str:
 
 def _prepare_command(record: dict[str, Any], data_dir: str) -> str:
     name, given = record["dataset"]["name"], record["flags"]
-    named = datasets.is_known(name)
+    named = known_datasets.is_known(name)
     flags = [f"--dataset={name}"] if named else []
     flags += [f"--{flag}={given[flag]}" for flag in _USUAL if given[flag] != _USUAL[flag]]
     command = records.prepare_command(data_dir, *flags)

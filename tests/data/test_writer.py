@@ -17,7 +17,7 @@ from conftest import ArraySource
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, records, workspace, writer
+from mnist_estimator.data import known_datasets, records, workspace, writer
 
 SHAPE = (2, 3, 3)
 
@@ -115,7 +115,7 @@ def test_sorted_source_validates_every_class(tmp_path: Path):
     assert len(sum(_read(tmp_path, "validation"), [])) == 10
 
 
-@pytest.mark.parametrize("dataset", [*datasets.DATASETS, datasets.SAMPLE])
+@pytest.mark.parametrize("dataset", [*known_datasets.DATASETS, known_datasets.SAMPLE])
 def test_named_datasets_keep_their_split(tmp_path: Path, dataset: str):
     train = Arrays("train", np.sort(np.arange(100) % 5))
     manifest = writer.write_dataset(str(tmp_path), dataset=dataset, train=train)
