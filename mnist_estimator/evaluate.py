@@ -26,7 +26,8 @@ from mnist_estimator.data import splits
 from mnist_estimator.runtime import program, progress, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator.data import records, sources
+    from mnist_estimator.data import sources
+    from mnist_estimator.data.manifest import Manifest
     from mnist_estimator.runs import open_run
 
 
@@ -107,9 +108,7 @@ def _other_file(given: flags.FlagValues) -> str:
 
 
 @contextlib.contextmanager
-def _data(
-    run: open_run.OpenRun, given: flags.FlagValues
-) -> Iterator[tuple[str, records.Manifest, str]]:
+def _data(run: open_run.OpenRun, given: flags.FlagValues) -> Iterator[tuple[str, Manifest, str]]:
     """The data_dir, manifest and split to evaluate on.
 
     Other files are made a dataset for the time being: so they are checked, and may be of any size.
@@ -118,12 +117,12 @@ def _data(
     if not other:
         yield *run.data(given.data_dir, given.split), given.split
         return
-    from mnist_estimator.data import records
+    from mnist_estimator.data.manifest import read_manifest
     from mnist_estimator.runtime import files
 
     with files.temporary_folder() as folder:
         _open(run, given).write(folder, validation_split="0", shards=1, seed=0)
-        manifest = dataclasses.replace(records.read_manifest(folder), dataset=other)
+        manifest = dataclasses.replace(read_manifest(folder), dataset=other)
         run.check(other, manifest, splits.TRAIN, is_file=True)
         yield folder, manifest, splits.TRAIN
 

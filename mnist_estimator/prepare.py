@@ -27,7 +27,8 @@ from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import program, progress, settings, signals
 
 if TYPE_CHECKING:
-    from mnist_estimator.data import records, sources
+    from mnist_estimator.data import sources
+    from mnist_estimator.data.manifest import Manifest
 
 _IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
@@ -183,9 +184,10 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator.data import doubts, records
+    from mnist_estimator.data import doubts
+    from mnist_estimator.data.manifest import find_manifest
 
-    before = None if values["force"] else records.find_manifest(data_dir)
+    before = None if values["force"] else find_manifest(data_dir)
     opened = _open_sources(data_dir, values)
     if values["pictures"] != splits.AUTO:
         opened = dataclasses.replace(opened, pictures=values["pictures"])
@@ -228,7 +230,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     return sources.from_data_dir(data_dir, values["dataset"])
 
 
-def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
+def _summary(data_dir: str, manifest: Manifest) -> list[str]:
     from mnist_estimator.data import doubts
 
     shape = "x".join(map(str, manifest.image_shape))
@@ -253,7 +255,7 @@ def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
     return lines
 
 
-def _class_lines(manifest: records.Manifest) -> list[str]:
+def _class_lines(manifest: Manifest) -> list[str]:
     """The examples of each class, for data whose splits differ in that."""
     lines = []
     for split, counts in manifest.class_examples.items():
@@ -276,13 +278,14 @@ _PICTURES = {
 
 def _verify(data_dir: str) -> int | None:
     from mnist_estimator.data import records
+    from mnist_estimator.data.manifest import read_manifest
 
     with progress.ProgressLine() as report:
         problems = records.verify(data_dir, report)
     if problems:
         progress.tell(*problems)
         return signals.EXIT_INPUT
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
     progress.tell(f"{data_dir}: OK, {counts} examples")
     return None

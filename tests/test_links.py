@@ -30,6 +30,7 @@ from mnist_estimator.data import (
     workspace,
     writer,
 )
+from mnist_estimator.data.manifest import MANIFEST, find_manifest
 from mnist_estimator.reporting import curves
 from mnist_estimator.runs import checkpoints, events, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
@@ -182,7 +183,7 @@ def test_a_manifest_in_a_linked_workspace_has_no_shard_removed(tmp_path):
     with pytest.raises(InputError, match=f"found {shard} without a manifest"):
         write(data_dir)
     assert (data_dir / shard).read_text() == "mine"
-    assert (other / records.MANIFEST).exists()
+    assert (other / MANIFEST).exists()
 
 
 def test_the_sign_of_life_is_written_through_no_link(tmp_path, outside):
@@ -460,7 +461,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "run.json": lambda folder: open_run.read_run(str(folder)),
     "checkpoint": lambda folder: checkpoints.newest(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
-    "manifest.json": lambda folder: records.find_manifest(str(folder)),
+    "manifest.json": lambda folder: find_manifest(str(folder)),
     "train-00000-of-00001.tfrecord": lambda folder: list(
         records.read_records(str(folder / "train-00000-of-00001.tfrecord"))
     ),

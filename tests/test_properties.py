@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from mnist_estimator.compat import tf
 from mnist_estimator.data import idx, idx_examples, records
+from mnist_estimator.data.manifest import DatasetError
 
 _PROPERTY = settings(deadline=None, derandomize=True, max_examples=120)
 _DTYPES = st.sampled_from(["uint8", "int8", "int16", "int32", "float32", "float64"])
@@ -135,7 +136,7 @@ def _read(path: Path, data: bytes) -> tuple[list[bytes], bool]:
     try:
         for record in records.read_records(str(path)):
             found.append(record)
-    except records.RecordsError as error:
+    except DatasetError as error:
         line = str(error)
         assert line.startswith(f"{path}: record {len(found)} is corrupt") and "\n" not in line
         return found, True

@@ -24,7 +24,6 @@ from mnist_estimator.data import (
     idx_folder,
     known_datasets,
     npz_source,
-    records,
     splits,
     transposed,
     workspace,
@@ -33,8 +32,15 @@ from mnist_estimator.data import (
 from mnist_estimator.data.csv_source import CsvSource
 from mnist_estimator.data.idx_source import IdxSource
 from mnist_estimator.data.known_datasets import DATASETS, FILE_NAMES, ROLES, KnownDataset
+from mnist_estimator.data.manifest import (
+    MANIFEST,
+    Manifest,
+    ManifestError,
+    find_manifest,
+    prepare_again,
+    prepare_command,
+)
 from mnist_estimator.data.npz_source import NpzSource
-from mnist_estimator.data.records import Manifest
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import ProgressLine, warn
@@ -216,7 +222,7 @@ def from_data_dir(
         )
     if not present:
         dataset = dataset or _prepared(data_dir)
-        if not tf.io.gfile.exists(os.path.join(data_dir, records.MANIFEST)):
+        if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
     return from_name(dataset or DEFAULT_DATASET, data_dir, report)
 
@@ -228,10 +234,10 @@ def _prepared(data_dir: str) -> str:
       InputError: if what it holds is no named one: in its place MNIST would be prepared.
     """
     try:
-        manifest = records.find_manifest(data_dir)
+        manifest = find_manifest(data_dir)
         problem = f"holds {manifest.dataset}" if manifest else ""
-    except records.ManifestError:
-        manifest, problem = None, f"its {records.MANIFEST} is damaged"
+    except ManifestError:
+        manifest, problem = None, f"its {MANIFEST} is damaged"
     if manifest and known_datasets.is_known(manifest.dataset):
         return manifest.dataset
     if problem:
@@ -285,7 +291,7 @@ def ensure_dataset(
         known_datasets.check_name(dataset)
     options = {"validation_split": validation_split, "shards": shards, "seed": seed}
     with ProgressLine() as line:
-        while (manifest := records.find_manifest(data_dir)) is None:
+        while (manifest := find_manifest(data_dir)) is None:
             try:
                 sources = from_data_dir(data_dir, dataset, report)
                 return sources.write(data_dir, report=report or line, **options)
@@ -296,7 +302,7 @@ def ensure_dataset(
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
     for damage in writer.damages(data_dir, manifest):
-        again = records.prepare_again(data_dir, manifest)
+        again = prepare_again(data_dir, manifest)
         raise InputError(f"{data_dir}: found {damage}; {again}")
     return manifest
 
@@ -307,7 +313,7 @@ def check_asked(
     """Raises InputError if a prepared dataset is another one than is asked for."""
     advice = "give another --data_dir, or"
     if dataset and manifest.dataset != dataset:
-        command = records.prepare_command(data_dir, f"--dataset={dataset}", "--force")
+        command = prepare_command(data_dir, f"--dataset={dataset}", "--force")
         raise InputError(
             f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice} "
             f"replace it with {command}"
@@ -318,7 +324,7 @@ def check_asked(
         if manifest.split_rule != asked:
             raise InputError(
                 f"{data_dir}: its validation split is {manifest.split_rule!r}, expected {asked!r} "
-                f"(--validation_split); {advice} {records.prepare_again(data_dir, manifest)} and "
+                f"(--validation_split); {advice} {prepare_again(data_dir, manifest)} and "
                 f"--validation_split={validation_split}"
             )
 

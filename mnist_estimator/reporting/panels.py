@@ -13,6 +13,7 @@ import numpy as np
 from mnist_estimator import __version__, config
 from mnist_estimator.compat import tf
 from mnist_estimator.data import records, splits
+from mnist_estimator.data.manifest import Manifest, shard_paths
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import preparation
 from mnist_estimator.reporting import curves, page, plots
@@ -35,7 +36,7 @@ class Result:
     name: str
     run: open_run.OpenRun
     data_dir: str
-    manifest: records.Manifest
+    manifest: Manifest
     split: str
     metrics: dict[str, Any]
     scores: Scores | None
@@ -308,7 +309,7 @@ def _find_examples(
 
 def _read_examples(result: Result) -> Iterator[tuple[int, np.ndarray]]:
     shape = result.manifest.image_shape
-    for path in records.shard_paths(result.data_dir, result.manifest, result.split):
+    for path in shard_paths(result.data_dir, result.manifest, result.split):
         for record in records.read_records(path):
             features = tf.train.Example.FromString(record).features.feature
             pixels = features[records.IMAGE_KEY].bytes_list.value[0]

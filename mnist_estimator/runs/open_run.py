@@ -17,7 +17,7 @@ from mnist_estimator import InputError, RunError, __version__, estimators, netwo
 from mnist_estimator.compat import estimator, tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts, inputs, records
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest, prepare_again
 from mnist_estimator.data.splits import TEST
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints, run_data, run_record, status
@@ -107,7 +107,7 @@ class OpenRun:
           InputError: if there are none, or as `check`.
         """
         data_dir = data_dir or self.record["dataset"]["data_dir"]
-        manifest = records.find_manifest(data_dir)
+        manifest = find_manifest(data_dir)
         if manifest is None:
             raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))
         self.check(data_dir, manifest, split)
@@ -307,7 +307,7 @@ def check_records(data_dir: str, manifest: Manifest) -> None:
     with progress.ProgressLine() as report:
         damage = records.find_damage(data_dir, manifest, report)
     if damage:
-        again = records.prepare_again(data_dir, manifest)
+        again = prepare_again(data_dir, manifest)
         raise RunError(f"{data_dir}: {damage}; stopped; {again}")
 
 

@@ -21,7 +21,7 @@ from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts, inputs, sources
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, own_modules, progress, signals

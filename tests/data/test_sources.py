@@ -19,8 +19,10 @@ from mnist_estimator.data import (
     known_datasets,
     records,
     sources,
+    splits,
     writer,
 )
+from mnist_estimator.data.manifest import MANIFEST
 
 TRAIN, TEST = 12, 5
 
@@ -196,7 +198,7 @@ def test_csv(tmp_path: Path):
     manifest = opened.write(str(tmp_path / "data"), validation_split="1")
     assert (manifest.num_classes, manifest.image_shape) == (3, (2, 2, 1))
     assert sorted(manifest.sources) == ["test_csv", "train_csv"]
-    assert [manifest.num_examples(split) for split in records.SPLITS] == [1, 1, 1]
+    assert [manifest.num_examples(split) for split in splits.SPLITS] == [1, 1, 1]
 
 
 def test_unknown_name(tmp_path: Path):
@@ -212,7 +214,7 @@ def test_unknown_name(tmp_path: Path):
 def test_sample(tmp_path: Path):
     manifest = sources.ensure_dataset(str(tmp_path / "data"), dataset="sample")
     assert (manifest.dataset, manifest.image_shape) == ("sample", (28, 28, 1))
-    counts = [manifest.num_examples(split) for split in records.SPLITS]
+    counts = [manifest.num_examples(split) for split in splits.SPLITS]
     assert counts == [3600, 400, 1000] and manifest.num_classes == 10
     assert records.verify(str(tmp_path / "data")) == []
 
@@ -263,7 +265,7 @@ def test_idx_files_of_another_dataset_than_asked(tmp_path: Path):
     _put(tmp_path, _arrays())
     with pytest.raises(download.DownloadError, match="is not MNIST's file"):
         sources.ensure_dataset(str(tmp_path), dataset="mnist")
-    assert not (tmp_path / records.MANIFEST).exists()
+    assert not (tmp_path / MANIFEST).exists()
 
 
 def test_some_idx_files(tmp_path: Path):
@@ -308,7 +310,7 @@ def test_dataset_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(download.DownloadError, match="--dataset=sample") as error:
         sources.ensure_dataset(str(tmp_path / "data"), report=lambda line: None)
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "data" / records.MANIFEST).exists()
+    assert not (tmp_path / "data" / MANIFEST).exists()
 
 
 def test_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
