@@ -187,7 +187,7 @@ def test_a_manifest_in_a_linked_workspace_has_no_shard_removed(tmp_path):
 
 
 def test_the_sign_of_life_is_written_through_no_link(tmp_path, outside):
-    beat = workspace._Beat(str(tmp_path))
+    beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     (tmp_path / "alive").symlink_to(outside / "a")
     beat._next = 0.0

@@ -10,13 +10,11 @@ another, both manifests lie in the workspace, so that after a kill the files are
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import re
 import secrets
 import socket
-import time
 from collections.abc import Callable, Collection, Iterator
 
 from mnist_estimator import InputError
@@ -30,7 +28,7 @@ from mnist_estimator.data.manifest import (
     find_manifest,
     is_shard_name,
 )
-from mnist_estimator.runtime import files
+from mnist_estimator.runtime import files, lock
 from mnist_estimator.runtime.files import FileError, is_local, sync
 
 _BEAT = "alive"
@@ -64,7 +62,7 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
             stack.callback(files.remove_empty, data_dir)
         stack.callback(_remove_workspace, folder)
         files.make_folder(folder)
-        beat = _Beat(folder)
+        beat = _heartbeat(folder)
         _remove_dead(data_dir, folder, locked, force)
         yield folder, beat
 
@@ -114,34 +112,26 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
         sync(data_dir)
 
 
-class _Beat:
-    """Called often, rewrites a file now and then; by its age others see that this process lives."""
-
-    def __init__(self, folder: str) -> None:
-        self._path, self._next = os.path.join(folder, _BEAT), 0.0
-        self()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _BEAT_SECS
-            files.write_text(self._path, _BEAT)
+def _heartbeat(folder: str) -> lock.Heartbeat:
+    """Rewrites a file in a workspace; its age tells other processes whether this one is alive."""
+    path = os.path.join(folder, _BEAT)
+    return lock.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
 
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
-    """Locks a local data_dir until this process ends, however it ends; False if it cannot."""
+    """Locks a local data_dir until this process ends, however it ends.
+
+    Returns:
+      Whether it is locked. If not, because the filesystem has no locks, the heartbeat has to do.
+    """
     if not is_local(data_dir):
         return False
     handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     stack.callback(os.close, handle)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return lock.acquire(handle)
     except BlockingIOError:
         raise _busy(data_dir, "") from None
-    except OSError:
-        # Some network filesystems have no locks for folders. The heartbeat is left.
-        return False
-    return True
 
 
 def _busy(data_dir: str, folder: str) -> BusyError:
@@ -247,7 +237,7 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     if _is_link(folder):
         return True
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
-    if theirs["host"] == ours["host"] and (locked or not is_running(int(theirs["pid"]))):
+    if theirs["host"] == ours["host"] and (locked or not lock.is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
     return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9
@@ -259,17 +249,6 @@ def _beat_time(folder: str) -> int:
         return tf.io.gfile.stat(os.path.join(folder, _BEAT)).mtime_nsec
     except tf.errors.OpError:
         return 0
-
-
-def is_running(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
 
 
 def _remove_workspace(folder: str) -> None:

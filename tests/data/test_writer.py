@@ -27,6 +27,7 @@ from mnist_estimator.data.manifest import (
     read_manifest,
     shard_paths,
 )
+from mnist_estimator.runtime import lock
 
 SHAPE = (2, 3, 3)
 
@@ -561,8 +562,8 @@ def test_left_over_folders(
 
 def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
-    monkeypatch.setattr(workspace.time, "monotonic", lambda: now[0])
-    beat = workspace._Beat(str(tmp_path))
+    monkeypatch.setattr(lock.time, "monotonic", lambda: now[0])
+    beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     now[0] = 29.0
     beat()
