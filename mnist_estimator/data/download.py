@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from mnist_estimator import InputError
+from mnist_estimator.data import file_kinds
 from mnist_estimator.data.known_datasets import (
     FILE_NAMES,
     ROLES,
@@ -156,7 +157,7 @@ def _content_problem(file: BinaryIO, dataset: KnownDataset, role: str) -> str | 
     start = _rewound(file).read(512)
     if not start:
         return "it is empty"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if file_kinds.is_web_page(start):
         return "it is an HTML page"
     by_archive = role not in dataset.digests
     if by_archive and not _is_gzip(file):
@@ -189,7 +190,7 @@ def _uncompressed(file: BinaryIO) -> BinaryIO:
 
 
 def _is_gzip(file: BinaryIO) -> bool:
-    return _rewound(file).read(2) == b"\x1f\x8b"
+    return file_kinds.is_gzip(_rewound(file).read(2))
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:
