@@ -8,6 +8,9 @@
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
 It is all or nothing: a data_dir without a manifest.json holds no dataset.
+
+The exit code is 3 if no mirror gives the files of the named dataset; else it is as for every
+command.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ from mnist_estimator.runtime import program, progress, settings, signals
 if TYPE_CHECKING:
     from mnist_estimator.data import sources
     from mnist_estimator.data.manifest import Manifest
+
+EXIT_NO_MIRROR = 3
 
 _IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
@@ -183,7 +188,18 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
+def _prepare(data_dir: str, values: Mapping[str, Any]) -> int | None:
+    from mnist_estimator.data.download import NoMirrorError
+
+    try:
+        _write(data_dir, values)
+    except NoMirrorError as error:
+        progress.complain(error)
+        return EXIT_NO_MIRROR
+    return None
+
+
+def _write(data_dir: str, values: Mapping[str, Any]) -> None:
     from mnist_estimator.data import doubts
     from mnist_estimator.data.manifest import find_manifest
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import subprocess
@@ -353,3 +354,16 @@ def test_named_data_are_known_without_their_name(call, tmp_path: Path, capsys):
     (tmp_path / "d" / MANIFEST).write_text("{")
     with pytest.raises(InputError, match="its manifest.json is damaged; to prepare it again"):
         call(f"--data_dir={tmp_path / 'd'}", "--force")
+
+
+def test_the_exit_code_says_that_no_mirror_gives_the_dataset(call, tmp_path, monkeypatch, capsys):
+    mnist = known_datasets.DATASETS["mnist"]
+    unreachable = dataclasses.replace(mnist, mirrors=("http://[broken/",))
+    monkeypatch.setitem(known_datasets.DATASETS, "mnist", unreachable)
+    assert call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}") == prepare.EXIT_NO_MIRROR == 3
+    assert "MNIST cannot be downloaded: " in capsys.readouterr().err.splitlines()[-1]
+    # A wrong file in the place of one is another matter.
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / known_datasets.FILE_NAMES["train_images"]).write_text("no images")
+    with pytest.raises(InputError, match="is not MNIST's file"):
+        call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}")

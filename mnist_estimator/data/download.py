@@ -38,6 +38,10 @@ class DownloadError(InputError):
     """A dataset cannot be had: no mirror gives it, no room for it, or a wrong file in its place."""
 
 
+class NoMirrorError(DownloadError):
+    """No mirror gives one of the files."""
+
+
 def fetch(
     dataset: KnownDataset,
     directory: str,
@@ -118,7 +122,7 @@ def _fetch_file(
             failures.append(f"{host(url)}: {error}")
             progress.say(f"{dataset.name}: {failures[-1]}")
             mirrors.append(mirrors.pop(0))
-    raise DownloadError(
+    raise NoMirrorError(
         f"{dataset.title} cannot be downloaded: {FILE_NAMES[role]}.gz: {'; '.join(failures)}; put "
         f"its four files in {directory}, or use --dataset={SAMPLE}, the digits in the package"
     )
