@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from mnist_estimator.runs import lock
 
 HOLD = """
 import sys
-from mnist_estimator import lock
+from mnist_estimator.runs import lock
 with lock.held(sys.argv[1]):
     print(flush=True)
     sys.stdin.read()
@@ -132,7 +133,9 @@ class TestWithoutLocks:
         path = tmp_path / lock.LOCK_FILE
         with lock.held(str(tmp_path), sleep=never):
             first = json.loads(path.read_text())
+            until = time.monotonic() + 60
             while True:
+                assert time.monotonic() < until
                 with contextlib.suppress(ValueError):
                     if json.loads(path.read_text())["beat"] != first["beat"]:
                         break
