@@ -10,6 +10,7 @@ to the inputs listed here. tests/test_readme.py fails if a page is stale.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
 import io
 import pathlib
@@ -149,9 +150,7 @@ def _section(command: str, text: str, xml: str) -> str:
     for group, names in _groups(text, known).items():
         heading = f"### {command}: {group}\n\n" if group else ""
         rows = "\n".join(_row(name, known[name]) for name in names)
-        parts.append(
-            f"{heading}| flag | default | what it does |\n| --- | --- | --- |\n{rows}\n"
-        )
+        parts.append(f"{heading}| flag | default | what it does |\n| --- | --- | --- |\n{rows}\n")
     return "\n".join(parts)
 
 
@@ -245,7 +244,7 @@ def flag_errors() -> Errors:
     ):
         values = flags.FlagValues()
         config.define_train_flags(values)
-        with _error(lambda values=values, argv=arguments: _train_config(values, argv)) as line:
+        with _error(functools.partial(_train_config, values, arguments)) as line:
             yield f"`train {' '.join(arguments)}`", f"train: {line}"
 
 
@@ -267,8 +266,12 @@ def job_errors() -> Errors:
         {"train_flags": ("--model_dir=/shared/mod1", "--task_index=1")},
         {"workers": 3, "train_flags": ("--model_dir=/shared/mod1", "--batch_size=100")},
     ):
-        with _error(lambda changed=changed: slurm.render(jobs.Job(**base | changed))) as line:
+        with _error(functools.partial(_render, base | changed)) as line:
             yield f"`submit {_shown_job(changed)}`", f"submit: {line}"
+
+
+def _render(fields: dict[str, object]) -> None:
+    slurm.render(jobs.Job(**fields))
 
 
 def _shown_job(changed: dict[str, object]) -> str:
@@ -296,8 +299,12 @@ def idx_errors() -> Errors:
         ("gzip in gzip", "a.gz", gzip.compress(gzip.compress(whole, mtime=0), mtime=0)),
         ("33 dimensions", "a.idx", b"\0\0\x08\x21" + b"\0\0\0\1" * 33),
     ):
-        with _error(lambda file=io.BytesIO(content), name=name: idx.read_idx(file, name=name)) as line:
+        with _error(functools.partial(_read_idx, name, content)) as line:
             yield given, line
+
+
+def _read_idx(name: str, content: bytes) -> None:
+    idx.read_idx(io.BytesIO(content), name=name)
 
 
 @contextlib.contextmanager
