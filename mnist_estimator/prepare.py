@@ -23,7 +23,8 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data import datasets, splits
 from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.pictures import methods
+from mnist_estimator.runtime import help_text, program, progress, settings, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.data import records, sources
@@ -90,7 +91,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "pictures",
         splits.AUTO,
-        [splits.AUTO, *datasets.PICTURES],
+        [splits.AUTO, *methods.PICTURES],
         "How predict makes such an image from a picture. digit: finds the digit on it, makes it "
         "light on black, of MNIST's size and place. plain: only resizes it. auto: digit for images "
         "that have MNIST's form, else plain.",
@@ -106,6 +107,13 @@ def define_flags() -> None:
         "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
         "Until it is written both need room.",
     )
+    help_text.group("The prepared dataset", ["data_dir", "verify", "force"])
+    help_text.group("A named dataset", ["dataset"])
+    help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
+    help_text.group("CSV files", [*_CSV, "label_column"])
+    help_text.group("Folders of pictures", _FOLDERS)
+    help_text.group("The examples", ["image_shape", "num_classes", "pictures"])
+    help_text.group("The splits", ["validation_split", "seed", "shards"])
 
 
 def main(argv: list[str]) -> int | None:
@@ -268,8 +276,8 @@ def _class_lines(manifest: records.Manifest) -> list[str]:
 
 _SHOWN_CLASSES = 12
 _PICTURES = {
-    datasets.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
-    datasets.PLAIN: "predict resizes a picture, and changes nothing else",
+    methods.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
+    methods.PLAIN: "predict resizes a picture, and changes nothing else",
 }
 
 

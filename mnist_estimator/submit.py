@@ -92,7 +92,8 @@ def main(argv: list[str]) -> int | None:
     return None
 
 
-def _define_flags() -> None:
+def define_flags() -> None:
+    """Defines the command's flags."""
     settings.define(settings.fields_of(jobs.Job), flags.FLAGS)
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
     settings.define_path("output", "", "Keep the job file here; a file of that name is replaced.")
@@ -139,5 +140,5 @@ def _say_how_to_watch(job: jobs.Job) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    define_flags()
     program.run(main, takes_arguments=True, hint=passed_flags.HINT)

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, array_source
+from support.datasets import CLASSES, TEST, array_source
 
 from mnist_estimator import InputError, report
 from mnist_estimator.compat import tf

@@ -43,6 +43,7 @@ def make(**options):
         ({"gpus": 2, "workers": 2}, "multi_worker", 2),
         ({"gpus": 2, "train_flags": (*DIRS, "--strategy=none")}, "none", 1),
         ({"train_flags": (*DIRS, "--strategy=mirrored")}, "mirrored", 1),
+        ({"workers": 2, "train_flags": (*DIRS, "--strategy=auto")}, "multi_worker", 2),
         ({"train_flags": (*DIRS, "--strategy", "multi_worker")}, "multi_worker", 1),
     ],
 )
@@ -51,7 +52,7 @@ def test_the_strategy_follows_from_the_tasks(options, strategy, tasks):
     assert (job.strategy, job.train_config.strategy, job.num_tasks) == (strategy, strategy, tasks)
     command = job.train_command
     assert command[:3] == ["python", "-m", "mnist_estimator.train"]
-    assert " ".join(command).count("--strategy") == 1
+    assert " ".join(command).count(f"--strategy={strategy}") + command.count(strategy) == 1
     values = flags.FlagValues()
     config.define_train_flags(values)
     assert values(command[2:])[1:] == [] and values["strategy"].value == strategy

@@ -210,8 +210,8 @@ class Job:
     @functools.cached_property
     def train_command(self) -> list[str]:
         """The command that every task runs, a string an argument."""
-        usual = roles.usual_strategy(self.workers, self.ps, self.gpus)
-        train_flags = passed_flags.with_strategy(self.train_flags, usual)
+        strategy = roles.strategy_for(self.workers, self.ps, self.gpus)
+        train_flags = passed_flags.with_strategy(self.train_flags, strategy)
         return ["python", "-m", "mnist_estimator.train", *train_flags]
 
     @functools.cached_property

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from conftest import tmpfs
+from support.disks import tmpfs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import variables
+from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
 
