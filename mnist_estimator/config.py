@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import help_text, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator.data.records import Manifest, TrainedOn
+    from mnist_estimator.data.manifest import Manifest
+from mnist_estimator.data.manifest import TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -381,7 +382,7 @@ class TrainConfig:
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
-            datasets.check_name(self.dataset)
+            known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
         _parse_numbers("hidden_units", self.hidden_units)

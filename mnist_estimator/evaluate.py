@@ -21,10 +21,10 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runtime import help_text, program, progress, settings
 
 if TYPE_CHECKING:
-    from mnist_estimator.data import records
     from mnist_estimator.runs import open_run
 
 
@@ -106,7 +106,7 @@ def _names_file(given: flags.FlagValues) -> bool:
 @contextlib.contextmanager
 def _open_data(
     run: open_run.OpenRun, given: flags.FlagValues
-) -> Iterator[tuple[str, records.Manifest, str]]:
+) -> Iterator[tuple[str, Manifest, str]]:
     """The data_dir, manifest and split to evaluate on."""
     if not _names_file(given):
         yield *run.data(given.data_dir, given.split), given.split

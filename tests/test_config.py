@@ -13,7 +13,7 @@ from absl import flags
 
 from mnist_estimator import InputError, __version__, config
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets
+from mnist_estimator.data import known_datasets
 from mnist_estimator.runtime import settings
 
 
@@ -220,7 +220,7 @@ def test_what_only_a_shell_could_read_is_refused(home, text):
 
 PATHS = {
     "prepare": {
-        *("data_dir", "source_dir", *datasets.ROLES, "npz"),
+        *("data_dir", "source_dir", *known_datasets.ROLES, "npz"),
         *("train_csv", "test_csv", "image_folder", "test_image_folder"),
     },
     "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},

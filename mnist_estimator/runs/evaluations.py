@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data.records import json_digest
 from mnist_estimator.runs import checkpoints, copies
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
@@ -62,7 +61,7 @@ class Evaluations:
             copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
             self.best = result
         record = {"metric": self._metric, "best": self.best, "evaluations": self.history}
-        write_json(self._path, record | {_DIGEST: json_digest(record)})
+        write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def has(self, step: int) -> bool:
         """Whether the checkpoint of a step has been evaluated."""
@@ -119,7 +118,7 @@ def _checked(record: Any) -> dict[str, Any]:
     if record["best"] is not None:
         _check_entry(record["best"], "best")
     digest = json_files.sha256(record.pop(_DIGEST), _DIGEST)
-    if digest != json_digest(record):
+    if digest != json_files.digest(record):
         raise ValueError(f"{_DIGEST} is not that of the rest")
     return record
 
