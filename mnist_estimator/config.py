@@ -13,8 +13,8 @@ from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.data import datasets, splits
-from mnist_estimator.runtime import settings
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime import flag_fields
+from mnist_estimator.runtime.flag_fields import setting
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -241,8 +241,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(TrainConfig):
-            settings.check(field, getattr(self, field.name))
+        for field in flag_fields.fields_of(TrainConfig):
+            flag_fields.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
@@ -295,13 +295,13 @@ class TrainConfig:
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every setting of a training run."""
-    settings.define(settings.fields_of(TrainConfig), values)
+    flag_fields.define(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
-    shared = [field for field in settings.fields_of(TrainConfig) if field.name in DATA_FLAGS]
-    settings.define(shared, flags.FLAGS)
+    shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
+    flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
@@ -312,13 +312,13 @@ def define_label_column() -> None:
         "Which column of a CSV file is the label: its name, first or last. Default: what the "
         "header names label, class, target, y, category or digit; else the first.",
     )
-    settings.show_in_help("label_column", flags.FLAGS)
+    flag_fields.show_in_help("label_column", flags.FLAGS)
 
 
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
-    settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")
-    settings.define_path(
+    flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    flag_fields.define_path(
         "checkpoint",
         "",
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
@@ -330,15 +330,15 @@ def define_run_flags(*, data: bool = True) -> None:
         "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
-    settings.show_in_help("model", flags.FLAGS)
+    flag_fields.show_in_help("model", flags.FLAGS)
     if data:
         help_text = "Folder with prepared records. Default: the run's own."
-        settings.define_path("data_dir", "", help_text)
+        flag_fields.define_path("data_dir", "", help_text)
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """Returns the parsed flags as a validated `TrainConfig`."""
-    found = settings.read(TrainConfig, values)
+    found = flag_fields.read(TrainConfig, values)
     found["data_dir"] = found["data_dir"] or default_data_dir(found["dataset"])
     return TrainConfig(**found)
 

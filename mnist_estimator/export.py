@@ -22,7 +22,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
 from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import flag_fields, program, progress
 
 if TYPE_CHECKING:
     from mnist_estimator.runs import open_run
@@ -34,7 +34,7 @@ _QUANTIZE = ("none", "float16", "int8")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
-    settings.define_path(
+    flag_fields.define_path(
         "output",
         "",
         "Folder of the SavedModel, which goes into a folder by its step in it, or name of the "

@@ -24,7 +24,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data.datasets import DIGIT
 from mnist_estimator.pictures import picture_files
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, program, progress, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.serving import predictors
@@ -36,7 +36,7 @@ _BATCH_PICTURES = 32
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags(data=False)
-    settings.define_path(
+    flag_fields.define_path(
         "export_dir",
         "",
         "Folder of an exported SavedModel, as MODEL_DIR/export/best/STEP, to use in place of a "
@@ -82,7 +82,7 @@ def _as_path(argument: str) -> str:
     if os.path.lexists(argument):
         return argument
     try:
-        return settings.as_path(argument)
+        return flag_fields.as_path(argument)
     except ValueError as error:
         raise InputError(f"{argument}: {error}") from None
 

@@ -23,7 +23,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data import datasets, splits
 from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, program, progress, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.data import records, sources
@@ -36,7 +36,7 @@ _FOLDERS = ("image_folder", "test_image_folder")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
-    define = settings.define_path
+    define = flag_fields.define_path
     define(
         "source_dir",
         "",
