@@ -12,6 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mnist_estimator import compat
+
+compat.quiet()  # As in the commands. Tests read what programs and this process print.
+
 TRAIN, VALIDATION, TEST = 70, 12, 23
 CLASSES = 4
 
