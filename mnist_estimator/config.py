@@ -19,8 +19,7 @@ from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import flag_fields, help_text
 
 if TYPE_CHECKING:
-    from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.data.manifest import TrainedOn
+    from mnist_estimator.data.manifest import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
