@@ -22,11 +22,12 @@ from PIL import Image
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets, records
+from mnist_estimator.data import records
+from mnist_estimator.pictures import methods
 from mnist_estimator.serving import signatures
 
 _CALLS = flags.DEFINE_integer("calls", 100_000, "How many to make.", lower_bound=20_000)
-_PICTURES = flags.DEFINE_enum("pictures", datasets.DIGIT, datasets.PICTURES, "How to prepare them.")
+_PICTURES = flags.DEFINE_enum("pictures", methods.DIGIT, methods.PICTURES, "How to prepare them.")
 
 _EVERY = 5_000
 _FORMS = ("PNG", "JPEG", "GIF", "BMP")

@@ -11,7 +11,7 @@ from mnist_estimator import own_networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
 from mnist_estimator.optimizers import OPTIMIZERS
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import saver
 
 # Prediction keys.
 CLASSES = "classes"  # int64 [B]
@@ -82,7 +82,7 @@ def model_fn(
         for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    checkpoints.add_saver()
+    saver.add_saver()
     _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 

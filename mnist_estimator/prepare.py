@@ -23,6 +23,7 @@ from absl import flags
 from mnist_estimator import InputError, config
 from mnist_estimator.data import datasets, splits
 from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import help_text, program, progress, settings, signals
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "pictures",
         splits.AUTO,
-        [splits.AUTO, *datasets.PICTURES],
+        [splits.AUTO, *methods.PICTURES],
         "How predict makes such an image from a picture. digit: finds the digit on it, makes it "
         "light on black, of MNIST's size and place. plain: only resizes it. auto: digit for images "
         "that have MNIST's form, else plain.",
@@ -275,8 +276,8 @@ def _class_lines(manifest: records.Manifest) -> list[str]:
 
 _SHOWN_CLASSES = 12
 _PICTURES = {
-    datasets.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
-    datasets.PLAIN: "predict resizes a picture, and changes nothing else",
+    methods.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
+    methods.PLAIN: "predict resizes a picture, and changes nothing else",
 }
 
 

@@ -51,7 +51,7 @@ def tasks_of(launcher: subprocess.Popen) -> dict[str, int]:
 
 def wait_for(path: Path, launcher: subprocess.Popen) -> None:
     while not path.exists():
-        assert launcher.poll() is None, launcher.communicate()
+        assert launcher.poll() is None, launcher.communicate(timeout=30)
         threading.Event().wait(0.05)
 
 
@@ -88,7 +88,7 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
     launcher = start(work, *arguments, "--model_dir=again", "--max_steps=6000")
     wait_for(work / "again/model.ckpt-0.sha256", launcher)
     while checkpoints.step_of(checkpoints.newest(str(work / "again"))) < 200:
-        assert launcher.poll() is None, launcher.communicate()
+        assert launcher.poll() is None, launcher.communicate(timeout=30)
         threading.Event().wait(0.05)
     tasks = tasks_of(launcher)
     for name in ("worker 0", "ps 0"):

@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST
+from support.datasets import CLASSES, TEST
 
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
@@ -16,7 +16,7 @@ from mnist_estimator.data import inputs, records
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.training import hooks
+from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
 def params(**options):
@@ -59,9 +59,9 @@ def train_and_save(run, data_dir, manifest, *, steps):
         seed=0,
         cache_bytes=2**30,
         shuffle_buffer=1,
-        model_dir=run.model_dir,
+        saved_step=lambda: 0,
     )
-    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    saver = CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from mnist_estimator import predict
 from mnist_estimator.data import datasets, sources
-from mnist_estimator.pictures import picture_files
+from mnist_estimator.pictures import methods, picture_files
 from mnist_estimator.serving import predictors
 
 ROOT = Path(__file__).parents[1]
@@ -224,7 +224,7 @@ PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28
 class Sevens:
     """Stands for a predictor: whatever it is shown is a 7."""
 
-    pictures = datasets.DIGIT
+    pictures = methods.DIGIT
 
     def predict(self, encoded):
         return [predictors.Answer(True, (("7", 0.9), ("1", 0.1)))] * len(encoded)

@@ -15,7 +15,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, array_source
+from support.datasets import CLASSES, TEST, array_source
 
 from mnist_estimator import InputError, report
 from mnist_estimator.compat import tf
@@ -316,6 +316,7 @@ def test_without_matplotlib_it_says_how_to_get_it(work):
         cwd=work,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("report: matplotlib not found")

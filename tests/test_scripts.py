@@ -73,6 +73,7 @@ class Checkout:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
+            timeout=120,
         )
         print(done.stdout, done.stderr)  # pytest shows it if the test fails.
         return done
@@ -259,7 +260,7 @@ def test_of_two_set_ups_at_once_one_waits(ready):
         )
         assert "waiting for another set-up to end" in script.stderr.readline()
         assert not ready.calls()
-    script.communicate()
+    script.communicate(timeout=60)
     assert script.returncode == 0
     assert ready.calls()[0] == "venv .venv/local-3.13"
 

@@ -28,6 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from mnist_estimator import InputError, __version__
+from mnist_estimator.pictures.methods import DIGIT, PLAIN
 from mnist_estimator.runtime import local_files
 from mnist_estimator.runtime.progress import is_live, say, show
 
@@ -39,8 +40,6 @@ FILE_NAMES = {
     "test_labels": "t10k-labels-idx1-ubyte",
 }
 SAMPLE = "sample"
-# How pictures become images: as MNIST was made, from what is drawn on them, or as they are.
-PICTURES = DIGIT, PLAIN = ("digit", "plain")
 
 _DIGITS = tuple("0123456789")
 _MNIST_BYTES = {
@@ -72,7 +71,7 @@ class Dataset:
       archive_digests: role -> SHA-256 of the .gz as published, for roles that `digests` lacks.
       content_bytes: role -> size of the uncompressed content.
       mirrors: base URLs; the files are there under their usual names, with .gz.
-      pictures: how pictures become such images, of `PICTURES`.
+      pictures: the method by which pictures become such images, of `methods.PICTURES`.
     """
 
     name: str

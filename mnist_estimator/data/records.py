@@ -26,6 +26,7 @@ from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import datasets
 from mnist_estimator.data.splits import MAX_CLASSES, MAX_SHARDS, SPLITS, TRAIN
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files, json_files
 from mnist_estimator.runtime.files import FileError, file_errors
 
@@ -74,7 +75,7 @@ class Manifest:
     the source's training examples are the validation split. `class_examples` has, per split, the
     number of examples of each class. `brightest_pixel` is the largest pixel of the training and
     validation images, what 255 is for most data. `pictures` says how a picture becomes such an
-    image, of `datasets.PICTURES`.
+    image, of `methods.PICTURES`.
 
     Format version 1 lacks the last three. Of such a dataset no class is counted, the brightest
     pixel is taken for 255, and pictures are prepared as it was done then, except for data that are
@@ -182,7 +183,7 @@ def prepare_again(data_dir: str, manifest: Manifest | None = None) -> str:
 def usual_pictures(dataset: str) -> str:
     """How pictures become images of a dataset whose manifest does not say so."""
     known = datasets.DATASETS.get(dataset) if isinstance(dataset, str) else None
-    return known.pictures if known else datasets.DIGIT
+    return known.pictures if known else methods.DIGIT
 
 
 def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:
@@ -452,7 +453,7 @@ def _parse_manifest(data: bytes) -> Manifest:
         split_rule=json_files.text(top["split_rule"], "split_rule"),
         class_examples=_class_examples(top["class_examples"]),
         brightest_pixel=json_files.whole(top["brightest_pixel"], "brightest_pixel", 1, 255),
-        pictures=json_files.choice(top["pictures"], "pictures", datasets.PICTURES),
+        pictures=json_files.choice(top["pictures"], "pictures", methods.PICTURES),
     )
     _check_class_examples(manifest)
     if manifest.digest != json_files.sha256(top[DIGEST], DIGEST):

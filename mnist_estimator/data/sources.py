@@ -33,6 +33,7 @@ from mnist_estimator.data.csv_source import CsvSource
 from mnist_estimator.data.idx_source import IdxSource
 from mnist_estimator.data.npz_source import NpzSource
 from mnist_estimator.data.records import Manifest
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import ProgressLine, warn
 
@@ -178,7 +179,7 @@ def from_name(name: str, folder: str, report: Callable[[str], None] | None = Non
     datasets.check_name(name)
     if name == datasets.SAMPLE:
         sample = from_folder(datasets.sample_dir(), 10)
-        return dataclasses.replace(sample, dataset=name, pictures=datasets.DIGIT)
+        return dataclasses.replace(sample, dataset=name, pictures=methods.DIGIT)
     known = datasets.DATASETS[name]
 
     @functools.cache

@@ -26,6 +26,7 @@ from mnist_estimator.data import datasets, doubts, records, splits, workspace
 from mnist_estimator.data.records import Manifest, RecordsError, Shard
 from mnist_estimator.data.splits import TEST, TRAIN, VALIDATION
 from mnist_estimator.data.statistics import Statistics, add_counts
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files, progress
 
 _CHUNK_BYTES = 2**23
@@ -80,7 +81,7 @@ def write_dataset(
       train, test: the examples; without `test` the test split is empty.
       num_classes: labels must be less; None: the largest label plus 1.
       class_names: a name for each class; by default its number.
-      pictures: how pictures become such images, of `datasets.PICTURES`; auto: as for MNIST if the
+      pictures: how pictures become such images, of `methods.PICTURES`; auto: as for MNIST if the
         images have its form, else as they are.
       validation_split, seed: see `splits.validation_split`.
       force: replace a dataset that is there. Without it the same dataset is left as it is.
@@ -123,10 +124,10 @@ class _Plan:
     def __post_init__(self) -> None:
         text, seed = self.split
         splits.check_range("seed", seed, 0, splits.MAX_SEED)
-        if self.pictures not in (splits.AUTO, *datasets.PICTURES):
+        if self.pictures not in (splits.AUTO, *methods.PICTURES):
             raise RecordsError(
                 f"pictures: found {self.pictures!r}, expected {splits.AUTO}, "
-                f"{' or '.join(datasets.PICTURES)}"
+                f"{' or '.join(methods.PICTURES)}"
             )
         splits.check_range("shards", self.shards, 1, splits.MAX_SHARDS)
         if self.num_classes is not None:

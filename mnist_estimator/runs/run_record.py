@@ -10,9 +10,10 @@ from typing import Any
 
 from mnist_estimator import InputError, __version__
 from mnist_estimator.config import SERVING_PRECISIONS, TrainConfig
-from mnist_estimator.data import datasets, records
+from mnist_estimator.data import records
 from mnist_estimator.data.records import TrainedOn
 from mnist_estimator.data.splits import MAX_CLASSES
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import json_files, streams
 
 _MOST_FLAG = 2**16  # Characters; Linux gives a program at most twice as many in one argument.
@@ -92,4 +93,4 @@ def _check_dataset(data: dict[str, Any]) -> None:
     if "brightest_pixel" in data:
         json_files.whole(data["brightest_pixel"], "brightest_pixel", 1, 255)
     if "pictures" in data:
-        json_files.choice(data["pictures"], "pictures", datasets.PICTURES)
+        json_files.choice(data["pictures"], "pictures", methods.PICTURES)

@@ -227,7 +227,7 @@ def server():
     yield server
     server.over.set()
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 
@@ -622,7 +622,7 @@ def test_two_fetch_into_one_folder(server, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert failures == []
     assert sorted(os.listdir(tmp_path)) == _FILES
     assert len(server.asked) == 8
@@ -776,4 +776,4 @@ def test_errors_are_input_errors():
 
 def test_needs_the_standard_library_only():
     code = "import sys, mnist_estimator.data.datasets; sys.exit('numpy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

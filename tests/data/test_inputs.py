@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN, VALIDATION, record_header
+from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
-from mnist_estimator.compat import tf
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
 
 BATCH = 16
@@ -173,7 +173,7 @@ def test_the_data_stays_out_of_the_graph(make_dataset):
             seed=0,
             cache_bytes=IN_MEMORY,
             shuffle_buffer=1,
-            model_dir=data_dir,
+            saved_step=lambda: 0,
         )
         input_fn()
         assert image not in graph.as_graph_def().SerializeToString()
@@ -278,3 +278,21 @@ def test_nothing_is_left_in_the_temporary_folder(make_dataset, monkeypatch, tmp_
     batches(data_dir, 2, cache_bytes=cache_bytes)
     inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("cache_bytes", [IN_MEMORY, STREAMING], ids=["memory", "stream"])
+def test_without_a_global_step_the_saved_step_is_where_training_starts(make_dataset, cache_bytes):
+    data_dir = make_dataset()
+    input_fn = inputs.train_input_fn(
+        data_dir,
+        records.read_manifest(data_dir),
+        batch_size=BATCH,
+        seed=3,
+        cache_bytes=cache_bytes,
+        shuffle_buffer=20,
+        saved_step=lambda: 5,
+    )
+    with tf.Graph().as_default(), v1.Session() as session:
+        features, _ = v1.data.make_one_shot_iterator(input_fn()).get_next()
+        index = session.run(features["index"]).tolist()
+    assert index == indices(data_dir, 1, start_step=5, cache_bytes=cache_bytes)[0]

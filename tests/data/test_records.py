@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import record_header
+from support.datasets import record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf

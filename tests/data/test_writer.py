@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
-import hashlib
 import json
 import os
 import resource
@@ -13,46 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ArraySource
+from support.datasets import ArraySource
+from support.tiny_dataset import Arrays
+from support.tiny_dataset import write as _write
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import datasets, records, workspace, writer
-
-SHAPE = (2, 3, 3)
-
-
-class Arrays:
-    """A source; the pixels of example i are all i mod 256."""
-
-    def __init__(
-        self, name: str, labels: np.ndarray, shape: tuple[int, ...] = SHAPE, salt: int = 0
-    ):
-        self.name, self.image_shape, self.labels = name, shape, np.asarray(labels, np.int64)
-        self.num_examples = len(labels)
-        self._salt = salt
-
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, len(self.labels), max_items):
-            labels = self.labels[first : first + max_items]
-            pixels = (np.arange(first, first + len(labels)) + self._salt) % 256
-            images = np.empty((len(labels), *self.image_shape), np.uint8)
-            images[:] = pixels.reshape(-1, 1, 1, 1)
-            yield images, labels
-
-    def digests(self) -> dict[str, str]:
-        content = f"{self.labels.tolist()} {self._salt}".encode()
-        return {self.name: hashlib.sha256(content).hexdigest()}
-
-
-def _write(data_dir: Path | str, train: int = 50, test: int = 7, salt: int = 0, **options):
-    options = {"dataset": "tiny", "shards": 3, "num_classes": 5} | options
-    return writer.write_dataset(
-        str(data_dir),
-        train=Arrays("train", np.arange(train) % 5, salt=salt),
-        test=Arrays("test", np.arange(test) % 5, salt=salt) if test else None,
-        **options,
-    )
 
 
 def _read(data_dir: Path | str, split: str) -> list[list[tuple[int, int]]]:
@@ -571,8 +537,8 @@ _KILLED = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-import test_writer
 from mnist_estimator.compat import tf
+from support.tiny_dataset import write
 
 def dying(function, count):
     def call(*args, **kwargs):
@@ -591,7 +557,7 @@ def child(data_dir, k, seconds, train, salt):
         setattr(os, name, dying(getattr(os, name), count))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    test_writer._write(data_dir, train=train, salt=salt, shards=1 + salt, force=bool(salt))
+    write(data_dir, train=train, salt=salt, shards=1 + salt, force=bool(salt))
     os._exit(0)
 
 for line in sys.stdin:
@@ -609,7 +575,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-c", _KILLED, os.path.dirname(__file__)]
+    command = [sys.executable, "-c", _KILLED, str(Path(__file__).parents[1])]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL) as process:
         yield process

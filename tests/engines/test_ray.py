@@ -187,7 +187,9 @@ class Ray:
         command += ["--memory_gb=1", f"--ray_address={self._address}", *flags, "--"]
         command += [f"--model_dir={folder}/run", f"--data_dir={folder}/data", "--dataset=sample"]
         command += ["--model=softmax", "--export=none", *train]
-        done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_SECS
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return re.search(r"raysubmit_\w+", done.stdout)[0]
 

@@ -97,6 +97,7 @@ def run(tmp_path):
             env={name: str(value) for name, value in given.items()},
             capture_output=True,
             text=True,
+            timeout=60,
         )
 
     run.folder = folder

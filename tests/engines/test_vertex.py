@@ -147,7 +147,9 @@ def test_what_the_shell_of_the_task_starts_is_the_command(value):
     container = pools(make(train_flags=(f"--model_dir=gs://bucket/{value}",)))[0]["containerSpec"]
     assert container["args"][:3] == ["python", "-m", "mnist_estimator.train"]
     show = [sys.executable, "-c", "import sys; print(sys.argv[1:])", *container["args"]]
-    done = subprocess.run([*container["command"], *show], capture_output=True, text=True)
+    done = subprocess.run(
+        [*container["command"], *show], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, f"{container['args']}\n")
 
 
@@ -156,7 +158,9 @@ def test_what_the_shell_of_the_task_starts_is_the_command(value):
 )
 def test_codes_that_are_worth_another_try_become_the_one_that_vertex_ai_tries_again(code, seen):
     command = pools(make())[0]["containerSpec"]["command"]
-    done = subprocess.run([*command, sys.executable, "-c", f"import sys; sys.exit({code})"])
+    done = subprocess.run(
+        [*command, sys.executable, "-c", f"import sys; sys.exit({code})"], timeout=60
+    )
     assert done.returncode == seen
 
 

@@ -79,7 +79,7 @@ def running(kind, cluster, model_dir, *, max_steps):
     finally:
         for task in tasks:
             task.kill()
-            task.communicate()
+            task.communicate(timeout=30)
 
 
 def result(task):
@@ -88,6 +88,6 @@ def result(task):
         output, errors = task.communicate(timeout=TIMEOUT_SECS)
     except subprocess.TimeoutExpired:
         task.kill()
-        pytest.fail(f"still running after {TIMEOUT_SECS} s:\n{task.communicate()[1]}")
+        pytest.fail(f"still running after {TIMEOUT_SECS} s:\n{task.communicate(timeout=30)[1]}")
     assert task.returncode == 0, errors
     return json.loads(output)

@@ -12,7 +12,7 @@ import sys
 import threading
 
 import pytest
-from conftest import tmpfs
+from support.disks import tmpfs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -85,7 +85,7 @@ def started(run: kill_resume.Plan, phase: str, steps: int = 0):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 @pytest.mark.smoke
@@ -128,7 +128,7 @@ def small_filesystem(tmp_path):
 
 
 def remount(folder: pathlib.Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True, timeout=60)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_it_whole(small_filesystem, data_dir, undisturbed):

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, array_source
 from PIL import Image
-from test_training import train
+from support.datasets import CLASSES, TEST, array_source
+from support.short_runs import train
 
 from mnist_estimator import RunError, export
 from mnist_estimator.compat import tf, v1

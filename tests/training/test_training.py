@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, TRAIN, VALIDATION, record_header, variables
+from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, record_header
+from support.short_runs import STEPS, train, variables
 from tensorboard.backend.event_processing import event_accumulator
 
 from mnist_estimator import InputError, RunError, estimators, networks
@@ -21,19 +22,7 @@ from mnist_estimator.data import inputs, records
 from mnist_estimator.runs import checkpoints, lock, open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
-from mnist_estimator.training import training
-
-STEPS = 12
-
-
-def train(model_dir: Path, data_dir: str, **options):
-    """Trains a short run; the schedule's length is fixed, so that stopping early changes
-    nothing. It is exported only where that is asked for, as an export takes as long."""
-    short = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4}
-    options = short | {"export": "none"} | options
-    config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
-    return training.train(config, Task())
-
+from mnist_estimator.training import endings, loop, training
 
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
 
@@ -118,7 +107,7 @@ def test_a_batch_that_memory_does_not_hold_is_not_to_be_tried_again(error, tmp_p
     expected = (
         "^--batch_size=9000: needs more memory than there is .*; give a smaller --batch_size$"
     )
-    with pytest.raises(RunError, match=expected) as caught, training._dataset(config):
+    with pytest.raises(RunError, match=expected) as caught, training._open_dataset(config):
         raise error
     assert "continue" not in str(caught.value)
 
@@ -130,7 +119,7 @@ def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset, path, more):
     line = f"{path}; No space left on device{more}"
     full = tf.errors.ResourceExhaustedError(None, None, line)
     expected = "No space left on device; nothing is saved yet"
-    with pytest.raises(RunError, match=expected), training._dataset(config):
+    with pytest.raises(RunError, match=expected), training._open_dataset(config):
         raise full
 
 
@@ -173,12 +162,12 @@ CLUSTER = {"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}
 def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch):
     started = []
     monkeypatch.setattr(
-        training.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
+        loop.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
     )
     # The cluster's other tasks are not there, and would be waited for.
     seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
     nobody = peers.Watch({}, on_lost=pytest.fail, **seconds)
-    monkeypatch.setattr(training.endings, "watch", lambda *_, **__: nobody)
+    monkeypatch.setattr(endings, "watch_peers", lambda *_, **__: nobody)
     config = TrainConfig(
         model_dir=str(tmp_path), data_dir=make_dataset(), strategy="ps", eval_split="none"
     )
@@ -212,13 +201,6 @@ def test_train_and_eval_curves_share_their_names(tmp_path, make_dataset):
         assert [step for step, _ in scalars(tmp_path / "run/eval", tag)] == [4, 8, 12]
     assert scalars(tmp_path / "run", "learning_rate")[0] == (4, pytest.approx(0.00085, abs=1e-5))
     assert [step for step, _ in scalars(tmp_path / "run", "examples_per_second")] == [4, 8, 12]
-
-
-def test_a_model_dir_without_a_checkpoint_says_so(tmp_path):
-    with pytest.raises(InputError, match="empty: found no checkpoint, expected one; train first"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "newest")
-    with pytest.raises(InputError, match="no checkpoint has been evaluated, so none is the best"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "best")
 
 
 @pytest.mark.parametrize(
