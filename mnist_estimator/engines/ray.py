@@ -30,7 +30,7 @@ class RayJob(jobs.JobWithGrace):
 
     ray_address: str = setting(
         "",
-        "The cluster's dashboard, http://HOST:8265; default: RAY_ADDRESS, else this machine.",
+        "The cluster's dashboard, http://HOST:8265. Default: RAY_ADDRESS, else this machine.",
         heading="Ray",
     )
 

@@ -26,7 +26,7 @@ class SlurmJob(jobs.JobWithGrace):
     template = "slurm.sh"
 
     partition: str = setting(
-        "", "Slurm partition, or several with commas; default: the cluster's.", heading="Slurm"
+        "", "Slurm partition, or several with commas. Default: the cluster's.", heading="Slurm"
     )
     account: str = setting("", "Slurm account that is charged.")
 
