@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
-from mnist_estimator.runtime import help_text, settings
+from mnist_estimator.runtime import flag_fields, help_text
 
 if TYPE_CHECKING:
-    from mnist_estimator.data.records import Manifest, TrainedOn
+    from mnist_estimator.data.manifest import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -69,10 +69,10 @@ def _setting(
         their own flags. It is no train flag of such a job.
       unrecorded: the value that means what was done before there was this flag, for runs whose
         run.json lacks it; without it the default does.
-      limits: as for `settings.setting`.
+      limits: as for `flag_fields.setting`.
     """
     affects = (affects,) if isinstance(affects, str) else affects
-    return settings.setting(
+    return flag_fields.setting(
         default,
         text,
         affects=affects,
@@ -388,12 +388,12 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(TrainConfig):
-            settings.check(field, getattr(self, field.name))
+        for field in flag_fields.fields_of(TrainConfig):
+            flag_fields.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
-            datasets.check_name(self.dataset)
+            known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
         _parse_numbers("hidden_units", self.hidden_units)
@@ -451,7 +451,7 @@ class TrainConfig:
 
 def flags_affecting(effect: str) -> tuple[str, ...]:
     """The names of the flags that affect this, one of `EFFECTS`, in the order of the fields."""
-    every = settings.fields_of(TrainConfig)
+    every = flag_fields.fields_of(TrainConfig)
     return tuple(field.name for field in every if effect in field.metadata["affects"])
 
 
@@ -461,14 +461,14 @@ DATA_FLAGS = flags_affecting(DATA)
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every setting of a training run."""
-    settings.define(settings.fields_of(TrainConfig), values)
-    help_text.group_fields(settings.fields_of(TrainConfig), values)
+    flag_fields.define(flag_fields.fields_of(TrainConfig), values)
+    help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
-    shared = [field for field in settings.fields_of(TrainConfig) if field.name in DATA_FLAGS]
-    settings.define(shared, flags.FLAGS)
+    shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
+    flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
@@ -479,13 +479,13 @@ def define_label_column() -> None:
         "Which column of a CSV file is the label: its name, first or last. Default: what the "
         "header names label, class, target, y, category or digit; else the first.",
     )
-    settings.show_in_help("label_column", flags.FLAGS)
+    flag_fields.show_in_help("label_column", flags.FLAGS)
 
 
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
-    settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")
-    settings.define_path(
+    flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    flag_fields.define_path(
         "checkpoint",
         "",
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
@@ -497,17 +497,17 @@ def define_run_flags(*, data: bool = True) -> None:
         "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
-    settings.show_in_help("model", flags.FLAGS)
+    flag_fields.show_in_help("model", flags.FLAGS)
     help_text.group("The run", ["model_dir", "checkpoint", "model"])
     if data:
         text = "Folder with prepared records. Default: the run's own."
-        settings.define_path("data_dir", "", text)
+        flag_fields.define_path("data_dir", "", text)
         help_text.group("The data", ["data_dir"])
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """Returns the parsed flags as a validated `TrainConfig`."""
-    found = settings.read(TrainConfig, values)
+    found = flag_fields.read(TrainConfig, values)
     found["data_dir"] = found["data_dir"] or default_data_dir(found["dataset"])
     return TrainConfig(**found)
 

@@ -8,7 +8,7 @@ import dataclasses
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.model_fn import model_fn
 from mnist_estimator.runtime.progress import warn
 

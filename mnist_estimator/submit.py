@@ -30,7 +30,7 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.engines import catalog, passed_flags
 from mnist_estimator.engines.jobs import Job
-from mnist_estimator.runtime import help_text, local_files, program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, help_text, local_files, program, progress, signals
 
 
 def main(argv: list[str]) -> int | None:
@@ -59,9 +59,11 @@ def define_flags() -> None:
     engines = ", ".join(catalog.ENGINES)
     flags.DEFINE_string("engine", "", f"Engine that runs the job: {engines}.")
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
-    settings.define_path("output", "", "Keep the job file here; a file of that name is replaced.")
+    flag_fields.define_path(
+        "output", "", "Keep the job file here; a file of that name is replaced."
+    )
     help_text.group("The job", ["engine", "dry_run", "output"])
-    settings.define(catalog.all_fields(), flags.FLAGS)
+    flag_fields.define(catalog.all_fields(), flags.FLAGS)
     help_text.group_fields(catalog.all_fields())
 
 

@@ -23,13 +23,15 @@ from mnist_estimator import InputError, RunError, report, submit
 from mnist_estimator.compat import v1
 from mnist_estimator.data import (
     csv_source,
-    datasets,
+    download,
     idx_source,
+    known_datasets,
     npz_source,
     records,
     workspace,
     writer,
 )
+from mnist_estimator.data.manifest import MANIFEST, find_manifest
 from mnist_estimator.reporting import curves
 from mnist_estimator.runs import checkpoints, copies, events, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
@@ -89,7 +91,7 @@ def test_one_module_each_removes_folders_and_makes_them():
                 found[name.rpartition(".")[2]].add(path.stem)
     assert found["rmtree"] == {"files", "local_files"}
     # The last two make local folders only, and go without TensorFlow.
-    assert found["makedirs"] == {"files", "datasets", "own_modules"}
+    assert found["makedirs"] == {"files", "download", "own_modules"}
     assert found["mkdir"] == {"files"}
     assert not found["removedirs"]
 
@@ -182,11 +184,11 @@ def test_a_manifest_in_a_linked_workspace_has_no_shard_removed(tmp_path):
     with pytest.raises(InputError, match=f"found {shard} without a manifest"):
         write(data_dir)
     assert (data_dir / shard).read_text() == "mine"
-    assert (other / records.MANIFEST).exists()
+    assert (other / MANIFEST).exists()
 
 
 def test_the_sign_of_life_is_written_through_no_link(tmp_path, outside):
-    beat = workspace._Beat(str(tmp_path))
+    beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     (tmp_path / "alive").symlink_to(outside / "a")
     beat._next = 0.0
@@ -460,7 +462,7 @@ READERS: dict[str, Callable[[Path], object]] = {
     "run.json": lambda folder: open_run.read_run(str(folder)),
     "checkpoint": lambda folder: checkpoints.newest(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
-    "manifest.json": lambda folder: records.find_manifest(str(folder)),
+    "manifest.json": lambda folder: find_manifest(str(folder)),
     "train-00000-of-00001.tfrecord": lambda folder: list(
         records.read_records(str(folder / "train-00000-of-00001.tfrecord"))
     ),
@@ -473,8 +475,8 @@ READERS: dict[str, Callable[[Path], object]] = {
             types.SimpleNamespace(_paths=("", str(folder / "labels"))), 1
         )
     ),
-    "train-images-idx3-ubyte": lambda folder: datasets.fetch(
-        datasets.DATASETS["mnist"], str(folder), report=pytest.fail
+    "train-images-idx3-ubyte": lambda folder: download.fetch(
+        known_datasets.DATASETS["mnist"], str(folder), report=pytest.fail
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),

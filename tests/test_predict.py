@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator import predict
-from mnist_estimator.data import datasets, sources
+from mnist_estimator.data import known_datasets, sources
 from mnist_estimator.pictures import methods, picture_files
 from mnist_estimator.serving import predictors
 
@@ -50,7 +50,7 @@ def made_pictures():
     spec = importlib.util.spec_from_file_location("made", ROOT / "benchmarks/predict_pictures.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    test = sources.from_folder(datasets.sample_dir()).test
+    test = sources.from_folder(known_datasets.sample_dir()).test
     images, labels = next(test.chunks(PICTURES))
     random = np.random.default_rng(3)
     makers = list(made.KINDS.values())

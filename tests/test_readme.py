@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_estimator.data import datasets
+from mnist_estimator.data import known_datasets
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -89,7 +89,7 @@ def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str
 
 @pytest.mark.smoke
 def test_the_tour(tmp_path):
-    shutil.copytree(datasets.sample_dir(), tmp_path / "data/mnist")
+    shutil.copytree(known_datasets.sample_dir(), tmp_path / "data/mnist")
     tour = commands(README)
     assert [command[2] for command in tour] == [
         "mnist_estimator.prepare",
@@ -387,7 +387,7 @@ def test_every_recipe_is_made_of_flags():
 def test_the_csv_of_the_recipes_is_a_seeded_sample(tmp_path):
     texts = []
     for seed in ("0", "0", "1"):
-        flags = [f"--source_dir={datasets.sample_dir()}", f"--output={tmp_path}/s.csv"]
+        flags = [f"--source_dir={known_datasets.sample_dir()}", f"--output={tmp_path}/s.csv"]
         subprocess.run(
             [sys.executable, ROOT / "scripts/sample_csv.py", *flags, "--rows=50", f"--seed={seed}"],
             check=True,

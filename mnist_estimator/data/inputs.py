@@ -14,14 +14,13 @@ from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.data.manifest import Manifest, shard_paths
 from mnist_estimator.data.records import (
     IMAGE_KEY,
     LABEL_KEY,
-    Manifest,
     Overlong,
     find_overlong,
     most_record_bytes,
-    shard_paths,
 )
 from mnist_estimator.runtime.files import check_plain
 

@@ -12,7 +12,7 @@ from mnist_estimator.engines.ray import RayJob
 from mnist_estimator.engines.sagemaker import SageMakerJob
 from mnist_estimator.engines.slurm import SlurmJob
 from mnist_estimator.engines.vertex import VertexJob
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields
 
 _CLASSES = (SlurmJob, KubeflowJob, JobSetJob, TrainJobJob, VertexJob, SageMakerJob, RayJob)
 ENGINES: dict[str, type[Job]] = {kind.engine: kind for kind in _CLASSES}
@@ -50,10 +50,10 @@ def all_fields() -> list[dataclasses.Field[Any]]:
     """The fields of all engines' jobs that are flags, each once."""
     found: dict[str, dataclasses.Field[Any]] = {}
     for kind in ENGINES.values():
-        for field in settings.fields_of(kind):
+        for field in flag_fields.fields_of(kind):
             found.setdefault(field.name, field)
     return list(found.values())
 
 
 def _flag_names(kind: type[Job]) -> set[str]:
-    return {field.name for field in settings.fields_of(kind)}
+    return {field.name for field in flag_fields.fields_of(kind)}

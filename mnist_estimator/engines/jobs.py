@@ -18,8 +18,8 @@ from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.engines import passed_flags
-from mnist_estimator.runtime import settings, streams
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime import flag_fields, streams
+from mnist_estimator.runtime.flag_fields import setting
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _MAX_NAME = 40
@@ -78,9 +78,9 @@ class Job:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(type(self)):
+        for field in flag_fields.fields_of(type(self)):
             value = getattr(self, field.name)
-            settings.check(field, value)
+            flag_fields.check(field, value)
             if isinstance(value, str):
                 _check_printable(field.name, value)
         if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:

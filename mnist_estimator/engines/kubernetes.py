@@ -16,7 +16,7 @@ from mnist_estimator import InputError
 from mnist_estimator.cluster import roles as cluster
 from mnist_estimator.engines import jobs, rendering
 from mnist_estimator.engines.rendering import yaml_quoted
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime.flag_fields import setting
 
 _PORT = 2222
 # Exit codes of what would happen again: Kubeflow's ExitCode policy, written out for Jobs.

@@ -13,7 +13,7 @@ import re
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime.flag_fields import setting
 
 # What the program may need beside the tasks' time to save.
 _END_SECS = 15

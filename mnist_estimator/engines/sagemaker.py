@@ -12,7 +12,7 @@ import re
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime.flag_fields import setting
 
 # SageMaker copies this folder to S3 while the task runs, and back before it starts again.
 CHECKPOINTS = "/opt/ml/checkpoints"

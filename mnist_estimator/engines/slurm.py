@@ -11,7 +11,7 @@ import shlex
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime.flag_fields import setting
 
 # "Due to the resolution of event handling by Slurm, the signal may be sent up to 60 seconds earlier
 # than specified": sbatch's manual on --signal.

@@ -13,7 +13,7 @@ import textwrap
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
-from mnist_estimator.runtime.settings import setting
+from mnist_estimator.runtime.flag_fields import setting
 
 # Machines that Vertex AI trains on: (cores, GiB of memory).
 _MACHINES = {f"n1-standard-{cores}": (cores, 3.75 * cores) for cores in (4, 8, 16, 32, 64, 96)}

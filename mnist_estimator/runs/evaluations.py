@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data.records import json_digest
 from mnist_estimator.runs import checkpoints, copies, formats
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
@@ -67,7 +66,7 @@ class Evaluations:
             "best": self.best,
             "evaluations": self.history,
         }
-        write_json(self._path, record | {_DIGEST: json_digest(record)})
+        write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def has(self, step: int) -> bool:
         """Whether the checkpoint of a step has been evaluated."""
@@ -121,16 +120,16 @@ def _checked(record: Any) -> dict[str, Any]:
     json_files.expect(record, dict, "the whole")
     formats.check(record)
     keys = ["metric", "best", "evaluations", _DIGEST]
-    json_files.expect_keys(
-        record, [formats.KEY, *keys] if formats.KEY in record else keys, "the whole"
-    )
+    if formats.KEY in record:
+        keys.insert(0, formats.KEY)
+    json_files.expect_keys(record, keys, "the whole")
     json_files.choice(record["metric"], "metric", [*_LARGER_IS_BETTER])
     for entry in json_files.expect(record["evaluations"], list, "evaluations"):
         _check_entry(entry, "evaluations")
     if record["best"] is not None:
         _check_entry(record["best"], "best")
     digest = json_files.sha256(record.pop(_DIGEST), _DIGEST)
-    if digest != json_digest(record):
+    if digest != json_files.digest(record):
         raise ValueError(f"{_DIGEST} is not that of the rest")
     return record
 

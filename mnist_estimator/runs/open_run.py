@@ -17,8 +17,8 @@ import numpy as np
 from mnist_estimator import InputError, RunError, __version__, networks
 from mnist_estimator.compat import tf
 from mnist_estimator.config import LEARNING, NETWORK, TrainConfig, flags_affecting
-from mnist_estimator.data import doubts, records
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data import doubts
+from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest
 from mnist_estimator.data.splits import TEST
 from mnist_estimator.runs import checkpoints, formats, run_data, run_record, status
 from mnist_estimator.runs.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
@@ -91,7 +91,7 @@ class OpenRun:
           InputError: if there are no data, or as `check`.
         """
         data_dir = data_dir or self.record["dataset"]["data_dir"]
-        manifest = records.find_manifest(data_dir)
+        manifest = find_manifest(data_dir)
         if manifest is None:
             raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))
         self.check(data_dir, manifest, split)

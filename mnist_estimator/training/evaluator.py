@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from mnist_estimator import InputError, RunError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, copies, open_run, status
 from mnist_estimator.runtime import progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line

@@ -15,7 +15,7 @@ from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import sources
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory

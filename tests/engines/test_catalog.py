@@ -7,7 +7,7 @@ import pytest
 from mnist_estimator import InputError
 from mnist_estimator.engines import catalog
 from mnist_estimator.engines.jobs import Job
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields
 
 DIRS = ("--model_dir=/data/mod1", "--data_dir=/data/mnist")
 
@@ -33,7 +33,7 @@ def test_every_flag_of_a_job_is_explained_and_stands_below_a_heading():
 def test_flags_of_one_name_are_the_same_for_all_engines():
     once = {field.name: field for field in catalog.all_fields()}
     for kind in catalog.ENGINES.values():
-        for field in settings.fields_of(kind):
+        for field in flag_fields.fields_of(kind):
             assert field.metadata == once[field.name].metadata
             assert (field.type, field.default) == (once[field.name].type, once[field.name].default)
 

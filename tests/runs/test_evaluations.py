@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import records
 from mnist_estimator.runs import copies
 from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runtime import json_files
 
 
 @pytest.fixture(autouse=True)
@@ -140,7 +140,7 @@ ENTRY = {"global_step": 1, "accuracy": 0.5, "loss": 0.5}
 )
 def test_a_record_of_another_shape_is_named_though_its_digest_is_right(tmp_path, change, line):
     record = {"metric": "accuracy", "best": None, "evaluations": [ENTRY]} | change
-    text = json.dumps(record | {"sha256": records.json_digest(record)})
+    text = json.dumps(record | {"sha256": json_files.digest(record)})
     (tmp_path / "evaluations.json").write_text(text)
     with pytest.raises(InputError, match=rf"evaluations.json: damaged, .* \(.*{line}.*\); bring"):
         Evaluations(str(tmp_path))
