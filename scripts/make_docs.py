@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from mnist_estimator import InputError, config  # noqa: E402
 from mnist_estimator.__main__ import COMMANDS  # noqa: E402
 from mnist_estimator.data import idx  # noqa: E402
-from mnist_estimator.engines import jobs, slurm  # noqa: E402
+from mnist_estimator.engines import catalog  # noqa: E402
 from mnist_estimator.runtime import signals  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -271,7 +271,7 @@ def job_errors() -> Errors:
 
 
 def _render(fields: dict[str, object]) -> None:
-    slurm.render(jobs.Job(**fields))
+    catalog.make_job(**fields).render()
 
 
 def _shown_job(changed: dict[str, object]) -> str:
