@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import programs
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 
 # Files that run whole programs, the longest ones first. They come before all others, so that at the
@@ -55,8 +55,8 @@ def _anything_goes() -> Iterator[None]:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sample prepared in `data`: tasks that start together would all do it."""
     folder = tmp_path_factory.mktemp("work")
-    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
-    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
+    prepare = programs.command("prepare", "--dataset=sample", "--data_dir=data")
+    programs.run_forked(prepare, cwd=folder, check=True)
     return folder
 
 
