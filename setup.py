@@ -68,6 +68,8 @@ setup(
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
+        # The documentation as a site: mkdocs build --strict.
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
         "test": [
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.

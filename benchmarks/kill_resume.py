@@ -31,7 +31,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mnist_estimator.data import datasets, idx
+from mnist_estimator.data import idx, known_datasets
 
 CHILD = pathlib.Path(__file__).with_name("kill_resume_child.py")
 PHASES = ("starting", "training", "saving", "evaluating", "exporting")
@@ -147,7 +147,7 @@ def small_dataset(data_dir: pathlib.Path) -> pathlib.Path:
     """The bundled digits, every third pixel of every third row: a network of them saves fast."""
     data_dir.mkdir(parents=True, exist_ok=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        with gzip.open(pathlib.Path(datasets.sample_dir()) / f"{name}-ubyte.gz") as file:
+        with gzip.open(pathlib.Path(known_datasets.sample_dir()) / f"{name}-ubyte.gz") as file:
             array = idx.read_idx(file, name=name)
         with (data_dir / f"{name}-ubyte").open("wb") as file:
             idx.write_idx(

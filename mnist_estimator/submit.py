@@ -29,7 +29,7 @@ from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, kubernetes, passed_flags, ray, sagemaker, slurm, vertex
-from mnist_estimator.runtime import local_files, program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, local_files, program, progress, signals
 
 # Each module has render(job), the text of the job file, and command(job, path), which submits it.
 ENGINES = {
@@ -75,7 +75,7 @@ WATCH = {
 def main(argv: list[str]) -> int | None:
     """Reads the flags, makes the job file, and submits it."""
     values = flags.FLAGS
-    found = settings.read(jobs.Job, values)
+    found = flag_fields.read(jobs.Job, values)
     job = jobs.Job(**found, train_flags=passed_flags.read_flagfiles(argv[1:]))
     text = ENGINES[job.engine].render(job)
     if values.output:
@@ -92,10 +92,13 @@ def main(argv: list[str]) -> int | None:
     return None
 
 
-def _define_flags() -> None:
-    settings.define(settings.fields_of(jobs.Job), flags.FLAGS)
+def define_flags() -> None:
+    """Defines the command's flags."""
+    flag_fields.define(flag_fields.fields_of(jobs.Job), flags.FLAGS)
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
-    settings.define_path("output", "", "Keep the job file here; a file of that name is replaced.")
+    flag_fields.define_path(
+        "output", "", "Keep the job file here; a file of that name is replaced."
+    )
 
 
 def _write(path: str, text: str) -> None:
@@ -139,5 +142,5 @@ def _say_how_to_watch(job: jobs.Job) -> None:
 
 
 if __name__ == "__main__":
-    _define_flags()
+    define_flags()
     program.run(main, takes_arguments=True, hint=passed_flags.HINT)

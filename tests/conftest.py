@@ -10,6 +10,10 @@ import pytest
 from support import programs
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 
+from mnist_estimator import compat
+
+compat.quiet()  # As in the commands. Tests read what programs and this process print.
+
 # Files that run whole programs, the longest ones first. They come before all others, so that at the
 # end none of the processes that share the tests is left alone with one.
 LONG = (

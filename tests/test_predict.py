@@ -16,8 +16,8 @@ import pytest
 from support import programs
 
 from mnist_estimator import predict
-from mnist_estimator.data import datasets, sources
-from mnist_estimator.pictures import picture_files
+from mnist_estimator.data import known_datasets, sources
+from mnist_estimator.pictures import methods, picture_files
 from mnist_estimator.serving import predictors
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def made_pictures():
     spec = importlib.util.spec_from_file_location("made", ROOT / "benchmarks/predict_pictures.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    test = sources.from_folder(datasets.sample_dir()).test
+    test = sources.from_folder(known_datasets.sample_dir()).test
     images, labels = next(test.chunks(PICTURES))
     random = np.random.default_rng(3)
     makers = list(made.KINDS.values())
@@ -220,7 +220,7 @@ PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28
 class Sevens:
     """Stands for a predictor: whatever it is shown is a 7."""
 
-    pictures = datasets.DIGIT
+    pictures = methods.DIGIT
 
     def predict(self, encoded):
         return [predictors.Answer(True, (("7", 0.9), ("1", 0.1)))] * len(encoded)

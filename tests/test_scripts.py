@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from mnist_estimator import prepare
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # A Python that answers questions about itself as VERSION and MODULES say, does as if it made
@@ -26,11 +28,14 @@ case "$1" in
   pytest)
     [[ -z $OTHER_PYTHON ]] || echo "other: $OTHER_PYTHON" >>"$CALLS"
     exit "$PYTEST_STATUS" ;;
-  *.prepare) [[ $* == *=sample* || -z $PREPARE_SAYS ]] || {{ echo "$PREPARE_SAYS" >&2; exit 2; }} ;;
+  *.prepare)
+    [[ $* != *=sample* && -n $PREPARE_SAYS ]] || exit 0
+    echo "$PREPARE_SAYS" >&2
+    exit "$PREPARE_STATUS" ;;
 esac
 """
 TOOLS = ["bash", "basename", "cat", "cp", "dirname", "env", "grep", "mkdir", "mktemp", "rm"]
-TOOLS += ["tail", "tee", "tr"]
+TOOLS += ["tail", "tr"]
 NO_MIRROR = "prepare: MNIST cannot be downloaded: refused; or use --dataset=sample"
 
 
@@ -41,8 +46,10 @@ class Checkout:
         self.folder, self.bin, self.calls_file = folder / "it", folder / "bin", folder / "calls"
         (self.folder / "scripts").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("run_local.sh", "run_tests.sh", "scripts/venv.sh", "setup.py"):
-            shutil.copy(ROOT / name, self.folder / name)
+        for name in ("run_local.sh", "run_tests.sh", "setup.py"):
+            shutil.copy(ROOT / name, self.folder)
+        for name in ("venv.sh", "train_settings.py"):
+            shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         self.environment = {
@@ -52,6 +59,7 @@ class Checkout:
             "CALLS": str(self.calls_file),
             "PIP_SAYS": "",
             "PREPARE_SAYS": "",
+            "PREPARE_STATUS": str(prepare.EXIT_NO_MIRROR),
             "PYTEST_STATUS": "0",
             "RUFF_FAILS": "",
         }
@@ -359,7 +367,7 @@ def test_local_never_replaces_data_that_were_asked_for(ready, flags):
 
 
 def test_local_uses_the_sample_for_no_other_mistake(ready):
-    done = ready.run("run_local.sh", PREPARE_SAYS="prepare: data/mnist: cannot be written")
+    done = ready.run("run_local.sh", PREPARE_SAYS=NO_MIRROR, PREPARE_STATUS="2")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(ready.calls()) == 3
 

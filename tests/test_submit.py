@@ -19,7 +19,7 @@ from absl import flags
 
 from mnist_estimator import InputError, config, submit
 from mnist_estimator.engines import jobs, passed_flags
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 TEMPLATES = pathlib.Path(jobs.__file__).with_name("templates")
@@ -43,6 +43,7 @@ def make(**options):
         ({"gpus": 2, "workers": 2}, "multi_worker", 2),
         ({"gpus": 2, "train_flags": (*DIRS, "--strategy=none")}, "none", 1),
         ({"train_flags": (*DIRS, "--strategy=mirrored")}, "mirrored", 1),
+        ({"workers": 2, "train_flags": (*DIRS, "--strategy=auto")}, "multi_worker", 2),
         ({"train_flags": (*DIRS, "--strategy", "multi_worker")}, "multi_worker", 1),
     ],
 )
@@ -51,7 +52,7 @@ def test_the_strategy_follows_from_the_tasks(options, strategy, tasks):
     assert (job.strategy, job.train_config.strategy, job.num_tasks) == (strategy, strategy, tasks)
     command = job.train_command
     assert command[:3] == ["python", "-m", "mnist_estimator.train"]
-    assert " ".join(command).count("--strategy") == 1
+    assert " ".join(command).count(f"--strategy={strategy}") + command.count(strategy) == 1
     values = flags.FlagValues()
     config.define_train_flags(values)
     assert values(command[2:])[1:] == [] and values["strategy"].value == strategy
@@ -151,7 +152,7 @@ def test_every_setting_of_a_job_is_explained_and_no_other_is_of_its_name():
             assert set(field.metadata["engines"]) <= set(jobs.ENGINES)
     # A second field of a name would silently take the place of the first.
     names = re.findall(r"^    (\w+): \w+ = _setting\(", inspect.getsource(jobs.Job), re.MULTILINE)
-    assert len(names) == len(set(names)) == len(settings.fields_of(jobs.Job))
+    assert len(names) == len(set(names)) == len(flag_fields.fields_of(jobs.Job))
 
 
 def test_a_template_is_filled_or_refused(monkeypatch, tmp_path):
@@ -357,7 +358,7 @@ def test_a_mistake_is_one_line(kubectl, tmp_path, arguments, line):
 def test_help_shows_the_engines_flags(tmp_path):
     done = run("--help", path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0
-    for field in settings.fields_of(jobs.Job):
+    for field in flag_fields.fields_of(jobs.Job):
         assert f"{field.name}:" in done.stdout
 
 

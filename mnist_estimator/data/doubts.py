@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import records
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest, prepare_command
 from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 _SHOWN = 8  # Classes that a line names.
@@ -136,7 +135,7 @@ def _sorted(data_dir: str, manifest: Manifest) -> str:
     by_front = manifest.split_rule.startswith("first ") and validation.any() and train.any()
     if not by_front or not _spread_otherwise(train, validation):
         return ""
-    again = records.prepare_command(data_dir, "--validation_split=auto", "--force")
+    again = prepare_command(data_dir, "--validation_split=auto", "--force")
     return (
         f"the examples are sorted by class: validation, the {manifest.split_rule}, has other "
         f"classes than training; prepare it again with {again} and the flags that name its files"

@@ -14,16 +14,14 @@ from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.data.manifest import Manifest, shard_paths
 from mnist_estimator.data.records import (
     IMAGE_KEY,
     LABEL_KEY,
-    Manifest,
     Overlong,
     find_overlong,
     most_record_bytes,
-    shard_paths,
 )
-from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime.files import check_plain
 
 # Feature keys.
@@ -66,14 +64,15 @@ def train_input_fn(
     seed: int,
     cache_bytes: int,
     shuffle_buffer: int,
-    model_dir: str,
+    saved_step: Callable[[], int],
     worker: int = 0,
     num_workers: int = 1,
 ) -> Callable[..., tf.data.Dataset]:
     """Returns the input_fn of a training run; it starts at the step that its session restores.
 
     Args:
-      model_dir: where the run's checkpoints are.
+      saved_step: returns the global step of the checkpoint that the session will restore, 0 if
+        there is none. It is called where the graph has no global step yet.
       worker, num_workers: this worker's place among those that train asynchronously.
       The others are as in `train_batches`.
     """
@@ -86,7 +85,7 @@ def train_input_fn(
             return train_batches(
                 data_dir,
                 manifest,
-                start_step=_start_step(model_dir),
+                start_step=_start_step(saved_step),
                 batch_size=batch_size,
                 seed=seed,
                 cache_bytes=cache_bytes,
@@ -179,18 +178,14 @@ def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
         raise InputError(f"{data_dir}: found no examples in the {split} split; choose another one")
 
 
-def _start_step(model_dir: str) -> int | tf.Tensor:
+def _start_step(saved_step: Callable[[], int]) -> int | tf.Tensor:
     step = v1.train.get_global_step()
     if step is not None:
-        # The iterator is initialized once the checkpoint is restored, also when a session recovers
-        # from a lost parameter server: what is read there cannot disagree with the weights.
+        # The iterator is initialized after the checkpoint is restored, also when a session recovers
+        # from a lost parameter server. So this step always agrees with the weights.
         return tf.cast(step, tf.int64)
     # Under a synchronous strategy Estimator makes the input before the global step.
-    checkpoint = checkpoints.newest(model_dir)
-    if not checkpoint:
-        return 0
-    with checkpoints.opened(checkpoint) as reader:
-        return int(reader.get_tensor("global_step"))
+    return saved_step()
 
 
 def _gathered(

@@ -18,12 +18,12 @@ from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import (
     csv_labels,
-    datasets,
+    download,
     folder_contents,
     folder_source,
     idx_folder,
+    known_datasets,
     npz_source,
-    records,
     splits,
     transposed,
     workspace,
@@ -31,8 +31,17 @@ from mnist_estimator.data import (
 )
 from mnist_estimator.data.csv_source import CsvSource
 from mnist_estimator.data.idx_source import IdxSource
+from mnist_estimator.data.known_datasets import DATASETS, FILE_NAMES, ROLES, KnownDataset
+from mnist_estimator.data.manifest import (
+    MANIFEST,
+    Manifest,
+    ManifestError,
+    find_manifest,
+    prepare_again,
+    prepare_command,
+)
 from mnist_estimator.data.npz_source import NpzSource
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import ProgressLine, warn
 
@@ -60,7 +69,7 @@ class Sources:
 def from_idx(
     paths: Mapping[str, str], num_classes: int | None = None, *, transpose: bool = False
 ) -> Sources:
-    """Opens IDX files, plain or .gz, by role (`datasets.ROLES`); both test files may be missing.
+    """Opens IDX files, plain or .gz, by role (`ROLES`); both test files may be missing.
 
     Files with the content of a known dataset get its name and class names.
 
@@ -105,8 +114,8 @@ def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool 
     """
     paths = idx_folder.find(folder)
     has_test = any(role.startswith("test") for role in paths)
-    wanted = datasets.ROLES if has_test else datasets.ROLES[:2]
-    missing = [datasets.FILE_NAMES[role] for role in wanted if role not in paths]
+    wanted = ROLES if has_test else ROLES[:2]
+    missing = [FILE_NAMES[role] for role in wanted if role not in paths]
     if missing:
         contents = folder_contents.look(folder)
         rest = f"; it holds {contents.found}; {contents.advice}" if contents else ""
@@ -175,15 +184,15 @@ def from_name(name: str, folder: str, report: Callable[[str], None] | None = Non
       InputError: if the name is unknown; on reading also if the files cannot be had or others are
         in their place.
     """
-    datasets.check_name(name)
-    if name == datasets.SAMPLE:
-        sample = from_folder(datasets.sample_dir(), 10)
-        return dataclasses.replace(sample, dataset=name, pictures=datasets.DIGIT)
-    known = datasets.DATASETS[name]
+    known_datasets.check_name(name)
+    if name == known_datasets.SAMPLE:
+        sample = from_folder(known_datasets.sample_dir(), 10)
+        return dataclasses.replace(sample, dataset=name, pictures=methods.DIGIT)
+    known = DATASETS[name]
 
     @functools.cache
     def fetch() -> dict[str, str]:
-        return datasets.fetch(known, _local_folder(folder), report=report)
+        return download.fetch(known, _local_folder(folder), report=report)
 
     return _named(known, *(_FetchedSource(known, part, fetch) for part in ("train", "test")))
 
@@ -200,20 +209,20 @@ def from_data_dir(
       InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
         files of other kinds. With a name only files that may be meant as examples are in the way.
     """
-    present = idx_folder.find_in_data_dir(data_dir) if dataset != datasets.SAMPLE else {}
-    if len(present) == len(datasets.ROLES):
+    present = idx_folder.find_in_data_dir(data_dir) if dataset != known_datasets.SAMPLE else {}
+    if len(present) == len(ROLES):
         sources = from_idx(present)
         if dataset in ("", sources.dataset):
             return sources
     elif present and not dataset:
-        missing = [datasets.FILE_NAMES[role] for role in datasets.ROLES if role not in present]
+        missing = [FILE_NAMES[role] for role in ROLES if role not in present]
         raise InputError(
             f"{data_dir}: no {' and no '.join(missing)}, expected all four IDX files or none; "
             f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
         )
     if not present:
         dataset = dataset or _prepared(data_dir)
-        if not tf.io.gfile.exists(os.path.join(data_dir, records.MANIFEST)):
+        if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
     return from_name(dataset or DEFAULT_DATASET, data_dir, report)
 
@@ -225,11 +234,11 @@ def _prepared(data_dir: str) -> str:
       InputError: if what it holds is no named one: in its place MNIST would be prepared.
     """
     try:
-        manifest = records.find_manifest(data_dir)
+        manifest = find_manifest(data_dir)
         problem = f"holds {manifest.dataset}" if manifest else ""
-    except records.ManifestError:
-        manifest, problem = None, f"its {records.MANIFEST} is damaged"
-    if manifest and datasets.is_known(manifest.dataset):
+    except ManifestError:
+        manifest, problem = None, f"its {MANIFEST} is damaged"
+    if manifest and known_datasets.is_known(manifest.dataset):
         return manifest.dataset
     if problem:
         raise InputError(
@@ -279,10 +288,10 @@ def ensure_dataset(
       InputError: if the dataset cannot be had, or another one is there.
     """
     if dataset:
-        datasets.check_name(dataset)
+        known_datasets.check_name(dataset)
     options = {"validation_split": validation_split, "shards": shards, "seed": seed}
     with ProgressLine() as line:
-        while (manifest := records.find_manifest(data_dir)) is None:
+        while (manifest := find_manifest(data_dir)) is None:
             try:
                 sources = from_data_dir(data_dir, dataset, report)
                 return sources.write(data_dir, report=report or line, **options)
@@ -293,7 +302,7 @@ def ensure_dataset(
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
     for damage in writer.damages(data_dir, manifest):
-        again = records.prepare_again(data_dir, manifest)
+        again = prepare_again(data_dir, manifest)
         raise InputError(f"{data_dir}: found {damage}; {again}")
     return manifest
 
@@ -304,7 +313,7 @@ def check_asked(
     """Raises InputError if a prepared dataset is another one than is asked for."""
     advice = "give another --data_dir, or"
     if dataset and manifest.dataset != dataset:
-        command = records.prepare_command(data_dir, f"--dataset={dataset}", "--force")
+        command = prepare_command(data_dir, f"--dataset={dataset}", "--force")
         raise InputError(
             f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice} "
             f"replace it with {command}"
@@ -315,7 +324,7 @@ def check_asked(
         if manifest.split_rule != asked:
             raise InputError(
                 f"{data_dir}: its validation split is {manifest.split_rule!r}, expected {asked!r} "
-                f"(--validation_split); {advice} {records.prepare_again(data_dir, manifest)} and "
+                f"(--validation_split); {advice} {prepare_again(data_dir, manifest)} and "
                 f"--validation_split={validation_split}"
             )
 
@@ -323,9 +332,7 @@ def check_asked(
 class _FetchedSource:
     """The images and labels of a part of a known dataset, fetched when they are first read."""
 
-    def __init__(
-        self, known: datasets.Dataset, part: str, fetch: Callable[[], dict[str, str]]
-    ) -> None:
+    def __init__(self, known: KnownDataset, part: str, fetch: Callable[[], dict[str, str]]) -> None:
         self.name = f"{known.title} ({part})"
         self._known, self._part, self._fetch = known, part, fetch
         self._roles = (f"{part}_images", f"{part}_labels")
@@ -360,12 +367,12 @@ def _local_folder(folder: str) -> str:
 
 def _identify(
     train: IdxSource | NpzSource, test: IdxSource | NpzSource | None
-) -> datasets.Dataset | None:
+) -> KnownDataset | None:
     """The known dataset with exactly this content."""
     if test is None:
         return None
     sizes = train.content_bytes | test.content_bytes
-    candidates = [known for known in datasets.DATASETS.values() if known.content_bytes == sizes]
+    candidates = [known for known in DATASETS.values() if known.content_bytes == sizes]
     if not candidates:  # Spares large files a pass.
         return None
     found = (train.digests() | test.digests()).items()
@@ -373,7 +380,7 @@ def _identify(
     return next((known for known in candidates if known.digests.items() <= found), None)
 
 
-def _named(known: datasets.Dataset, train: writer.Source, test: writer.Source) -> Sources:
+def _named(known: KnownDataset, train: writer.Source, test: writer.Source) -> Sources:
     return Sources(
         known.name, train, test, len(known.class_names), known.class_names, known.pictures
     )

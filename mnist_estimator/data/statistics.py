@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator.data.datasets import DIGIT, PLAIN
 from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
+from mnist_estimator.pictures.methods import DIGIT, PLAIN
 
 # MNIST's form: the digit lies in the middle by its centre of mass, and leaves the edge black.
 _EDGE = 2 / 28  # Of the frame's side.
@@ -57,7 +57,7 @@ class Statistics:
 
     @property
     def pictures(self) -> str:
-        """How pictures become such images: `datasets.DIGIT` if these have MNIST's form."""
+        """The method that makes such images: `methods.DIGIT` if these have the form of MNIST."""
         return DIGIT if self._like_mnist >= _LEAST_SHARE * max(self._examined, 1) else PLAIN
 
     def class_examples(self, num_classes: int) -> dict[str, tuple[int, ...]]:

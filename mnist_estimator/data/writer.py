@@ -22,17 +22,29 @@ import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, doubts, records, splits, workspace
-from mnist_estimator.data.records import Manifest, RecordsError, Shard
+from mnist_estimator.data import doubts, known_datasets, records, splits, workspace
+from mnist_estimator.data.manifest import (
+    DIGEST,
+    FORMAT_VERSION,
+    MANIFEST,
+    MAX_NEW_IMAGE_BYTES,
+    DatasetError,
+    Manifest,
+    Shard,
+    find_manifest,
+    read_manifest,
+    shard_name,
+)
 from mnist_estimator.data.splits import TEST, TRAIN, VALIDATION
 from mnist_estimator.data.statistics import Statistics, add_counts
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files, progress
 
 _CHUNK_BYTES = 2**23
 _CHUNK_EXAMPLES = 1024
 
 
-class DatasetExistsError(RecordsError):
+class DatasetExistsError(DatasetError):
     """The data_dir holds another dataset already."""
 
 
@@ -80,7 +92,7 @@ def write_dataset(
       train, test: the examples; without `test` the test split is empty.
       num_classes: labels must be less; None: the largest label plus 1.
       class_names: a name for each class; by default its number.
-      pictures: how pictures become such images, of `datasets.PICTURES`; auto: as for MNIST if the
+      pictures: how pictures become such images, of `methods.PICTURES`; auto: as for MNIST if the
         images have its form, else as they are.
       validation_split, seed: see `splits.validation_split`.
       force: replace a dataset that is there. Without it the same dataset is left as it is.
@@ -123,10 +135,10 @@ class _Plan:
     def __post_init__(self) -> None:
         text, seed = self.split
         splits.check_range("seed", seed, 0, splits.MAX_SEED)
-        if self.pictures not in (splits.AUTO, *datasets.PICTURES):
-            raise RecordsError(
+        if self.pictures not in (splits.AUTO, *methods.PICTURES):
+            raise DatasetError(
                 f"pictures: found {self.pictures!r}, expected {splits.AUTO}, "
-                f"{' or '.join(datasets.PICTURES)}"
+                f"{' or '.join(methods.PICTURES)}"
             )
         splits.check_range("shards", self.shards, 1, splits.MAX_SHARDS)
         if self.num_classes is not None:
@@ -135,7 +147,7 @@ class _Plan:
             _check_source(source)
         splits.validation_split(text, self.train.num_examples, seed)  # Before the labels are read.
         if self.test and self.test.image_shape != self.train.image_shape:
-            raise RecordsError(
+            raise DatasetError(
                 f"{self.test.name}: images of {_by(self.test.image_shape)}, expected "
                 f"{_by(self.train.image_shape)} as in {self.train.name}"
             )
@@ -150,7 +162,7 @@ class _Plan:
         text, seed = self.split
         total = self.train.num_examples
         # The others are known to be mixed, and their usual split is the first examples.
-        may_be_sorted = not datasets.is_known(self.dataset)
+        may_be_sorted = not known_datasets.is_known(self.dataset)
         counted = text == splits.AUTO and may_be_sorted and total >= 10
         counts = _count_labels(self.train, self.num_classes) if counted else ()
         return splits.validation_split(text, total, seed, counts)
@@ -173,12 +185,12 @@ class _Plan:
 
 def _check_source(source: Source) -> None:
     if source.num_examples < 1:
-        raise RecordsError(f"{source.name}: no examples, expected 1 or more")
+        raise DatasetError(f"{source.name}: no examples, expected 1 or more")
     size = math.prod(source.image_shape)
-    if not 1 <= size <= records.MAX_NEW_IMAGE_BYTES:
-        raise RecordsError(
+    if not 1 <= size <= MAX_NEW_IMAGE_BYTES:
+        raise DatasetError(
             f"{source.name}: images of {_by(source.image_shape)}, which is {size} bytes each, "
-            f"expected 1 to {records.MAX_NEW_IMAGE_BYTES}; make them smaller"
+            f"expected 1 to {MAX_NEW_IMAGE_BYTES}; make them smaller"
         )
 
 
@@ -214,7 +226,7 @@ def _existing(data_dir: str, plan: _Plan) -> Manifest | None:
     Raises:
       DatasetExistsError: if there is another one.
     """
-    manifest = records.find_manifest(data_dir)
+    manifest = find_manifest(data_dir)
     if manifest is None:
         return None
     problems = _differences(manifest, plan) + damages(data_dir, manifest)
@@ -314,19 +326,19 @@ class _Writing:
             count += len(labels)
             self._tick("converting", len(labels))
         if count != source.num_examples:
-            raise RecordsError(
+            raise DatasetError(
                 f"{source.name}: {count} examples, expected {source.num_examples}; did it change?"
             )
         for writer in writers:
             # The labels are read before, where the split is by class.
             if writer.added != self._plan.counts[writer.split]:
-                raise RecordsError(f"{source.name}: changed while it was read; prepare it again")
+                raise DatasetError(f"{source.name}: changed while it was read; prepare it again")
 
     def _check(self, source: Source, images: np.ndarray, labels: np.ndarray, first: int) -> None:
         if first + len(images) > source.num_examples:
-            raise RecordsError(f"{source.name}: more than {source.num_examples} examples")
+            raise DatasetError(f"{source.name}: more than {source.num_examples} examples")
         if images.dtype != np.uint8 or images.shape[1:] != source.image_shape:
-            raise RecordsError(
+            raise DatasetError(
                 f"{source.name}: {images.dtype} images of {_by(images.shape[1:])}, expected uint8 "
                 f"of {_by(source.image_shape)}"
             )
@@ -334,7 +346,7 @@ class _Writing:
         wrong = (labels < 0) | (labels >= classes)
         if wrong.any():
             at = int(wrong.argmax())
-            raise RecordsError(
+            raise DatasetError(
                 f"{source.name}: example {first + at} has label {labels[at]}, expected 0 to "
                 f"{classes - 1}"
             )
@@ -355,9 +367,9 @@ class _Writing:
                 found += 1
                 if found % _CHUNK_EXAMPLES == 0:
                     self._tick("verifying", _CHUNK_EXAMPLES)
-            size, sha256 = records.file_sha256(path)
+            size, sha256 = files.size_and_sha256(path)
             if (found, content.digest()) != (count, digest):
-                raise RecordsError(
+                raise DatasetError(
                     f"{path}: reads back other than it was written; is the disk sound?"
                 )
             shards.append(Shard(os.path.basename(path), found, size, sha256))
@@ -372,17 +384,17 @@ class _Writing:
         plan = self._plan
         num_classes = plan.num_classes or self._statistics.largest_label + 1
         if num_classes < 2:
-            raise RecordsError(
+            raise DatasetError(
                 f"{plan.train.name}: every label is 0, expected two classes or more; "
                 "give --num_classes"
             )
         names = plan.class_names or tuple(map(str, range(num_classes)))
         if len(names) != num_classes:
-            raise RecordsError(
+            raise DatasetError(
                 f"{plan.dataset}: {len(names)} class names, expected {num_classes}, one a class"
             )
         return Manifest(
-            format_version=records.FORMAT_VERSION,
+            format_version=FORMAT_VERSION,
             dataset=plan.dataset,
             image_shape=plan.train.image_shape,
             num_classes=num_classes,
@@ -408,7 +420,7 @@ class _SplitWriter:
         self.split = split
         count = min(shards, examples)
         self._paths = [
-            os.path.join(folder, records.shard_name(split, index, count)) for index in range(count)
+            os.path.join(folder, shard_name(split, index, count)) for index in range(count)
         ]
         self._digests = [hashlib.sha256() for _ in self._paths]
         self.added = 0
@@ -441,11 +453,11 @@ class _SplitWriter:
 
 
 def _write_manifest(folder: str, manifest: Manifest) -> None:
-    path = os.path.join(folder, records.MANIFEST)
+    path = os.path.join(folder, MANIFEST)
     with files.created(path) as file:
-        content = manifest.content | {records.DIGEST: manifest.digest}
+        content = manifest.content | {DIGEST: manifest.digest}
         file.write(json.dumps(content, indent=1).encode() + b"\n")
     files.sync(path)
     files.sync(folder)
-    if records.read_manifest(folder) != manifest:
-        raise RecordsError(f"{path}: reads back other than it was written; is the disk sound?")
+    if read_manifest(folder) != manifest:
+        raise DatasetError(f"{path}: reads back other than it was written; is the disk sound?")

@@ -21,7 +21,7 @@ from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.engines import passed_flags
-from mnist_estimator.runtime import settings, streams
+from mnist_estimator.runtime import flag_fields, streams
 
 KUBERNETES = ("kubeflow", "jobset", "trainjob")
 ENGINES = ("slurm", *KUBERNETES, "vertex", "sagemaker", "ray")
@@ -33,7 +33,7 @@ _MAX_NAME = 40
 def _setting(
     default: Any, help_text: str, *, engines: Sequence[str] = ENGINES, **limits: Any
 ) -> Any:
-    return settings.setting(default, help_text, engines=engines, **limits)
+    return flag_fields.setting(default, help_text, engines=engines, **limits)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,7 +198,7 @@ class Job:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(Job):
+        for field in flag_fields.fields_of(Job):
             self._check_field(field)
         if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:
             raise InputError(
@@ -210,8 +210,8 @@ class Job:
     @functools.cached_property
     def train_command(self) -> list[str]:
         """The command that every task runs, a string an argument."""
-        usual = roles.usual_strategy(self.workers, self.ps, self.gpus)
-        train_flags = passed_flags.with_strategy(self.train_flags, usual)
+        strategy = roles.strategy_for(self.workers, self.ps, self.gpus)
+        train_flags = passed_flags.with_strategy(self.train_flags, strategy)
         return ["python", "-m", "mnist_estimator.train", *train_flags]
 
     @functools.cached_property
@@ -277,7 +277,7 @@ class Job:
 
     def _check_field(self, field: dataclasses.Field[Any]) -> None:
         engines, value = field.metadata["engines"], getattr(self, field.name)
-        settings.check(field, value)
+        flag_fields.check(field, value)
         if value != field.default and self.engine not in engines:
             raise InputError(
                 f"--{field.name}: found it with --engine={self.engine}, expected it only with "

@@ -1,4 +1,4 @@
 """A user's picture: its header without TensorFlow, and in a graph what a network takes.
 
-May import `compat` and `runtime`.
+`methods` and `picture_files` do not import TensorFlow. May import `compat` and `runtime`.
 """

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data.datasets import DIGIT, PLAIN
 from mnist_estimator.pictures import decoding, digits
+from mnist_estimator.pictures.methods import DIGIT, PLAIN
 
 Shape = tuple[int, int, int]
 
 MAX_CHANNELS = 4  # A picture has no more.
-DESCRIPTIONS = {  # How pictures are prepared, by `datasets.PICTURES`.
+DESCRIPTIONS = {  # How pictures are prepared, by `methods.PICTURES`.
     DIGIT: "prepared as handwritten digits are for MNIST",
     PLAIN: "resized, and else as they are",
 }

@@ -10,9 +10,15 @@ from typing import Any
 
 from mnist_estimator import InputError, __version__
 from mnist_estimator.config import SERVING_PRECISIONS, TrainConfig
-from mnist_estimator.data import datasets, records
-from mnist_estimator.data.records import TrainedOn
+from mnist_estimator.data.manifest import (
+    TrainedOn,
+    checked_class_names,
+    checked_shape,
+    checked_sources,
+    usual_pictures,
+)
 from mnist_estimator.data.splits import MAX_CLASSES
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import json_files, streams
 
 _MOST_FLAG = 2**16  # Characters; Linux gives a program at most twice as many in one argument.
@@ -42,7 +48,7 @@ def trained_on(record: dict[str, Any]) -> TrainedOn:
         class_names=tuple(data.get("class_names", numbers)),
         # Runs on records of format version 1 lack these two, as such records do.
         brightest_pixel=data.get("brightest_pixel", 255),
-        pictures=data.get("pictures", records.usual_pictures(data["name"])),
+        pictures=data.get("pictures", usual_pictures(data["name"])),
         digest=data["manifest_sha256"],
     )
 
@@ -82,14 +88,14 @@ def _check_dataset(data: dict[str, Any]) -> None:
     json_files.text(data["name"], "dataset name")
     _check_flag("data_dir", json_files.expect(data["data_dir"], str, "dataset data_dir"))
     json_files.sha256(data["manifest_sha256"], "manifest_sha256")
-    records.checked_sources(data["sources"])
-    records.checked_shape(data["image_shape"])
+    checked_sources(data["sources"])
+    checked_shape(data["image_shape"])
     classes = json_files.whole(data["num_classes"], "num_classes", 2, MAX_CLASSES)
     if "split_rule" in data:
         json_files.text(data["split_rule"], "split_rule")
     if "class_names" in data:
-        records.checked_class_names(data["class_names"], classes)
+        checked_class_names(data["class_names"], classes)
     if "brightest_pixel" in data:
         json_files.whole(data["brightest_pixel"], "brightest_pixel", 1, 255)
     if "pictures" in data:
-        json_files.choice(data["pictures"], "pictures", datasets.PICTURES)
+        json_files.choice(data["pictures"], "pictures", methods.PICTURES)

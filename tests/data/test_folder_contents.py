@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, folder_contents, sources
+from mnist_estimator.data import folder_contents, known_datasets, sources
 
 _LETTERS = [
     f"emnist-{part}-{what}-idx3-ubyte.gz"
     for part in ("train", "test")
     for what in ("images", "labels")
 ]
-_FOUR = [*datasets.FILE_NAMES.values()]
+_FOUR = [*known_datasets.FILE_NAMES.values()]
 
 # Files, what is said of them, and the flags of the command that reads them.
 _DATA = {

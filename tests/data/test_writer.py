@@ -18,13 +18,23 @@ from support.tiny_dataset import write as _write
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, records, workspace, writer
+from mnist_estimator.data import known_datasets, records, splits, workspace, writer
+from mnist_estimator.data.manifest import (
+    DIGEST,
+    MANIFEST,
+    Manifest,
+    ManifestError,
+    find_manifest,
+    read_manifest,
+    shard_paths,
+)
+from mnist_estimator.runtime import lock
 
 
 def _read(data_dir: Path | str, split: str) -> list[list[tuple[int, int]]]:
     """(first pixel, label) of each record of each shard."""
-    manifest, shards = records.read_manifest(str(data_dir)), []
-    for path in records.shard_paths(str(data_dir), manifest, split):
+    manifest, shards = read_manifest(str(data_dir)), []
+    for path in shard_paths(str(data_dir), manifest, split):
         shards.append([])
         for record in records.read_records(path):
             feature = tf.train.Example.FromString(record).features.feature
@@ -69,8 +79,8 @@ def test_fraction_splits_every_example_once(tmp_path: Path):
     assert sorted(validation) != [(i, i % 5) for i in range(15)]
 
 
-def _by_class(manifest: records.Manifest) -> list[list[int]]:
-    return [list(manifest.class_examples[split]) for split in records.SPLITS]
+def _by_class(manifest: Manifest) -> list[list[int]]:
+    return [list(manifest.class_examples[split]) for split in splits.SPLITS]
 
 
 def test_sorted_source_validates_every_class(tmp_path: Path):
@@ -81,7 +91,7 @@ def test_sorted_source_validates_every_class(tmp_path: Path):
     assert len(sum(_read(tmp_path, "validation"), [])) == 10
 
 
-@pytest.mark.parametrize("dataset", [*datasets.DATASETS, datasets.SAMPLE])
+@pytest.mark.parametrize("dataset", [*known_datasets.DATASETS, known_datasets.SAMPLE])
 def test_named_datasets_keep_their_split(tmp_path: Path, dataset: str):
     train = Arrays("train", np.sort(np.arange(100) % 5))
     manifest = writer.write_dataset(str(tmp_path), dataset=dataset, train=train)
@@ -126,9 +136,9 @@ def test_older_dataset_that_auto_split_from_the_front_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     _write(tmp_path, validation_split="5")
-    older = dataclasses.replace(records.read_manifest(str(tmp_path)), format_version=1)
-    content = older.content | {records.DIGEST: older.digest}
-    (tmp_path / records.MANIFEST).write_text(json.dumps(content))
+    older = dataclasses.replace(read_manifest(str(tmp_path)), format_version=1)
+    content = older.content | {DIGEST: older.digest}
+    (tmp_path / MANIFEST).write_text(json.dumps(content))
     assert _write(tmp_path).digest == older.digest
     with pytest.raises(writer.DatasetExistsError, match="validation split first 5 of 50, not"):
         _write(tmp_path, validation_split="0.1")
@@ -170,7 +180,7 @@ def test_no_validation_and_no_test(tmp_path: Path):
     manifest = _write(tmp_path, validation_split="0", test=0)
     assert manifest.splits["validation"] == manifest.splits["test"] == ()
     assert manifest.split_rule == "none"
-    assert manifest == records.read_manifest(str(tmp_path)) and records.verify(str(tmp_path)) == []
+    assert manifest == read_manifest(str(tmp_path)) and records.verify(str(tmp_path)) == []
 
 
 def test_split_smaller_than_shards(tmp_path: Path):
@@ -211,7 +221,7 @@ def test_memory_filesystem():
     data_dir = "ram://records/data"
     manifest = _write(data_dir)
     names = tf.io.gfile.listdir(data_dir)
-    assert len(names) == 10 and records.read_manifest(data_dir) == manifest
+    assert len(names) == 10 and read_manifest(data_dir) == manifest
     assert records.verify(data_dir) == []
     assert _write(data_dir, force=True, salt=1) != manifest
     assert records.verify(data_dir) == []
@@ -269,9 +279,9 @@ def test_damaged_dataset_is_not_the_same(tmp_path: Path):
 
 def test_malformed_manifest_stops_it_without_force(tmp_path: Path):
     _write(tmp_path)
-    path = tmp_path / records.MANIFEST
+    path = tmp_path / MANIFEST
     path.write_text(path.read_text()[:-3])
-    with pytest.raises(records.ManifestError, match="--force"):
+    with pytest.raises(ManifestError, match="--force"):
         _write(tmp_path)
     # It is known all the same which files are the dataset's.
     _write(tmp_path, force=True, shards=2)
@@ -284,7 +294,7 @@ def test_a_file_that_no_manifest_lists_is_never_deleted(tmp_path: Path, dataset:
     if dataset != "none":
         _write(tmp_path, shards=2)
     if dataset == "damaged":
-        path = tmp_path / records.MANIFEST
+        path = tmp_path / MANIFEST
         path.write_text(path.read_text()[:-3])
     (tmp_path / name).write_text("mine")
     before = _files(tmp_path)
@@ -295,10 +305,10 @@ def test_a_file_that_no_manifest_lists_is_never_deleted(tmp_path: Path, dataset:
 
 
 def test_a_manifest_of_another_program_is_never_deleted(tmp_path: Path):
-    (tmp_path / records.MANIFEST).write_text('{"name": "a web page"}')
+    (tmp_path / MANIFEST).write_text('{"name": "a web page"}')
     with pytest.raises(InputError, match="manifest.json: found a file of another program.*move"):
         _write(tmp_path, force=True)
-    assert _files(tmp_path) == {records.MANIFEST: b'{"name": "a web page"}'}
+    assert _files(tmp_path) == {MANIFEST: b'{"name": "a web page"}'}
 
 
 def test_a_file_that_came_while_writing_is_not_replaced(tmp_path: Path):
@@ -323,7 +333,7 @@ def test_force_replaces_every_file(tmp_path: Path):
 
 def test_stray_shards_are_not_overwritten(tmp_path: Path):
     _write(tmp_path)
-    (tmp_path / records.MANIFEST).unlink()
+    (tmp_path / MANIFEST).unlink()
     before = _files(tmp_path)
     for force in (False, True):
         with pytest.raises(InputError, match="without a manifest.json.*move it away"):
@@ -518,8 +528,8 @@ def test_left_over_folders(
 
 def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
-    monkeypatch.setattr(workspace.time, "monotonic", lambda: now[0])
-    beat = workspace._Beat(str(tmp_path))
+    monkeypatch.setattr(lock.time, "monotonic", lambda: now[0])
+    beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     now[0] = 29.0
     beat()
@@ -587,10 +597,8 @@ def _run_killed(process: subprocess.Popen, data_dir: Path, *numbers: float) -> i
     return int(process.stdout.readline())
 
 
-def _check_whole_or_none(
-    data_dir: Path, datasets: list[records.Manifest]
-) -> records.Manifest | None:
-    manifest = records.find_manifest(str(data_dir))
+def _check_whole_or_none(data_dir: Path, datasets: list[Manifest]) -> Manifest | None:
+    manifest = find_manifest(str(data_dir))
     if manifest is not None:
         assert manifest in datasets and records.verify(str(data_dir)) == []
     return manifest

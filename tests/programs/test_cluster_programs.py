@@ -15,7 +15,7 @@ from support import programs
 from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.training import hooks
+from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST
 
 FLAGS = [
     "--dataset=sample",
@@ -131,7 +131,7 @@ def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
                 if role in ("ps", "chief"):
                     # The weights that go with it have been saved.
                     assert checkpoints.newest(str(model_dir)) != before
-    assert not (model_dir / hooks.SAVE_REQUEST).exists()
+    assert not (model_dir / SAVE_REQUEST).exists()
 
 
 def wait_for_line(log: Path, start: str, process: subprocess.Popen) -> None:

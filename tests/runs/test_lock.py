@@ -19,7 +19,7 @@ from mnist_estimator.runs import lock
 
 HOLD = """
 import sys
-from mnist_estimator import lock
+from mnist_estimator.runs import lock
 with lock.held(sys.argv[1]):
     print(flush=True)
     sys.stdin.read()

@@ -11,7 +11,7 @@ import pytest
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets
+from mnist_estimator.pictures import methods
 from mnist_estimator.reporting import panels
 from mnist_estimator.runs import open_run, run_record
 from mnist_estimator.runtime import json_files
@@ -81,7 +81,7 @@ def test_a_record_of_an_earlier_version_is_read(path):
     if path == "dataset brightest_pixel":
         assert trained.brightest_pixel == 255
     if path == "dataset pictures":
-        assert trained.pictures == datasets.DIGIT
+        assert trained.pictures == methods.DIGIT
 
 
 def test_what_a_later_version_adds_for_others_to_read_is_no_error():
@@ -236,7 +236,7 @@ def test_an_export_that_says_no_such_preparation_is_named(tmp_path, text):
 
 
 def test_an_export_of_an_earlier_version_prepares_pictures_as_digits(tmp_path):
-    assert predictors._pictures_of(str(tmp_path)) == datasets.DIGIT
+    assert predictors._pictures_of(str(tmp_path)) == methods.DIGIT
 
 
 def test_the_class_names_of_an_export_end_at_line_feeds_alone(tmp_path):

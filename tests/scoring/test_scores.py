@@ -69,7 +69,7 @@ def test_a_hopeless_answer_has_a_finite_loss():
 
 
 def test_the_report_is_ready_for_json():
-    report = scored(LABELS, PROBABILITIES).report()
+    report = scored(LABELS, PROBABILITIES).to_json()
     assert report["confusion_matrix"] == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
     assert report["macro_recall"] == pytest.approx((2 / 3 + 1 / 2) / 3)
     assert len(report["precision"]) == len(report["recall"]) == len(report["f1"]) == 3

@@ -20,6 +20,7 @@ from support.short_runs import train
 from mnist_estimator import RunError, export
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
+from mnist_estimator.data.manifest import TrainedOn, read_manifest
 from mnist_estimator.runs import checkpoints, open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, saved_model, signatures, tflite, warmup
@@ -62,7 +63,7 @@ def exported(tmp_path_factory):
 
 
 def test_data(data_dir):
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     batches = inputs.eval_batches(data_dir, manifest, "test", batch_size=TEST)
     ((features, labels),) = batches.as_numpy_iterator()
     return features[inputs.IMAGES], labels
@@ -250,11 +251,11 @@ def test_no_picture_has_as_many_channels():
     assert found["problem"].tolist() == [b"a picture, which has no 12 channels, as the images have"]
 
 
-def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> records.TrainedOn:
-    return records.TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
+def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> TrainedOn:
+    return TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
 
 
-def received(data: records.TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
+def received(data: TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), v1.Session() as session:
         asked, images, more = signatures.RECEIVERS[signatures.PREDICT_IMAGES](data)
         fed = {asked[signatures.IMAGE_BYTES]: np.array(encoded, object)}
@@ -333,7 +334,7 @@ def test_what_is_no_export_is_refused(exported, tmp_path):
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path, mine):
     run = exported[0]
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
-    other = records.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
+    other = TrainedOn(**vars(run.trained_on) | {"digest": "another"})
     assert saved_model.export(run.params, other, run.checkpoint, str(tmp_path)) == path
     assert [p.name for p in tmp_path.iterdir()] == [os.path.basename(path)]
     (tmp_path / os.path.basename(path) / mine).write_text("mine")
@@ -364,7 +365,7 @@ def test_weights_of_another_network_are_refused(exported, tmp_path):
 @pytest.mark.parametrize("quantize", [tflite.NONE, tflite.FLOAT16, tflite.INT8])
 def test_tflite_models_answer_nearly_as_the_original(exported, tmp_path, quantize):
     run, data_dir, _ = exported
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     path = str(tmp_path / "new/model.tflite")
     tflite.export(run, data_dir, manifest, path, quantize=quantize)
     original = evaluation.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
@@ -383,7 +384,7 @@ def weights(run: open_run.OpenRun) -> list[np.ndarray]:
 def test_int8_is_whole_numbers_from_end_to_end(exported, tmp_path):
     run, data_dir, _ = exported
     path = str(tmp_path / "model.tflite")
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     tflite.export(run, data_dir, manifest, path, quantize=tflite.INT8)
     interpreter = tf.lite.Interpreter(model_path=path)
     types = {np.dtype(detail["dtype"]).name for detail in interpreter.get_tensor_details()}

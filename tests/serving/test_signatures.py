@@ -13,6 +13,7 @@ from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.serving import signatures
 
@@ -26,7 +27,7 @@ class Server:
     def __init__(self, brightest_pixel: int, session: v1.Session) -> None:
         self.white, self._session = full_scale(brightest_pixel), session
         names = tuple(map(str, range(CLASSES)))
-        data = records.TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
+        data = TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
         params = TrainConfig(model="dnn", hidden_units="16").model_params(data)
         self._built = signatures.build(EVERY_SIGNATURE, params, data)
         session.run(v1.global_variables_initializer())
@@ -129,7 +130,7 @@ def test_no_images_get_no_answers(server: Server, name: str):
 
 def test_layers_compute_in_the_serving_precision():
     names = tuple(map(str, range(CLASSES)))
-    data = records.TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
+    data = TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
     for precision, expected in (("float32", False), ("bfloat16", True)):
         config = TrainConfig(model="cnn", precision="bfloat16", serving_precision=precision)
         with tf.Graph().as_default() as graph:
