@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import programs
+from support import programs, quick
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 
 from mnist_estimator import compat
@@ -35,6 +35,18 @@ LONG = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONG)}
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="skip what starts a program or trains")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--quick"):
+            quick.skip_what_takes_long(patch)
+        yield
 
 
 @pytest.fixture(autouse=True, scope="session")
