@@ -193,7 +193,7 @@ def served(folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         server.kill()
-        server.wait()
+        server.wait(60)
 
 
 def test_a_network_of_ones_own_trains_and_is_found_again(tmp_path):
