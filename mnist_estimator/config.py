@@ -16,7 +16,7 @@ from mnist_estimator import InputError
 from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
-from mnist_estimator.runtime import help_text, settings
+from mnist_estimator.runtime import flag_fields, help_text
 
 if TYPE_CHECKING:
     from mnist_estimator.data.manifest import Manifest, TrainedOn
@@ -56,6 +56,7 @@ def _setting(
     heading: str = "",
     report_line: str = "",
     set_by: str = "",
+    unrecorded: Any = dataclasses.MISSING,
     **limits: Any,
 ) -> Any:
     """The value of a field that is a flag.
@@ -66,11 +67,21 @@ def _setting(
       report_line: the line of a report's run panel that shows the value; "": none of its own.
       set_by: what sets the flag in a job that `submit` or `launch` starts: the engine, or one of
         their own flags. It is no train flag of such a job.
-      limits: as for `settings.setting`.
+      unrecorded: the value that means what was done before there was this flag, for runs whose
+        run.json lacks it; without it the default does.
+      limits: as for `flag_fields.setting`.
     """
     affects = (affects,) if isinstance(affects, str) else affects
-    more = {"affects": affects, "heading": heading, "report_line": report_line, "set_by": set_by}
-    return settings.setting(default, text, **more, **limits)
+    return flag_fields.setting(
+        default,
+        text,
+        affects=affects,
+        heading=heading,
+        report_line=report_line,
+        set_by=set_by,
+        unrecorded=default if unrecorded is dataclasses.MISSING else unrecorded,
+        **limits,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -318,6 +329,7 @@ class TrainConfig:
         "SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. none and mirrored train "
         "alone, whatever is described.",
         choices=STRATEGIES,
+        unrecorded="none",
         heading="The cluster",
     )
     ps_hosts: str = _setting(
@@ -376,8 +388,8 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(TrainConfig):
-            settings.check(field, getattr(self, field.name))
+        for field in flag_fields.fields_of(TrainConfig):
+            flag_fields.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
@@ -439,7 +451,7 @@ class TrainConfig:
 
 def flags_affecting(effect: str) -> tuple[str, ...]:
     """The names of the flags that affect this, one of `EFFECTS`, in the order of the fields."""
-    every = settings.fields_of(TrainConfig)
+    every = flag_fields.fields_of(TrainConfig)
     return tuple(field.name for field in every if effect in field.metadata["affects"])
 
 
@@ -449,14 +461,14 @@ DATA_FLAGS = flags_affecting(DATA)
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every setting of a training run."""
-    settings.define(settings.fields_of(TrainConfig), values)
-    help_text.group_fields(settings.fields_of(TrainConfig), values)
+    flag_fields.define(flag_fields.fields_of(TrainConfig), values)
+    help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
-    shared = [field for field in settings.fields_of(TrainConfig) if field.name in DATA_FLAGS]
-    settings.define(shared, flags.FLAGS)
+    shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
+    flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
@@ -467,13 +479,13 @@ def define_label_column() -> None:
         "Which column of a CSV file is the label: its name, first or last. Default: what the "
         "header names label, class, target, y, category or digit; else the first.",
     )
-    settings.show_in_help("label_column", flags.FLAGS)
+    flag_fields.show_in_help("label_column", flags.FLAGS)
 
 
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
-    settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")
-    settings.define_path(
+    flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    flag_fields.define_path(
         "checkpoint",
         "",
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
@@ -485,17 +497,17 @@ def define_run_flags(*, data: bool = True) -> None:
         "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
-    settings.show_in_help("model", flags.FLAGS)
+    flag_fields.show_in_help("model", flags.FLAGS)
     help_text.group("The run", ["model_dir", "checkpoint", "model"])
     if data:
         text = "Folder with prepared records. Default: the run's own."
-        settings.define_path("data_dir", "", text)
+        flag_fields.define_path("data_dir", "", text)
         help_text.group("The data", ["data_dir"])
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """Returns the parsed flags as a validated `TrainConfig`."""
-    found = settings.read(TrainConfig, values)
+    found = flag_fields.read(TrainConfig, values)
     found["data_dir"] = found["data_dir"] or default_data_dir(found["dataset"])
     return TrainConfig(**found)
 

@@ -27,7 +27,7 @@ from mnist_estimator import InputError, config
 from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import methods
-from mnist_estimator.runtime import help_text, program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.data import sources
@@ -43,7 +43,7 @@ _FOLDERS = ("image_folder", "test_image_folder")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
-    define = settings.define_path
+    define = flag_fields.define_path
     define(
         "source_dir",
         "",

@@ -14,7 +14,7 @@ from absl import flags
 from mnist_estimator import InputError, __version__, config
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import known_datasets
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields
 
 
 def test_the_defaults_are_valid_and_every_setting_is_explained():
@@ -201,11 +201,11 @@ def home(monkeypatch):
     ],
 )
 def test_a_path_is_read_as_a_shell_would(home, text, path):
-    assert settings.as_path(text) == path
+    assert flag_fields.as_path(text) == path
     # As every setting is that is a path, also in the flags of another program.
     for name in ("model_dir", "data_dir"):
         values = flags.FlagValues()
-        settings.define(settings.fields_of(TrainConfig), values)
+        flag_fields.define(flag_fields.fields_of(TrainConfig), values)
         values(["train", f"--{name}={text}"])
         assert values[name].value == path
 
@@ -213,7 +213,7 @@ def test_a_path_is_read_as_a_shell_would(home, text, path):
 @pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "$HOME/x", "${HOME}/x", '"$HOME"'])
 def test_what_only_a_shell_could_read_is_refused(home, text):
     values = flags.FlagValues()
-    settings.define_path("output", "", "A file.", values)
+    flag_fields.define_path("output", "", "A file.", values)
     with pytest.raises(flags.IllegalFlagValueError, match="--output=.*found .*, expected a path"):
         values(["report", f"--output={text}"])
 
@@ -237,7 +237,9 @@ def test_every_flag_that_is_a_path_is_read_as_one(name):
     before = set(flags.FLAGS)
     module.define_flags()
     defined = set(flags.FLAGS) - before
-    found = {flag for flag in defined if isinstance(flags.FLAGS[flag].parser, settings.PathParser)}
+    found = {
+        flag for flag in defined if isinstance(flags.FLAGS[flag].parser, flag_fields.PathParser)
+    }
     for flag in defined:
         delattr(flags.FLAGS, flag)
     assert found == PATHS[name]

@@ -187,7 +187,10 @@ def test_a_killed_removal_is_made_up_for(model_dir, monkeypatch):
 
 def test_the_seal_is_what_sha256sum_reads(model_dir):
     subprocess.run(
-        ["sha256sum", "-c", "--strict", "model.ckpt-3.sha256"], cwd=model_dir, check=True
+        ["sha256sum", "-c", "--strict", "model.ckpt-3.sha256"],
+        cwd=model_dir,
+        check=True,
+        timeout=60,
     )
 
 
