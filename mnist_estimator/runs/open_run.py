@@ -20,7 +20,7 @@ from mnist_estimator.config import LEARNING, NETWORK, TrainConfig, flags_affecti
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest
 from mnist_estimator.data.splits import TEST
-from mnist_estimator.runs import checkpoints, formats, run_data, run_record, status
+from mnist_estimator.runs import checkpoints, formats, run_data, record, status
 from mnist_estimator.runs.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
 from mnist_estimator.runtime import files, json_files, own_modules
 from mnist_estimator.runtime.files import (
@@ -73,7 +73,7 @@ class OpenRun:
     @property
     def trained_on(self) -> TrainedOn:
         """The shape and classes of the data, which are known even if the data are not at hand."""
-        return run_record.trained_on(self.record)
+        return record.trained_on(self.record)
 
     @property
     def params(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     if data is None:
         raise InputError(f"{path}: not found, expected the record of a run; train first")
     try:
-        return run_record.parse(data, lambda line: _warn_once(f"{path}: {line}"))
+        return record.parse(data, lambda line: _warn_once(f"{path}: {line}"))
     except formats.NewerFormatError as error:
         raise InputError(f"{path}: {error}") from None
     except ValueError as error:

@@ -12,7 +12,7 @@ import pytest
 from mnist_estimator import InputError, config
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.reporting import panels, results
-from mnist_estimator.runs import formats, open_run, run_record, status
+from mnist_estimator.runs import formats, open_run, record as run_record, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import exports
