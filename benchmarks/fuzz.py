@@ -46,8 +46,10 @@ from mnist_estimator.data import idx, records, sources
 from mnist_estimator.data.manifest import DIGEST, MANIFEST, DatasetError, read_manifest
 from mnist_estimator.pictures import picture_files, preparation
 from mnist_estimator.reporting import panels
-from mnist_estimator.runs import checkpoints, lock, open_run, status
+from mnist_estimator.runs import checkpoints, lock, status
 from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runs.layout import METRICS_FILE
+from mnist_estimator.runs.record import read_run, write_run
 from mnist_estimator.runtime import files, json_files, streams
 from mnist_estimator.serving import predictors
 
@@ -242,7 +244,7 @@ class RunFuzz:
         self._folder, self._peak = folder, _peak_mib()
         self._valid = _run_files(folder)
         self._read: dict[str, Callable[[str], object]] = {
-            "run.json": open_run.read_run,
+            "run.json": read_run,
             "evaluations.json": _read_evaluations,
             "metrics.json": panels._recorded,
             "status.json": status.read,
@@ -340,7 +342,7 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / "labels").write_bytes(_idx(np.arange(5, dtype=np.uint8) % 3))
     paths = {f"train_{name}": str(folder / name) for name in ("images", "labels")}
     manifest = sources.from_idx(paths).write(str(folder), shards=1, validation_split="0")
-    open_run.write_run(TrainConfig(model_dir=str(folder)), manifest)
+    write_run(TrainConfig(model_dir=str(folder)), manifest)
     for step in (5, 10):
         path = str(folder / f"{checkpoints.BASENAME}-{step}")
         with tf.Graph().as_default(), v1.Session() as session:
@@ -352,9 +354,7 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / f"{checkpoints.BASENAME}-10.data-00000-of-00001").unlink()  # So the other is read.
     result = {"accuracy": 0.5, "loss": float("inf"), "examples": 7, "global_step": 5}
     Evaluations(str(folder)).add(result, str(folder / f"{checkpoints.BASENAME}-5"))
-    files.write_json(
-        str(folder / open_run.METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]}
-    )
+    files.write_json(str(folder / METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]})
     status.Recorder(str(folder), has_evaluator=False).write(status.DONE, 0, "because")
     with lock.held(str(folder)):
         pass

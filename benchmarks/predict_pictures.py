@@ -28,6 +28,7 @@ from mnist_estimator.data import idx, inputs
 from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.pictures import digits, preparation
 from mnist_estimator.runs import open_run
+from mnist_estimator.runs.record import read_run
 
 _SHAPE = (28, 28, 1)
 
@@ -116,7 +117,7 @@ def prepare(made: list[bytes], ways: dict[str, Callable]) -> np.ndarray:
 
 def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
     """The classes that a run's newest checkpoint finds, int64 [N]."""
-    settings, record = open_run.read_run(model_dir)
+    settings, record = read_run(model_dir)
     manifest = read_manifest(record["dataset"]["data_dir"])
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.uint8, [None, *_SHAPE])
