@@ -213,11 +213,12 @@ def _gathered(
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
-    records = _read_records(files, manifest).concatenate(_missing_record())
-    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records)).batch(examples)
-    return numbered.map(
-        lambda index, serialized: _parse(index, serialized, manifest.image_shape)
-    ).flat_map(batches)
+    numbered = _numbered(tf.data.Dataset.range(examples), _read_records(files, manifest), examples)
+    return (
+        numbered.batch(examples)
+        .map(lambda index, serialized: _parse(index, serialized, manifest.image_shape))
+        .flat_map(batches)
+    )
 
 
 def _streamed(
@@ -257,8 +258,7 @@ def _epoch_records(
     def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
         path = _checked(tf.gather(tf.constant(files), shard), manifest)
-        records = tf.data.TFRecordDataset(path)
-        return tf.data.Dataset.zip((numbers, records.concatenate(_missing_record())))
+        return _numbered(numbers, tf.data.TFRecordDataset(path), counts[shard])
 
     place = tf.range(len(files), dtype=tf.int64)
     order = _shuffled_index(epoch * len(files) + place, len(files), seed)
@@ -322,15 +322,15 @@ def _find_overlong(path: str, size: int, mtime_nsec: int, most: int) -> Overlong
     return find_overlong(path, most=most)
 
 
-def _missing_record() -> tf.data.Dataset:
-    """Fails when it is read: records ran out that the manifest counts, and order would shift."""
+def _numbered(
+    numbers: tf.data.Dataset, records: tf.data.Dataset, count: int | tf.Tensor
+) -> tf.data.Dataset:
+    """(index int64 [], serialized string []) of `count` records, as many as the manifest says.
 
-    def fail(number: tf.Tensor) -> tf.Tensor:
-        # An assertion would have a state, and tf.data would run all that follows one by one.
-        nonsense = tf.strings.join(["a shard lacks records", tf.as_string(number)])
-        return tf.as_string(tf.strings.to_number(nonsense))
-
-    return tf.data.Dataset.range(1).map(fail)
+    Where records are missing it fails: the order of all later examples would shift.
+    """
+    numbered = tf.data.Dataset.zip((numbers, records))
+    return numbered.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tuple[tf.Tensor, ...]:

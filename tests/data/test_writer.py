@@ -579,7 +579,6 @@ def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 # from one that has TensorFlow loaded already.
 _KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[1])
 import numpy as np
 import test_writer
 from mnist_estimator.compat import tf
@@ -619,9 +618,10 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def killer() -> Iterator[subprocess.Popen]:
-    command = [sys.executable, "-c", _KILLED, os.path.dirname(__file__)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL) as process:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-c", _KILLED]
+    with subprocess.Popen(command, **pipes, text=True, env=environment) as process:
         yield process
 
 
