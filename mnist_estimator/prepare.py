@@ -225,7 +225,7 @@ def _write(data_dir: str, values: Mapping[str, Any]) -> None:
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator.data import sources
+    from mnist_estimator.data import data_dirs, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
@@ -243,7 +243,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
-    return sources.from_data_dir(data_dir, values["dataset"])
+    return data_dirs.from_data_dir(data_dir, values["dataset"])
 
 
 def _summary(data_dir: str, manifest: Manifest) -> list[str]:

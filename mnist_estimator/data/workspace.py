@@ -28,7 +28,7 @@ from mnist_estimator.data.manifest import (
     find_manifest,
     is_shard_name,
 )
-from mnist_estimator.runtime import files, lock
+from mnist_estimator.runtime import files, locking
 from mnist_estimator.runtime.files import FileError, is_local, sync
 
 _BEAT = "alive"
@@ -112,10 +112,10 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
         sync(data_dir)
 
 
-def _heartbeat(folder: str) -> lock.Heartbeat:
+def _heartbeat(folder: str) -> locking.Heartbeat:
     """Rewrites a file in a workspace; its age tells other processes whether this one is alive."""
     path = os.path.join(folder, _BEAT)
-    return lock.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
+    return locking.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
 
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
@@ -129,7 +129,7 @@ def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
     handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     stack.callback(os.close, handle)
     try:
-        return lock.acquire(handle)
+        return locking.acquire(handle)
     except BlockingIOError:
         raise _busy(data_dir, "") from None
 
@@ -237,7 +237,7 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     if _is_link(folder):
         return True
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
-    if theirs["host"] == ours["host"] and (locked or not lock.is_running(int(theirs["pid"]))):
+    if theirs["host"] == ours["host"] and (locked or not locking.is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
     return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9

@@ -20,7 +20,7 @@ from mnist_estimator import RunError, compat, estimators, model_fn, networks, ow
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import doubts, inputs, sources
+from mnist_estimator.data import data_dirs, doubts, inputs
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
@@ -108,7 +108,7 @@ def _saying_what_is_kept(model_dir: str) -> Iterator[None]:
 def _dataset(config: TrainConfig) -> Iterator[Manifest]:
     """The prepared dataset. What TensorFlow raises for a file or a record becomes one line."""
     open_run.check_data_there(config)
-    manifest = sources.ensure_dataset(
+    manifest = data_dirs.ensure_dataset(
         config.data_dir,
         dataset=config.dataset,
         validation_split=config.validation_split,

@@ -27,7 +27,7 @@ from mnist_estimator.data.manifest import (
     read_manifest,
     shard_paths,
 )
-from mnist_estimator.runtime import lock
+from mnist_estimator.runtime import locking
 
 SHAPE = (2, 3, 3)
 
@@ -562,7 +562,7 @@ def test_left_over_folders(
 
 def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
-    monkeypatch.setattr(lock.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(locking.time, "monotonic", lambda: now[0])
     beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     now[0] = 29.0
