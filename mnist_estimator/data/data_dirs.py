@@ -13,9 +13,9 @@ from mnist_estimator.data import (
     folder_contents,
     idx_folder,
     known_datasets,
+    plan,
     splits,
     workspace,
-    writer,
 )
 from mnist_estimator.data.known_datasets import FILE_NAMES, ROLES
 from mnist_estimator.data.manifest import (
@@ -70,7 +70,7 @@ def ensure_dataset(
                 time.sleep(random.uniform(0.5, 1.5))
     check_asked(data_dir, manifest, dataset, validation_split, seed)
     # A shard that lost whole records has sound checksums; training would just see fewer examples.
-    for damage in writer.damages(data_dir, manifest):
+    for damage in plan.damages(data_dir, manifest):
         again = prepare_again(data_dir, manifest)
         raise InputError(f"{data_dir}: found {damage}; {again}")
     return manifest

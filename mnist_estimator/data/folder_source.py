@@ -26,7 +26,7 @@ _MOST_BYTES = 64 << 20  # Of pictures as they are encoded, at once.
 
 
 class FolderSource:
-    """Examples from a folder with a folder of pictures for each class; a `writer.Source`.
+    """Examples from a folder with a folder of pictures for each class; a `plan.Source`.
 
     The examples are in the order of the classes, and within each of the files' names. A picture
     that has the shape of the images comes through as it is, another is resized as

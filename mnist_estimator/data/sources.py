@@ -20,6 +20,7 @@ from mnist_estimator.data import (
     idx_folder,
     known_datasets,
     npz_source,
+    plan,
     splits,
     transposed,
     writer,
@@ -43,8 +44,8 @@ class Sources:
     """What `writer.write_dataset` is given: a dataset's name, its examples and its classes."""
 
     dataset: str
-    train: writer.Source
-    test: writer.Source | None
+    train: plan.Source
+    test: plan.Source | None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     pictures: str = splits.AUTO
@@ -241,7 +242,7 @@ def _identify(
     return next((known for known in candidates if known.digests.items() <= found), None)
 
 
-def _named(known: KnownDataset, train: writer.Source, test: writer.Source) -> Sources:
+def _named(known: KnownDataset, train: plan.Source, test: plan.Source) -> Sources:
     return Sources(
         known.name, train, test, len(known.class_names), known.class_names, known.pictures
     )

@@ -15,13 +15,13 @@ from mnist_estimator.compat import tf
 from mnist_estimator.data import (
     idx,
     known_datasets,
+    plan,
     sources,
     splits,
-    writer,
 )
 
 
-def _read(source: writer.Source, max_items: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def _read(source: plan.Source, max_items: int = 5) -> tuple[np.ndarray, np.ndarray]:
     chunks = zip(*source.chunks(max_items), strict=True)
     images, labels = (np.concatenate(arrays) for arrays in chunks)
     return images, labels
