@@ -7,7 +7,7 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
-It is all or nothing: a data_dir without a manifest.json holds no dataset.
+A data_dir without a manifest.json holds no dataset: it is written whole or not at all.
 
 The exit code is 3 if no mirror gives the files of the named dataset; else it is as for every
 command.

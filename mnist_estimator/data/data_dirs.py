@@ -41,13 +41,13 @@ def ensure_dataset(
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> Manifest:
-    """Sees to it that `data_dir` holds the dataset that was asked for.
+    """Makes sure that `data_dir` holds the dataset that was asked for, and returns its manifest.
 
     A data_dir with a manifest is taken as it is. One with the four IDX files is prepared in place,
-    one with files of other kinds refused.
-    Otherwise the dataset is fetched, MNIST if none is named, and prepared. Never is it another one
-    than was asked for, by name or by validation split ("auto" asks for none). Of several processes
-    that come at once, such as a cluster's, one prepares and the others wait for it.
+    and one with files of other kinds is refused. Otherwise the dataset is downloaded, MNIST if none
+    is named, and prepared. It is never another one than was asked for, by its name or by its
+    validation split ("auto" accepts any). Of several processes that come at once, as in a cluster,
+    one prepares and the others wait for it.
 
     Args:
       dataset: a name, or "" for whatever is there.
@@ -101,7 +101,7 @@ def check_asked(
 def from_data_dir(
     data_dir: str, dataset: str = "", report: Callable[[str], None] | None = None
 ) -> Sources:
-    """Opens what a data_dir's dataset is prepared from, if nothing but perhaps a name is said.
+    """Opens what a data_dir's dataset is prepared from, if no files are named.
 
     That is the four IDX files in it, unless they are not the named dataset's; else the named
     dataset, or MNIST.

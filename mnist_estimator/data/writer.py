@@ -1,8 +1,8 @@
 """Writes a prepared dataset: all of it, verified, or nothing.
 
 Shards are written to a temporary folder inside the data_dir, synced, read back, and renamed into
-place, the manifest last. A run killed at any moment so leaves a whole dataset or none; the next one
-removes what lies about.
+place, the manifest last. So a process that is killed at any moment leaves a whole dataset or none,
+and the next one removes what is left over.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def write_dataset(
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
-    """Converts sources to a dataset in `data_dir`, in memory that does not grow with their size.
+    """Converts sources to a dataset in `data_dir`. The memory does not grow with their size.
 
     Example j of a split goes to shard j mod `shards`, so that a source sorted by label still gives
     shards with every label. A split smaller than `shards` gets as many shards as it has examples.
@@ -64,7 +64,7 @@ def write_dataset(
         images have its form, else as they are.
       validation_split, seed: see `splits.validation_split`.
       force: replace a dataset that is there. Without it the same dataset is left as it is.
-      report: is called with a line that says how far the work is, again and again.
+      report: is called often, with a line that says how far the work is.
 
     Raises:
       DatasetExistsError: if another dataset is there.
