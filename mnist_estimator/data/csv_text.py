@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from mnist_estimator import InputError
-from mnist_estimator.runtime import files
+from mnist_estimator.runtime import file_kinds, files
 
 _BLOCK_BYTES = 2**20
 _MAX_LINE_BYTES = 2**26
@@ -272,7 +272,7 @@ def _check_kind(path: str, start: bytes) -> None:
 def _blocks(path: str, digest: hashlib._Hash) -> Iterator[bytes]:
     """Yields a file's content, uncompressed if it is gzip, and adds it to the digest."""
     with files.file_errors(path), files.reading(path) as file:
-        compressed = file.read(2) == b"\x1f\x8b"
+        compressed = file_kinds.is_gzip(file.read(2))
         file.seek(0)
         content = gzip.GzipFile(fileobj=file) if compressed else file
         try:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from mnist_estimator import InputError, __version__
-from mnist_estimator.runtime import local_files
+from mnist_estimator.runtime import file_kinds, local_files
 from mnist_estimator.runtime.progress import is_live, say, show
 
 ROLES = ("train_images", "train_labels", "test_images", "test_labels")
@@ -509,7 +509,7 @@ def _content_problem(file: BinaryIO, dataset: Dataset, role: str) -> str | None:
     start = _rewound(file).read(512)
     if not start:
         return "it is empty"
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    if file_kinds.is_markup(start):
         return "it is an HTML page"
     by_archive = role not in dataset.digests
     if by_archive and not _is_gzip(file):
@@ -542,7 +542,7 @@ def _uncompressed(file: BinaryIO) -> BinaryIO:
 
 
 def _is_gzip(file: BinaryIO) -> bool:
-    return _rewound(file).read(2) == b"\x1f\x8b"
+    return file_kinds.is_gzip(_rewound(file).read(2))
 
 
 def _rewound(file: BinaryIO) -> BinaryIO:

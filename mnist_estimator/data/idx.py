@@ -22,6 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mnist_estimator import InputError
+from mnist_estimator.runtime import file_kinds
 
 _TYPES = {
     0x08: np.dtype(">u1"),
@@ -31,7 +32,6 @@ _TYPES = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-_GZIP_MAGIC = b"\x1f\x8b"
 # What one read asks for: the most memory that a false header can cost.
 _PIECE_BYTES = 1 << 20
 # Small: zlib hands back a copy of what it has not used, at every read.
@@ -308,7 +308,7 @@ def _not_idx(name: str, start: bytes) -> NotIdxError:
     if text is None:
         return NotIdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected)
     begin = f"that begins {text[:40]!r}"
-    if text.lower().startswith(("<!doctype html", "<html", "<head", "<body")):
+    if file_kinds.is_html(start):
         return HtmlError(name, 0, f"an HTML page {begin}", expected)
     kind = "a Git LFS pointer" if text.startswith("version https://git-lfs") else "text"
     return TextError(name, 0, f"{kind} {begin}", expected)
@@ -316,7 +316,7 @@ def _not_idx(name: str, start: bytes) -> NotIdxError:
 
 _DECOMPRESS = "decompress it first: IDX files are read plain or as .gz"
 _OTHER_FORMATS = {
-    _GZIP_MAGIC: ("gzip data inside gzip data", None),
+    file_kinds.GZIP: ("gzip data inside gzip data", None),
     b"PK\x03\x04": ("a zip archive", "unpack it first; an .npz goes to prepare --npz"),
     b"BZh": ("bzip2 data", _DECOMPRESS),
     b"\xfd7zXZ\x00": ("xz data", _DECOMPRESS),
@@ -392,7 +392,7 @@ class _Gunzip:
             self._pending = b""
         self._pending = self._pending.lstrip(b"\0")
         self._fill(2)
-        if self._pending and not self._pending.startswith(_GZIP_MAGIC):
+        if self._pending and not file_kinds.is_gzip(self._pending):
             offset = self._file.offset - len(self._pending)
             raise TrailingBytesError(self._name, offset, "more bytes", "the end of the file")
         return not self._pending
@@ -417,4 +417,4 @@ def _open_content(file: BinaryIO, name: str) -> _Plain | _Gunzip:
     while len(start) < 2 and (more := file.read(2 - len(start))):
         start += more
     plain = _Plain(file, start)
-    return _Gunzip(plain, name) if start == _GZIP_MAGIC else plain
+    return _Gunzip(plain, name) if file_kinds.is_gzip(start) else plain
