@@ -19,8 +19,7 @@ from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import flag_fields, help_text
 
 if TYPE_CHECKING:
-    from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.data.manifest import TrainedOn
+    from mnist_estimator.data.manifest import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -57,6 +56,7 @@ def _setting(
     heading: str = "",
     report_line: str = "",
     set_by: str = "",
+    unrecorded: Any = dataclasses.MISSING,
     **limits: Any,
 ) -> Any:
     """The value of a field that is a flag.
@@ -67,11 +67,21 @@ def _setting(
       report_line: the line of a report's run panel that shows the value; "": none of its own.
       set_by: what sets the flag in a job that `submit` or `launch` starts: the engine, or one of
         their own flags. It is no train flag of such a job.
+      unrecorded: the value that means what was done before there was this flag, for runs whose
+        run.json lacks it; without it the default does.
       limits: as for `flag_fields.setting`.
     """
     affects = (affects,) if isinstance(affects, str) else affects
-    more = {"affects": affects, "heading": heading, "report_line": report_line, "set_by": set_by}
-    return flag_fields.setting(default, text, **more, **limits)
+    return flag_fields.setting(
+        default,
+        text,
+        affects=affects,
+        heading=heading,
+        report_line=report_line,
+        set_by=set_by,
+        unrecorded=default if unrecorded is dataclasses.MISSING else unrecorded,
+        **limits,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -319,6 +329,7 @@ class TrainConfig:
         "SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. none and mirrored train "
         "alone, whatever is described.",
         choices=STRATEGIES,
+        unrecorded="none",
         heading="The cluster",
     )
     ps_hosts: str = _setting(

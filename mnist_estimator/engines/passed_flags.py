@@ -55,7 +55,7 @@ def check_batch(config: TrainConfig, replicas: int) -> None:
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
-    """The settings of train flags, and the names of those that were given."""
+    """The config of train flags, and the names of those that were given."""
     for argument in arguments:
         if "\0" in argument or not is_text(argument):
             raise InputError(f"train flags: found {argument!r}, expected text without NUL")

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.runs import checkpoints, copies
+from mnist_estimator.runs import checkpoints, copies, formats
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
 
@@ -29,7 +29,7 @@ class Evaluations:
         """Reads the record of a model_dir; if there is none, `metric` tells which model is best.
 
         Raises:
-          InputError: if the record is damaged.
+          InputError: if the record is damaged, or a newer package wrote it.
         """
         self._model_dir = model_dir
         self._path = os.path.join(model_dir, EVALUATIONS_FILE)
@@ -60,7 +60,12 @@ class Evaluations:
             # Before it is recorded: after a kill in between, the evaluation is made again.
             copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
             self.best = result
-        record = {"metric": self._metric, "best": self.best, "evaluations": self.history}
+        record = {
+            formats.KEY: formats.VERSION,
+            "metric": self._metric,
+            "best": self.best,
+            "evaluations": self.history,
+        }
         write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def has(self, step: int) -> bool:
@@ -101,6 +106,8 @@ class Evaluations:
     def _parsed(self, data: bytes) -> dict[str, Any]:
         try:
             return _checked(json_files.parse(data, finite=False))
+        except formats.NewerFormatError as error:
+            raise InputError(f"{self._path}: {error}") from None
         except ValueError as error:
             raise InputError(
                 f"{self._path}: damaged, so the best model is not known ({error}); bring it back "
@@ -111,7 +118,11 @@ class Evaluations:
 def _checked(record: Any) -> dict[str, Any]:
     """Returns a record without its digest; raises ValueError that names what is wrong with it."""
     json_files.expect(record, dict, "the whole")
-    json_files.expect_keys(record, ["metric", "best", "evaluations", _DIGEST], "the whole")
+    formats.check(record)
+    keys = ["metric", "best", "evaluations", _DIGEST]
+    if formats.KEY in record:
+        keys.insert(0, formats.KEY)
+    json_files.expect_keys(record, keys, "the whole")
     json_files.choice(record["metric"], "metric", [*_LARGER_IS_BETTER])
     for entry in json_files.expect(record["evaluations"], list, "evaluations"):
         _check_entry(entry, "evaluations")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import platform
@@ -19,7 +20,7 @@ from mnist_estimator.config import LEARNING, NETWORK, TrainConfig, flags_affecti
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest
 from mnist_estimator.data.splits import TEST
-from mnist_estimator.runs import checkpoints, run_data, run_record, status
+from mnist_estimator.runs import checkpoints, formats, run_data, run_record, status
 from mnist_estimator.runs.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
 from mnist_estimator.runtime import files, json_files, own_modules
 from mnist_estimator.runtime.files import (
@@ -204,6 +205,7 @@ def write_run(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> No
       compute_dtype: the arithmetic that --precision means on this machine, as "bfloat16".
     """
     record = {
+        formats.KEY: formats.VERSION,
         "flags": dataclasses.asdict(config),
         "compute_dtype": compute_dtype,
         "versions": {
@@ -265,7 +267,7 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the flags of the run in a model_dir and its whole record.
 
     Raises:
-      InputError: if there is no run.json or it is not one of this package.
+      InputError: if there is no run.json, or it is not one of this package or of an older one.
     """
     path = os.path.join(model_dir, RUN_FILE)
     with file_errors(path):
@@ -273,12 +275,20 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     if data is None:
         raise InputError(f"{path}: not found, expected the record of a run; train first")
     try:
-        return run_record.parse(data)
+        return run_record.parse(data, lambda line: _warn_once(f"{path}: {line}"))
+    except formats.NewerFormatError as error:
+        raise InputError(f"{path}: {error}") from None
     except ValueError as error:
         line = str(error)[:_MOST_LINE]
         raise InputError(
             f"{path}: found no record of a run ({line}); move it away, or give another --model_dir"
         ) from None
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    """Warns of what a command would otherwise say each time it reads the record."""
+    warn(line)
 
 
 def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> None:

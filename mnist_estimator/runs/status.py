@@ -17,7 +17,7 @@ from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, formats
 from mnist_estimator.runtime import json_files, local_files, signals
 from mnist_estimator.runtime.files import is_local, read_bytes, write_json
 
@@ -78,16 +78,26 @@ class Status:
 
 
 def read(model_dir: str) -> Status | None:
-    """The status in a model_dir; None if there is none, or it cannot be read (yet)."""
-    with contextlib.suppress(InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
-        data = read_bytes(os.path.join(model_dir, STATUS_FILE), _MOST_BYTES)
+    """The status in a model_dir; None if there is none, or it cannot be read (yet).
+
+    Raises:
+      InputError: if a newer package wrote it.
+    """
+    path = os.path.join(model_dir, STATUS_FILE)
+    try:
+        data = read_bytes(path, _MOST_BYTES)
         return _checked(json_files.parse(data)) if data else None
-    return None
+    except formats.NewerFormatError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
+        return None
 
 
 def _checked(record: Any) -> Status:
     """Returns the status; raises ValueError, or OverflowError for a time, if a field is wrong."""
     json_files.expect(record, dict, "the whole")
+    formats.check(record)
+    record.pop(formats.KEY, None)
     names = [field.name for field in dataclasses.fields(Status)]
     json_files.expect_keys(record, names, "the whole")
     json_files.choice(record["state"], "state", STATES)
@@ -134,7 +144,7 @@ class Recorder:
         now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
-        return dataclasses.asdict(status)
+        return {formats.KEY: formats.VERSION} | dataclasses.asdict(status)
 
 
 @contextlib.contextmanager

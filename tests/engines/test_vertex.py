@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, vertex
+from mnist_estimator.engines import catalog
 
 DIRS = ("--model_dir=gs://bucket/run", "--data_dir=/gcs/bucket/data")
 TENSORBOARD = "projects/1/locations/us-central1/tensorboards/3"
@@ -30,11 +30,11 @@ HOSTILE = (
 def make(**options):
     options = {"image": "eu.gcr.io/p/mnist:1", "region": "us-central1"} | options
     train_flags = options.pop("train_flags", ())
-    return jobs.Job(engine="vertex", train_flags=(*DIRS, *train_flags), **options)
+    return catalog.make_job(engine="vertex", train_flags=(*DIRS, *train_flags), **options)
 
 
 def spec(job):
-    return yaml.safe_load(vertex.render(job))
+    return yaml.safe_load(job.render())
 
 
 def pools(job):
@@ -206,11 +206,11 @@ def test_the_task_saves_before_its_shell_ends():
 )
 def test_what_vertex_ai_cannot_do_is_one_line(options, named):
     with pytest.raises(InputError, match=named) as caught:
-        vertex.render(make(**options))
+        make(**options).render()
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_client_gets_the_region_the_name_and_the_file():
     create = ["gcloud", "ai", "custom-jobs", "create"]
     options = ["--region=us-central1", "--display-name=mnist", "--config=/x/mnist.yaml"]
-    assert vertex.command(make(), "/x/mnist.yaml") == [*create, *options]
+    assert make().command("/x/mnist.yaml") == [*create, *options]

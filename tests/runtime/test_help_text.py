@@ -24,7 +24,7 @@ def values(monkeypatch):
     flags.DEFINE_bool("policy", True, "Keep it.", values)
     flags.DEFINE_enum("kind", "b", ["a", "b"], "Which one.", values)
     flags.DEFINE_enum("told", "x", ["x", "y"], "x: this. y: that.", values)
-    flags.DEFINE_float("rate", 0.5, "A long text that says much. " * 3, flag_values=values)
+    flags.DEFINE_float("rate", 0.5, "A long text that says much. " * 4 + "So.", flag_values=values)
     return values
 
 
@@ -58,7 +58,7 @@ def test_a_default_that_says_nothing_is_left_out_and_long_texts_are_wrapped(valu
         "  --rate: A long text that says much. A long text that says",
     ]
     assert all(line.startswith("      ") and len(line) <= 60 for line in lines[4:6])
-    assert lines[5].endswith("Default: 0.5.")
+    assert lines[5].endswith("Default: 0.5.") and not lines[6]
 
 
 def test_a_flag_of_the_command_that_no_group_has_is_shown_last(values):
