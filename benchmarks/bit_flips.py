@@ -31,13 +31,14 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import idx, inputs, records, sources
+from mnist_estimator.data.manifest import ManifestError, read_manifest, shard_name
 from mnist_estimator.runs import checkpoints
 
 _LIMIT_SECS = 10
 _EXAMPLES, _BATCH = 6, 3
 _KINDS = ("detected", "harmless", "changed", "changed, by sha256", "broken")
 _DETECTED, _HARMLESS, _CHANGED, _SHOWN, _BROKEN = _KINDS
-_SHARD = records.shard_name("train", 0, 1)
+_SHARD = shard_name("train", 0, 1)
 
 
 class _Case(NamedTuple):
@@ -170,7 +171,7 @@ def _array(path: Path) -> tuple[list[tuple], str]:
 
 
 def _find_damage(case: _Case, flipped: int | None) -> str:
-    manifest = records.read_manifest(str(case.whole.parent))
+    manifest = read_manifest(str(case.whole.parent))
     problem = records.find_damage(str(case.work.parent), manifest)
     size = case.whole.stat().st_size // _EXAMPLES  # All records are of one size.
     expected = f"{_SHARD}: " if flipped is None else f"{_SHARD}: record {flipped // size} "
@@ -179,10 +180,10 @@ def _find_damage(case: _Case, flipped: int | None) -> str:
 
 def _read_manifest(case: _Case, _: int | None) -> str:
     try:
-        manifest = records.read_manifest(str(case.work.parent))
-    except records.ManifestError:
+        manifest = read_manifest(str(case.work.parent))
+    except ManifestError:
         return _DETECTED
-    whole = records.read_manifest(str(case.whole.parent))
+    whole = read_manifest(str(case.whole.parent))
     return _HARMLESS if manifest == whole else f"{_BROKEN}: {manifest}"
 
 
@@ -204,7 +205,7 @@ def _epoch(data_dir: Path, cache_bytes: int) -> list[tuple]:
 def _batches(data_dir: str, cache_bytes: int) -> tf.data.Dataset:
     """The files are read by each iteration."""
     options = {"start_step": 0, "batch_size": _BATCH, "seed": 1, "shuffle_buffer": 2}
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     return inputs.train_batches(data_dir, manifest, cache_bytes=cache_bytes, **options)
 
 

@@ -43,11 +43,12 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import idx, records, sources
+from mnist_estimator.data.manifest import DIGEST, MANIFEST, DatasetError, read_manifest
 from mnist_estimator.pictures import picture_files, preparation
 from mnist_estimator.reporting import panels
 from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
-from mnist_estimator.runtime import files, streams
+from mnist_estimator.runtime import files, json_files, streams
 from mnist_estimator.serving import predictors
 
 _LIMIT_SECS, _REPORT_SECS = 5, 10
@@ -80,7 +81,7 @@ class Fuzz:
         paths = {f"train_{name}": str(folder / name) for name in ("images", "labels")}
         whole = sources.from_idx(paths).write(str(folder), shards=1, validation_split="0")
         self._records = (folder / whole.splits["train"][0].file).read_bytes()
-        self._manifest = (folder / records.MANIFEST).read_bytes()
+        self._manifest = (folder / MANIFEST).read_bytes()
         with tf.io.TFRecordWriter(str(self._shard)) as file:
             for length in _LENGTHS:
                 file.write(length.to_bytes(8, "little"))
@@ -124,8 +125,8 @@ class Fuzz:
         top = json.loads(self._manifest, object_hook=lambda node: nodes.append(node) or node)
         node = dice.choice(nodes)
         node[dice.choice([*node])] = dice.choice(_VALUES)
-        rest = {name: value for name, value in top.items() if name != records.DIGEST}
-        return json.dumps(top | {records.DIGEST: records.json_digest(rest)}).encode()
+        rest = {name: value for name, value in top.items() if name != DIGEST}
+        return json.dumps(top | {DIGEST: json_files.digest(rest)}).encode()
 
     def _read(self, kind: str, data: bytes) -> None:
         if kind == "shard":
@@ -136,8 +137,8 @@ class Fuzz:
         elif kind == "picture":
             self._pictures.read(data)
         elif kind == "manifest":
-            (self._folder / records.MANIFEST).write_bytes(data)
-            records.read_manifest(str(self._folder))
+            (self._folder / MANIFEST).write_bytes(data)
+            read_manifest(str(self._folder))
         elif _idx(idx.read_idx(io.BytesIO(data), name="a")) != data and data[:1] == b"\0":
             raise AssertionError("read as another array than it holds")
 
@@ -147,12 +148,12 @@ class Fuzz:
         (shard,) = manifest["splits"]["train"]
         (self._folder / shard["file"]).write_bytes(data)
         shard["bytes"], shard["sha256"] = len(data) or 1, hashlib.sha256(data).hexdigest()
-        del manifest[records.DIGEST]
-        manifest[records.DIGEST] = records.json_digest(manifest)
-        (self._folder / records.MANIFEST).write_text(json.dumps(manifest))
+        del manifest[DIGEST]
+        manifest[DIGEST] = json_files.digest(manifest)
+        (self._folder / MANIFEST).write_text(json.dumps(manifest))
         problems = records.verify(str(self._folder))
         if problems:
-            raise records.RecordsError(problems[0])
+            raise DatasetError(problems[0])
 
 
 def _framed(dice: random.Random, whole: bytes, headers: Sequence[bytes]) -> bytes:
@@ -245,7 +246,7 @@ class RunFuzz:
             "evaluations.json": _read_evaluations,
             "metrics.json": panels._recorded,
             "status.json": status.read,
-            "manifest.json": records.read_manifest,
+            "manifest.json": read_manifest,
             ".trainer": _read_lock,
             "checkpoint": checkpoints.newest_whole,
             "model.ckpt-5.sha256": checkpoints.newest_whole,
@@ -278,9 +279,9 @@ class RunFuzz:
             top = json.loads(data)
             for _ in range(dice.randrange(1, 4)):
                 top = _edited(dice, top)
-            if isinstance(top, dict) and records.DIGEST in top and dice.random() < 0.8:
-                rest = {name: value for name, value in top.items() if name != records.DIGEST}
-                top[records.DIGEST] = records.json_digest(rest)
+            if isinstance(top, dict) and DIGEST in top and dice.random() < 0.8:
+                rest = {name: value for name, value in top.items() if name != DIGEST}
+                top[DIGEST] = json_files.digest(rest)
             data = json.dumps(top, ensure_ascii=dice.random() < 0.8).encode(errors="replace")
             if dice.random() < 0.1:
                 data = data.replace(b"0", dice.choice(_TOKENS), 1)

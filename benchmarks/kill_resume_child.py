@@ -16,6 +16,7 @@ from absl import flags
 
 from mnist_estimator import config
 from mnist_estimator.cluster import roles
+from mnist_estimator.data.manifest import read_manifest, shard_paths
 from mnist_estimator.runtime import program
 
 _LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
@@ -98,7 +99,7 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
     from mnist_estimator.data import inputs, records
     from mnist_estimator.training import hooks
 
-    manifest = records.read_manifest(settings.data_dir)
+    manifest = read_manifest(settings.data_dir)
     features = {
         records.IMAGE_KEY: tf.io.FixedLenFeature([], tf.string),
         records.LABEL_KEY: tf.io.FixedLenFeature([], tf.int64),
@@ -111,7 +112,7 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
         return {inputs.IMAGES: images, inputs.INDEX: index}, parsed[records.LABEL_KEY]
 
     def input_fn() -> tf.data.Dataset:
-        files = records.shard_paths(settings.data_dir, manifest, "train")
+        files = shard_paths(settings.data_dir, manifest, "train")
         numbered = tf.data.TFRecordDataset(files).enumerate()
         return (
             numbered.shuffle(settings.shuffle_buffer).repeat().batch(settings.batch_size).map(parse)

@@ -22,7 +22,7 @@ from PIL import Image
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.pictures import methods
 from mnist_estimator.serving import signatures
 
@@ -37,7 +37,7 @@ def main(_: list[str]) -> None:
     """Measures and prints."""
     pool, dice, outcomes = pictures(), random.Random(0), Counter()
     names = tuple(map(str, range(10)))
-    data = records.TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
+    data = TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
     params = TrainConfig(model="cnn").model_params(data)
     with tf.Graph().as_default(), v1.Session() as session:
         signature = signatures.build([signatures.PREDICT_IMAGES], params, data)[

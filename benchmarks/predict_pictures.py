@@ -24,7 +24,8 @@ from PIL import Image, ImageFilter
 
 from mnist_estimator import model_fn
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.data import idx, inputs, records
+from mnist_estimator.data import idx, inputs
+from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.pictures import digits, preparation
 from mnist_estimator.runs import open_run
 
@@ -116,7 +117,7 @@ def prepare(made: list[bytes], ways: dict[str, Callable]) -> np.ndarray:
 def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
     """The classes that a run's newest checkpoint finds, int64 [N]."""
     settings, record = open_run.read_run(model_dir)
-    manifest = records.read_manifest(record["dataset"]["data_dir"])
+    manifest = read_manifest(record["dataset"]["data_dir"])
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.uint8, [None, *_SHAPE])
         spec = model_fn.model_fn(

@@ -24,7 +24,8 @@ from absl import app, flags
 from mnist_estimator import model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import inputs
+from mnist_estimator.data.manifest import read_manifest
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
@@ -59,7 +60,7 @@ def main(_: list[str]) -> None:
 
 def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     """Yields again and again the mean time of a step over a turn, without end."""
-    manifest = records.read_manifest(_DATA_DIR.value)
+    manifest = read_manifest(_DATA_DIR.value)
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
     params = config.model_params(manifest) | {"model": model}

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields, help_text
 
 if TYPE_CHECKING:
-    from mnist_estimator.data.records import Manifest, TrainedOn
+    from mnist_estimator.data.manifest import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
@@ -27,7 +27,7 @@ INITIALIZERS = ("glorot_uniform", "truncated_normal")
 SCHEDULES = ("constant", "exponential", "cosine")
 SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
-STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "ps")
 
 # What a flag affects; `flags_affecting` makes lists of them.
 PLACE = "place"  # Where the process reads and writes, and which task of its cluster it is.
@@ -51,24 +51,37 @@ EFFECTS = (
 def _setting(
     affects: str | tuple[str, ...],
     default: Any,
-    help_text: str,
+    text: str,
     *,
+    heading: str = "",
     report_line: str = "",
     set_by: str = "",
+    unrecorded: Any = dataclasses.MISSING,
     **limits: Any,
 ) -> Any:
     """The value of a field that is a flag.
 
     Args:
       affects: one or several of `EFFECTS`.
+      heading: a title of `--help`, for this flag and those that follow; "": no new one.
       report_line: the line of a report's run panel that shows the value; "": none of its own.
       set_by: what sets the flag in a job that `submit` or `launch` starts: the engine, or one of
         their own flags. It is no train flag of such a job.
-      limits: as for `settings.setting`.
+      unrecorded: the value that means what was done before there was this flag, for runs whose
+        run.json lacks it; without it the default does.
+      limits: as for `flag_fields.setting`.
     """
     affects = (affects,) if isinstance(affects, str) else affects
-    more = {"affects": affects, "report_line": report_line, "set_by": set_by}
-    return settings.setting(default, help_text, **more, **limits)
+    return flag_fields.setting(
+        default,
+        text,
+        affects=affects,
+        heading=heading,
+        report_line=report_line,
+        set_by=set_by,
+        unrecorded=default if unrecorded is dataclasses.MISSING else unrecorded,
+        **limits,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,13 +92,13 @@ class TrainConfig:
       InputError: if a value is out of range or contradicts another; the message names the flag.
     """
 
-    # Where things are.
     model_dir: str = _setting(
         PLACE,
         "tboard/mod1",
         "Folder for checkpoints, TensorBoard events, run.json and metrics.json. Running the same "
         "command again continues from the newest checkpoint here.",
         is_path=True,
+        heading="The run",
     )
     data_dir: str = _setting(
         (PLACE, DATA),
@@ -94,6 +107,7 @@ class TrainConfig:
         "in place. One with other files is refused. Default: data/DATASET.",
         is_path=True,
         report_line="Data folder",
+        heading="The data",
     )
     dataset: str = _setting(
         DATA,
@@ -125,13 +139,13 @@ class TrainConfig:
         LEARNING, 20_000, "Examples in the shuffle buffer of a set that streams.", least=1
     )
 
-    # The network.
     model: str = _setting(
         NETWORK,
         "cnn",
         "Network to train: cnn (two convolutions and a dense layer), softmax (softmax regression), "
         "dnn (dense layers), or a function of yours, as my_module:my_network.",
         report_line="Model",
+        heading="The network",
     )
     hidden_units: str = _setting(
         NETWORK, "256,128", "Units of each of the dnn's hidden layers.", report_line="Model"
@@ -176,9 +190,13 @@ class TrainConfig:
         choices=SERVING_PRECISIONS,
     )
 
-    # The optimization.
     max_steps: int = _setting(
-        LENGTH, 5000, "Train until this global step.", least=1, report_line="Steps"
+        LENGTH,
+        5000,
+        "Train until this global step.",
+        least=1,
+        report_line="Steps",
+        heading="The training",
     )
     batch_size: int = _setting(
         LEARNING,
@@ -236,12 +254,12 @@ class TrainConfig:
         report_line="Seed",
     )
 
-    # What is kept and shown.
     save_checkpoints_steps: int = _setting(
         (CHECKPOINTS, EVALUATION),
         500,
         "Steps between checkpoints; each one is evaluated on the eval_split.",
         least=1,
+        heading="Checkpoints and evaluation",
     )
     keep_checkpoint_max: int = _setting(
         CHECKPOINTS, 5, "Newest checkpoints kept; 0: all. Older ones go, at the start too."
@@ -272,13 +290,21 @@ class TrainConfig:
         "one, or none (the final one is evaluated). In a cluster the chief takes the final one, "
         "and the evaluator exports the best.",
         choices=("best", "final", "none"),
+        heading="What is exported",
     )
-    eval_batch_size: int = _setting(EVALUATION, 1000, "Examples a batch in evaluation.", least=1)
+    eval_batch_size: int = _setting(
+        EVALUATION,
+        1000,
+        "Examples a batch in evaluation.",
+        least=1,
+        heading="Checkpoints and evaluation",
+    )
     log_steps: int = _setting(
         REPORTING,
         100,
         "Steps between progress lines and between TensorBoard's training points.",
         least=1,
+        heading="What is shown",
     )
     profile_steps: str = _setting(
         REPORTING,
@@ -286,22 +312,25 @@ class TrainConfig:
         "First and last step of a profile for TensorBoard's profile page, as 100,110.",
     )
 
-    # The machine, or machines.
     intra_op_threads: int = _setting(
-        MACHINE, 0, "Threads one operation may use; 0: TensorFlow's choice."
+        MACHINE, 0, "Threads one operation may use; 0: TensorFlow's choice.", heading="The machine"
     )
     inter_op_threads: int = _setting(
         MACHINE, 0, "Operations that may run at once; 0: TensorFlow's choice."
     )
     strategy: str = _setting(
         (CLUSTER, MACHINE),
-        "none",
+        "auto",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
-        "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
-        "the cluster from the host flags below, else from what the engine sets: TF_CONFIG, "
-        "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. "
-        "--strategy=none or mirrored on the command line trains alone, whatever is described.",
+        "all-reduce over workers. ps: asynchronous, with parameter servers. auto: ps or "
+        "multi_worker if a cluster of several tasks is described, else mirrored if this machine "
+        "has several GPUs that can share a batch evenly, else none. The cluster is described by "
+        "the host flags below, else by what the engine sets: TF_CONFIG, CLUSTER_SPEC (Vertex AI), "
+        "SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. none and mirrored train "
+        "alone, whatever is described.",
         choices=STRATEGIES,
+        unrecorded="none",
+        heading="The cluster",
     )
     ps_hosts: str = _setting(
         CLUSTER, "", "Parameter servers, host:port,host:port.", set_by="the engine"
@@ -359,12 +388,12 @@ class TrainConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in settings.fields_of(TrainConfig):
-            settings.check(field, getattr(self, field.name))
+        for field in flag_fields.fields_of(TrainConfig):
+            flag_fields.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
-            datasets.check_name(self.dataset)
+            known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
         _parse_numbers("hidden_units", self.hidden_units)
@@ -422,7 +451,7 @@ class TrainConfig:
 
 def flags_affecting(effect: str) -> tuple[str, ...]:
     """The names of the flags that affect this, one of `EFFECTS`, in the order of the fields."""
-    every = settings.fields_of(TrainConfig)
+    every = flag_fields.fields_of(TrainConfig)
     return tuple(field.name for field in every if effect in field.metadata["affects"])
 
 
@@ -432,13 +461,14 @@ DATA_FLAGS = flags_affecting(DATA)
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines a flag for every setting of a training run."""
-    settings.define(settings.fields_of(TrainConfig), values)
+    flag_fields.define(flag_fields.fields_of(TrainConfig), values)
+    help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
     """Defines the flags that `prepare` and `train` share: which data, split and written how."""
-    shared = [field for field in settings.fields_of(TrainConfig) if field.name in DATA_FLAGS]
-    settings.define(shared, flags.FLAGS)
+    shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
+    flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
@@ -449,13 +479,13 @@ def define_label_column() -> None:
         "Which column of a CSV file is the label: its name, first or last. Default: what the "
         "header names label, class, target, y, category or digit; else the first.",
     )
-    settings.show_in_help("label_column", flags.FLAGS)
+    flag_fields.show_in_help("label_column", flags.FLAGS)
 
 
 def define_run_flags(*, data: bool = True) -> None:
     """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
-    settings.define_path("model_dir", "tboard/mod1", "Folder of the run.")
-    settings.define_path(
+    flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    flag_fields.define_path(
         "checkpoint",
         "",
         "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
@@ -467,15 +497,17 @@ def define_run_flags(*, data: bool = True) -> None:
         "Network of the run, if it is a function of yours, as my_module:my_network: says that you "
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
-    settings.show_in_help("model", flags.FLAGS)
+    flag_fields.show_in_help("model", flags.FLAGS)
+    help_text.group("The run", ["model_dir", "checkpoint", "model"])
     if data:
-        help_text = "Folder with prepared records. Default: the run's own."
-        settings.define_path("data_dir", "", help_text)
+        text = "Folder with prepared records. Default: the run's own."
+        flag_fields.define_path("data_dir", "", text)
+        help_text.group("The data", ["data_dir"])
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
     """Returns the parsed flags as a validated `TrainConfig`."""
-    found = settings.read(TrainConfig, values)
+    found = flag_fields.read(TrainConfig, values)
     found["data_dir"] = found["data_dir"] or default_data_dir(found["dataset"])
     return TrainConfig(**found)
 

@@ -21,10 +21,10 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 if TYPE_CHECKING:
-    from mnist_estimator.data import records
+    from mnist_estimator.data.manifest import Manifest
     from mnist_estimator.runs import open_run
 
 
@@ -32,24 +32,27 @@ def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
-    settings.define_path("images", "", "IDX file of images to evaluate in place of a split.")
-    settings.define_path("labels", "", "IDX file of their labels.")
+    flag_fields.define_path("images", "", "IDX file of images to evaluate in place of a split.")
+    flag_fields.define_path("labels", "", "IDX file of their labels.")
     flags.DEFINE_bool(
         "transpose",
         None,
         "Swap the rows and columns of each of --images. Default: as prepare did for the run's own.",
     )
-    settings.define_path(
+    flag_fields.define_path(
         "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
     )
     config.define_label_column()
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)
     flags.DEFINE_bool("json", False, "Print one line of JSON.")
-    settings.define_path(
+    flag_fields.define_path(
         "output",
         "",
         "Folder to write to: evaluation.json, per_class.csv and confusion_matrix.csv.",
     )
+    data = ("split", "images", "labels", "transpose", "csv", "label_column", "batch_size")
+    help_text.group("The data", data)
+    help_text.group("The result", ["json", "output"])
 
 
 def main(argv: list[str]) -> None:
@@ -103,7 +106,7 @@ def _names_file(given: flags.FlagValues) -> bool:
 @contextlib.contextmanager
 def _open_data(
     run: open_run.OpenRun, given: flags.FlagValues
-) -> Iterator[tuple[str, records.Manifest, str]]:
+) -> Iterator[tuple[str, Manifest, str]]:
     """The data_dir, manifest and split to evaluate on."""
     if not _names_file(given):
         yield *run.data(given.data_dir, given.split), given.split

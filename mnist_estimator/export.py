@@ -18,7 +18,7 @@ import os
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.runtime import program, settings
+from mnist_estimator.runtime import flag_fields, help_text, program
 
 _SAVED_MODEL, _TFLITE = "saved_model", "tflite"
 _QUANTIZE = ("none", "float16", "int8")
@@ -27,7 +27,7 @@ _QUANTIZE = ("none", "float16", "int8")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
-    settings.define_path(
+    flag_fields.define_path(
         "output",
         "",
         "Folder of the SavedModel, which goes into a folder by its step in it, or name of the "
@@ -47,6 +47,7 @@ def define_flags() -> None:
         config.SERVING_PRECISIONS,
         "Arithmetic of the SavedModel's layers. Default: what the run says, which is float32.",
     )
+    help_text.group("The result", ["format", "output", "serving_precision", "quantize"])
 
 
 def main(argv: list[str]) -> None:

@@ -20,19 +20,21 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.pictures import picture_files
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
 
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags(data=False)
-    settings.define_path(
+    flag_fields.define_path(
         "export_dir",
         "",
         "Folder of an exported SavedModel, as MODEL_DIR/export/best/STEP, to use in place of a "
         "model_dir and its checkpoints.",
     )
     flags.DEFINE_bool("json", False, "Print a JSON object for each picture, one a line.")
+    help_text.group("An exported model", ["export_dir"])
+    help_text.group("The result", ["json"])
 
 
 def main(argv: list[str]) -> int:
@@ -72,7 +74,7 @@ def _as_path(argument: str) -> str:
     if os.path.lexists(argument):
         return argument
     try:
-        return settings.as_path(argument)
+        return flag_fields.as_path(argument)
     except ValueError as error:
         raise InputError(f"{argument}: {error}") from None
 

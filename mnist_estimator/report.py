@@ -18,7 +18,7 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import program, progress, settings
+from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 
 def define_flags() -> None:
@@ -33,8 +33,10 @@ def define_flags() -> None:
         "Split to evaluate. Default: test, or validation where the data has no test split.",
     )
     flags.DEFINE_integer("grid_class", 0, "Class of which 25 examples are shown.")
-    settings.define_path("output", "report.html", "File to write.")
+    flag_fields.define_path("output", "report.html", "File to write.")
     flags.DEFINE_string("title", "", "Title of the page. Default: the runs' names.")
+    help_text.group("The data", ["split", "grid_class"])
+    help_text.group("The page", ["output", "title"])
 
 
 def main(argv: list[str]) -> None:

@@ -13,8 +13,8 @@ from absl import flags
 
 from mnist_estimator import InputError, __version__, config
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets
-from mnist_estimator.runtime import settings
+from mnist_estimator.data import known_datasets
+from mnist_estimator.runtime import flag_fields
 
 
 def test_the_defaults_are_valid_and_every_setting_is_explained():
@@ -73,7 +73,7 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
         ("optimizer", "lamb", "expected one of sgd, momentum, adagrad, adam"),
         ("schedule", "step", "expected one of constant, exponential, cosine"),
         ("precision", "float16", "expected one of float32, bfloat16, auto"),
-        ("strategy", "tpu", "expected one of none, mirrored, multi_worker, ps"),
+        ("strategy", "tpu", "expected one of auto, none, mirrored, multi_worker, ps"),
         ("eval_split", "test", "expected one of validation, none"),
         ("batch_size", 0, "expected at least 1"),
         ("max_steps", 0, "expected at least 1"),
@@ -201,11 +201,11 @@ def home(monkeypatch):
     ],
 )
 def test_a_path_is_read_as_a_shell_would(home, text, path):
-    assert settings.as_path(text) == path
+    assert flag_fields.as_path(text) == path
     # As every setting is that is a path, also in the flags of another program.
     for name in ("model_dir", "data_dir"):
         values = flags.FlagValues()
-        settings.define(settings.fields_of(TrainConfig), values)
+        flag_fields.define(flag_fields.fields_of(TrainConfig), values)
         values(["train", f"--{name}={text}"])
         assert values[name].value == path
 
@@ -213,14 +213,14 @@ def test_a_path_is_read_as_a_shell_would(home, text, path):
 @pytest.mark.parametrize("text", ["~nobody-of-that-name/x", "$HOME/x", "${HOME}/x", '"$HOME"'])
 def test_what_only_a_shell_could_read_is_refused(home, text):
     values = flags.FlagValues()
-    settings.define_path("output", "", "A file.", values)
+    flag_fields.define_path("output", "", "A file.", values)
     with pytest.raises(flags.IllegalFlagValueError, match="--output=.*found .*, expected a path"):
         values(["report", f"--output={text}"])
 
 
 PATHS = {
     "prepare": {
-        *("data_dir", "source_dir", *datasets.ROLES, "npz"),
+        *("data_dir", "source_dir", *known_datasets.ROLES, "npz"),
         *("train_csv", "test_csv", "image_folder", "test_image_folder"),
     },
     "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},
@@ -235,9 +235,11 @@ PATHS = {
 def test_every_flag_that_is_a_path_is_read_as_one(name):
     module = importlib.import_module(f"mnist_estimator.{name}")
     before = set(flags.FLAGS)
-    (module._define_flags if name == "submit" else module.define_flags)()
+    module.define_flags()
     defined = set(flags.FLAGS) - before
-    found = {flag for flag in defined if isinstance(flags.FLAGS[flag].parser, settings.PathParser)}
+    found = {
+        flag for flag in defined if isinstance(flags.FLAGS[flag].parser, flag_fields.PathParser)
+    }
     for flag in defined:
         delattr(flags.FLAGS, flag)
     assert found == PATHS[name]

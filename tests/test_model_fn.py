@@ -12,11 +12,12 @@ from support.datasets import CLASSES, TEST
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import inputs
+from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.training import hooks
+from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
 def params(**options):
@@ -61,14 +62,14 @@ def train_and_save(run, data_dir, manifest, *, steps):
         shuffle_buffer=1,
         saved_step=lambda: 0,
     )
-    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    saver = CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)
 
 
 def train_once(tmp_path, make_dataset, **options):
     """Trains a step; returns the change of every trainable variable."""
     data_dir = make_dataset()
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
     run = estimators.make_estimator(config, manifest)
@@ -95,7 +96,7 @@ def test_clip_norm_bounds_the_step(tmp_path, make_dataset):
 @pytest.mark.parametrize("batch_size", [1, 8, TEST, 1000])
 def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, batch_size):
     data_dir = make_dataset()
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)

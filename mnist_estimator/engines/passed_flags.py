@@ -12,7 +12,7 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig, define_train_flags, train_config
-from mnist_estimator.runtime import settings
+from mnist_estimator.runtime import flag_fields
 from mnist_estimator.runtime.streams import is_text
 
 HINT = "flags of train come after a --"
@@ -26,10 +26,14 @@ def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"--flagfile: {error}") from None
 
 
-def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
-    """Train flags with a `--strategy`: `usual`, unless they have one."""
-    _, given = parse(arguments)
-    return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+def with_strategy(arguments: Sequence[str], strategy: str) -> list[str]:
+    """Train flags with a `--strategy`: this one, unless they have one that is not auto."""
+    config, given = parse(arguments)
+    if config.strategy != roles.AUTO:
+        return [*arguments]
+    if "strategy" in given:
+        return [*arguments, f"--strategy={strategy}"]  # The last one counts.
+    return [f"--strategy={strategy}", *arguments]
 
 
 def check_workers(config: TrainConfig, workers: int) -> None:
@@ -51,7 +55,7 @@ def check_batch(config: TrainConfig, replicas: int) -> None:
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
-    """The settings of train flags, and the names of those that were given."""
+    """The config of train flags, and the names of those that were given."""
     for argument in arguments:
         if "\0" in argument or not is_text(argument):
             raise InputError(f"train flags: found {argument!r}, expected text without NUL")
@@ -64,7 +68,7 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
     if rest:
         raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
     given = {name for name in values if values[name].present}
-    for field in settings.fields_of(TrainConfig):
+    for field in flag_fields.fields_of(TrainConfig):
         set_by = field.metadata["set_by"]
         if set_by and field.name in given:
             where = ", before the --" if set_by.startswith("--") else ""

@@ -146,10 +146,12 @@ def _other_facts(result: Result) -> dict[str, str]:
 
 def _other_flags(given: dict[str, Any]) -> str:
     """The flags that a run was given unlike their defaults."""
+    usual = {field.name: field.default for field in dataclasses.fields(config.TrainConfig)}
+    usual["strategy"] = "none"  # A record has the strategy that auto became.
     changed = [
         f"--{field.name}={given[field.name]}"
         for field in dataclasses.fields(config.TrainConfig)
-        if not _is_shown_elsewhere(field) and given[field.name] != field.default
+        if not _is_shown_elsewhere(field) and given[field.name] != usual[field.name]
     ]
     return " ".join(changed) or "all at their defaults"
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from mnist_estimator.data import splits
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import progress
 from mnist_estimator.scoring import evaluation

@@ -21,7 +21,6 @@ from typing import Any
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.records import file_sha256
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.runtime.files import error_line, file_errors, sync
 
@@ -109,7 +108,7 @@ def damage(path: str) -> str:
             file = os.path.join(os.path.dirname(path), os.path.basename(line["file"]))
             if not tf.io.gfile.exists(file):
                 return f"{file} is missing"
-            if file_sha256(file)[1] != line["sha256"]:
+            if files.size_and_sha256(file)[1] != line["sha256"]:
                 return f"{file} is damaged: its sha256 is not the one in {os.path.basename(seal)}"
     except (OSError, tf.errors.OpError, InputError) as error:
         return f"{path} cannot be read: {error_line(error)}"
@@ -119,7 +118,7 @@ def damage(path: str) -> str:
 def seal(path: str) -> None:
     """Writes the digests of a checkpoint's files to its seal, and forces all files to the disk."""
     parts = sorted(name for name in files_of(path) if not is_seal(name))
-    lines = [f"{file_sha256(name)[1]}  {os.path.basename(name)}\n" for name in parts]
+    lines = [f"{files.size_and_sha256(name)[1]}  {os.path.basename(name)}\n" for name in parts]
     for name in parts:
         sync(name)
     files.write_text(path + _SEAL, "".join(lines))
@@ -149,7 +148,7 @@ def sealed_among(names: Iterable[str]) -> list[str]:
 
 def digest(path: str) -> str:
     """sha256, in hex, of a checkpoint's index, which holds the checksum of every variable."""
-    return file_sha256(_in_memory.get(path, path) + ".index")[1]
+    return files.size_and_sha256(_in_memory.get(path, path) + ".index")[1]
 
 
 def copy_to_memory(path: str) -> None:

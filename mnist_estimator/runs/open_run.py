@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import os
 import platform
@@ -16,10 +17,10 @@ import numpy as np
 from mnist_estimator import InputError, RunError, __version__, networks
 from mnist_estimator.compat import tf
 from mnist_estimator.config import LEARNING, NETWORK, TrainConfig, flags_affecting
-from mnist_estimator.data import doubts, records
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data import doubts
+from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest
 from mnist_estimator.data.splits import TEST
-from mnist_estimator.runs import checkpoints, run_data, run_record, status
+from mnist_estimator.runs import checkpoints, formats, run_data, run_record, status
 from mnist_estimator.runs.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
 from mnist_estimator.runtime import files, json_files, own_modules
 from mnist_estimator.runtime.files import (
@@ -57,7 +58,13 @@ _LEARNING_FLAGS = flags_affecting(LEARNING)
 
 @dataclasses.dataclass(frozen=True)
 class OpenRun:
-    """A trained run as a command works on it, and one of its checkpoints."""
+    """A trained run as a command works on it, and one of its checkpoints.
+
+    Attributes:
+      config: the flags that it was trained with, where this process needs no others.
+      record: all of its run.json.
+      checkpoint: path of the checkpoint.
+    """
 
     config: TrainConfig
     record: dict[str, Any]
@@ -65,32 +72,33 @@ class OpenRun:
 
     @property
     def trained_on(self) -> TrainedOn:
-        """The data's shape and classes, which are known also where the data are not."""
+        """The shape and classes of the data, which are known even if the data are not at hand."""
         return run_record.trained_on(self.record)
 
     @property
     def params(self) -> dict[str, Any]:
-        """What `model_fn.model_fn` takes as params."""
+        """The params of `model_fn.model_fn`."""
         return self.config.model_params(self.trained_on)
 
     def data(self, data_dir: str = "", split: str = TEST) -> tuple[str, Manifest]:
-        """The run's own records, or others that fit its network: their folder and manifest.
+        """Returns the folder and manifest of the run's own data, or of others that fit its network.
 
         Args:
+          data_dir: the folder; "" for that of the run's own data.
           split: the one to be evaluated.
 
         Raises:
-          InputError: if there are none, or as `check`.
+          InputError: if there are no data, or as `check`.
         """
         data_dir = data_dir or self.record["dataset"]["data_dir"]
-        manifest = records.find_manifest(data_dir)
+        manifest = find_manifest(data_dir)
         if manifest is None:
             raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))
         self.check(data_dir, manifest, split)
         return data_dir, manifest
 
     def check(self, name: str, manifest: Manifest, split: str, *, is_file: bool = False) -> None:
-        """Says what is doubtful about evaluating the run on a split, or on a file of this name.
+        """Warns of what is doubtful about an evaluation on a split, or on a file of this name.
 
         Raises:
           InputError: if the examples do not fit the network, or are of another scale.
@@ -106,7 +114,7 @@ def open_run(model_dir: str, checkpoint: str = "", model: str = "") -> OpenRun:
 
     Args:
       checkpoint: as for `find_checkpoint`; "" for the one that training chose.
-      model: the network that the user names, whose module may be imported; "": none.
+      model: the network that the user named, whose module may be imported; "" if none.
 
     Raises:
       InputError: if there is no run or no such checkpoint, or its network is another one, or of a
@@ -114,13 +122,15 @@ def open_run(model_dir: str, checkpoint: str = "", model: str = "") -> OpenRun:
       RunError: if the checkpoint is damaged.
     """
     config, record = read_run(model_dir)
-    config = dataclasses.replace(config, model_dir=model_dir, strategy="none", **_threads(config))
+    config = dataclasses.replace(
+        config, model_dir=model_dir, strategy="none", **_limited_threads(config)
+    )
     _check_network(config, model)
-    return OpenRun(config, record, _lasting_checkpoint(config, checkpoint))
+    return OpenRun(config, record, _stable_checkpoint(config, checkpoint))
 
 
-def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
-    """The path of a run's checkpoint, which beside a trainer is held: that deletes and replaces."""
+def _stable_checkpoint(config: TrainConfig, checkpoint: str) -> str:
+    """Returns the path of a checkpoint; copies it to memory first if a trainer may delete it."""
     until = time.monotonic() + _SETTLE_SECS
     while True:
         now = status.read(config.model_dir)
@@ -136,11 +146,11 @@ def _lasting_checkpoint(config: TrainConfig, checkpoint: str) -> str:
         except (RunError, FileError):
             if not is_in_use or time.monotonic() > until:
                 raise
-        time.sleep(_LOOK_SECS)  # The next one is there in a moment.
+        time.sleep(_LOOK_SECS)  # The trainer is about to save, or to record, the next one.
 
 
-def _threads(config: TrainConfig) -> dict[str, int]:
-    """A run's threads, but no more than machines have: TensorFlow ends the process otherwise."""
+def _limited_threads(config: TrainConfig) -> dict[str, int]:
+    """The run's numbers of threads, up to a limit above which TensorFlow ends the process."""
     names = ("intra_op_threads", "inter_op_threads")
     return {name: min(getattr(config, name), _MOST_THREADS) for name in names}
 
@@ -153,7 +163,7 @@ def _check_network(config: TrainConfig, named: str) -> None:
         )
     if not named and config.model not in networks.NETWORKS:
         own_modules.check_trusted(config.model, config.model_dir)
-    networks.find(config.model)  # A network of the user's own may not be at hand here.
+    networks.find(config.model)  # Raises InputError where the user's own network is not installed.
 
 
 def find_checkpoint(model_dir: str, checkpoint: str) -> str:
@@ -183,7 +193,7 @@ def find_checkpoint(model_dir: str, checkpoint: str) -> str:
 
 
 def chosen_checkpoint(config: TrainConfig) -> str:
-    """The checkpoint that a run exports and evaluates on the test split, by its `--export`."""
+    """The checkpoint that --export says is exported; it is evaluated on the test split too."""
     best = config.export == BEST and Evaluations(config.model_dir).best
     return find_checkpoint(config.model_dir, BEST if best else NEWEST)
 
@@ -195,6 +205,7 @@ def write_run(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> No
       compute_dtype: the arithmetic that --precision means on this machine, as "bfloat16".
     """
     record = {
+        formats.KEY: formats.VERSION,
         "flags": dataclasses.asdict(config),
         "compute_dtype": compute_dtype,
         "versions": {
@@ -256,7 +267,7 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the flags of the run in a model_dir and its whole record.
 
     Raises:
-      InputError: if there is no run.json or it is not one of this package.
+      InputError: if there is no run.json, or it is not one of this package or of an older one.
     """
     path = os.path.join(model_dir, RUN_FILE)
     with file_errors(path):
@@ -264,12 +275,20 @@ def read_run(model_dir: str) -> tuple[TrainConfig, dict[str, Any]]:
     if data is None:
         raise InputError(f"{path}: not found, expected the record of a run; train first")
     try:
-        return run_record.parse(data)
+        return run_record.parse(data, lambda line: _warn_once(f"{path}: {line}"))
+    except formats.NewerFormatError as error:
+        raise InputError(f"{path}: {error}") from None
     except ValueError as error:
         line = str(error)[:_MOST_LINE]
         raise InputError(
             f"{path}: found no record of a run ({line}); move it away, or give another --model_dir"
         ) from None
+
+
+@functools.cache
+def _warn_once(line: str) -> None:
+    """Warns of what a command would otherwise say each time it reads the record."""
+    warn(line)
 
 
 def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> None:
@@ -335,10 +354,10 @@ def _absolute(path: str) -> str:
 
 @contextlib.contextmanager
 def raise_when_folder_gone(model_dir: str, work: str) -> Iterator[None]:
-    """Raises RunError where a run's folder has gone, which Estimator has a ValueError for.
+    """Turns the ValueError that Estimator raises for a folder that is gone into a RunError.
 
     Args:
-      work: what was done in it, for the error's line.
+      work: what was done in the folder, for the error's line.
     """
     try:
         yield

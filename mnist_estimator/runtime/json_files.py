@@ -1,11 +1,13 @@
 """This package's JSON files as they come back: perhaps damaged, perhaps written by a stranger.
 
-`parse` gives what a file holds. The others check what stands in one of its fields, and return it.
-All raise ValueError with a line that names the field, for the caller to put the path before.
+`parse` gives what a file holds, `digest` the digest of a value. The others check what stands in one
+of its fields, and return it. They raise ValueError with a line that names the field, for the caller
+to put the path before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -44,6 +46,12 @@ def parse(data: bytes, *, finite: bool = True) -> Any:
         raise ValueError(f"not JSON ({error})") from None
     _check_depth(value)
     return value
+
+
+def digest(value: dict[str, Any]) -> str:
+    """sha256 in hex of a value as JSON, whatever its spaces and the order of its keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def expect(value: Any, kind: type, where: str) -> Any:

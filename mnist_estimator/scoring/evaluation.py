@@ -12,7 +12,7 @@ from mnist_estimator import InputError, RunError, estimators, model_fn
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn, prepare_again
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
@@ -134,7 +134,7 @@ def check_records(data_dir: str, manifest: Manifest) -> None:
     with progress.ProgressLine() as show_progress:
         damage = records.find_damage(data_dir, manifest, show_progress)
     if damage:
-        again = records.prepare_again(data_dir, manifest)
+        again = prepare_again(data_dir, manifest)
         raise RunError(f"{data_dir}: {damage}; stopped; {again}")
 
 

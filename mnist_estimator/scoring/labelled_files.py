@@ -10,8 +10,8 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
-from mnist_estimator.data import csv_source, records, sources, splits, transposed
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data import csv_source, sources, splits, transposed
+from mnist_estimator.data.manifest import Manifest, read_manifest
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, progress
 
@@ -70,6 +70,6 @@ def _is_transposed(run: OpenRun, images: str) -> bool:
 def _dataset(run: OpenRun, name: str, opened: sources.Sources) -> Iterator[tuple[str, Manifest]]:
     with files.temporary_folder() as folder:
         opened.write(folder, validation_split="0", shards=1, seed=0)
-        manifest = dataclasses.replace(records.read_manifest(folder), dataset=name)
+        manifest = dataclasses.replace(read_manifest(folder), dataset=name)
         run.check(name, manifest, SPLIT, is_file=True)
         yield folder, manifest

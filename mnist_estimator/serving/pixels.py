@@ -7,7 +7,7 @@ error of the request, and gets no answer.
 from __future__ import annotations
 
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.data.statistics import full_scale
 
 _ROUNDING = 0.01  # How far pixels may lie outside of their scale, as a fraction of it.

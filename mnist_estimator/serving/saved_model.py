@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_estimator import RunError, __version__
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors

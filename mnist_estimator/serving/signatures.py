@@ -25,7 +25,8 @@ import numpy as np
 
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.data.records import IMAGE_KEY, Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn
+from mnist_estimator.data.records import IMAGE_KEY
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
 from mnist_estimator.pictures import preparation
 from mnist_estimator.pictures.methods import DIGIT

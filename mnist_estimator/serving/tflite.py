@@ -21,7 +21,7 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1, without_noise
 from mnist_estimator.data import inputs
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.model_fn import PROBABILITIES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files

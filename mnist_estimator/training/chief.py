@@ -11,7 +11,7 @@ from mnist_estimator import model_fn
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, open_run, status
 from mnist_estimator.runtime import progress, signals
 from mnist_estimator.scoring import summaries

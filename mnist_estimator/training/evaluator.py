@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from mnist_estimator import InputError, RunError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, copies, open_run, status
 from mnist_estimator.runtime import progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line
@@ -45,7 +45,7 @@ def run_task(
 
         def is_over() -> bool:
             if not watch.missing():
-                _check_chief_leaves_it(config, follower.now())
+                _check_chief_does_not_evaluate(config, follower.now())
             return complete or follower.ended() is not None
 
         _evaluate_each(run, is_over)
@@ -112,7 +112,7 @@ def _copied(checkpoint: str, folder: str, warned: set[str], over: bool) -> str:
     return os.path.join(folder, os.path.basename(checkpoint))
 
 
-def _check_chief_leaves_it(config: TrainConfig, now: status.Status | None) -> None:
+def _check_chief_does_not_evaluate(config: TrainConfig, now: status.Status | None) -> None:
     """Raises InputError if the chief evaluates too."""
     if now and now.is_training and not now.has_evaluator:
         raise InputError(

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, open_run
 from mnist_estimator.runs.evaluations import STEP
 from mnist_estimator.runtime import files, progress

@@ -9,7 +9,7 @@ from mnist_estimator import InputError, estimators, model_fn, networks, own_netw
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import own_modules, progress

@@ -10,12 +10,12 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import RunError, compat
+from mnist_estimator import RunError, compat, estimators
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import sources
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data import data_dirs
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, lock, open_run, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
@@ -51,6 +51,7 @@ def train(
         a task that it needs; says what is saved.
     """
     compat.look_for_variables_every(_LOOK_SECS)
+    config = estimators.with_strategy(config)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
     with _add_saved_step(config.model_dir), joining.join_cluster(config, task):
@@ -65,7 +66,7 @@ def _lead(config: TrainConfig, task: roles.Task) -> dict[str, Any] | None:
         _check_model_dir(config)
         with (
             # Before the data: where there are none, the record of the end ends the other tasks.
-            status.recorded(config.model_dir, task.has_evaluator) as recorder,
+            status.record_outcome(config.model_dir, task.has_evaluator) as recorder,
             _listen_for_evaluator(task),
             _open_dataset(config) as manifest,
         ):
@@ -113,7 +114,7 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
       RunError: if TensorFlow could not read or write a file in the block, or lacks memory.
     """
     open_run.check_data_there(config)
-    manifest = sources.ensure_dataset(
+    manifest = data_dirs.ensure_dataset(
         config.data_dir,
         dataset=config.dataset,
         validation_split=config.validation_split,

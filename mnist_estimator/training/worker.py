@@ -12,7 +12,7 @@ from mnist_estimator import RunError, model_fn
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, progress

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import idx, inputs, records
+from mnist_estimator.data import idx, inputs
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.scoring import labelled_files
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
@@ -27,8 +28,8 @@ class Run:
     checked: list[tuple] = dataclasses.field(default_factory=list)
 
     @property
-    def trained_on(self) -> records.TrainedOn:
-        return records.TrainedOn(self.shape, 3, ("a", "b", "c"), 255, "plain", "0" * 64)
+    def trained_on(self) -> TrainedOn:
+        return TrainedOn(self.shape, 3, ("a", "b", "c"), 255, "plain", "0" * 64)
 
     @property
     def record(self):
@@ -38,7 +39,7 @@ class Run:
         self.checked.append((name, manifest.image_shape, split, is_file))
 
 
-def content(data_dir: str, manifest: records.Manifest) -> tuple[np.ndarray, list[int]]:
+def content(data_dir: str, manifest: Manifest) -> tuple[np.ndarray, list[int]]:
     batches = inputs.eval_batches(data_dir, manifest, labelled_files.SPLIT, batch_size=9)
     ((features, labels),) = batches.as_numpy_iterator()
     return features[inputs.IMAGES][..., 0], labels.tolist()

@@ -13,7 +13,7 @@ from support.exports import ask, load, picture, requests
 
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.serving import saved_model, sessions, signatures
 
@@ -122,7 +122,7 @@ def test_a_picture_that_cannot_be_read_is_answered_for_itself(exported):
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path, mine):
     run = exported.run
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
-    other = records.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
+    other = TrainedOn(**vars(run.trained_on) | {"digest": "another"})
     assert saved_model.export(run.params, other, run.checkpoint, str(tmp_path)) == path
     assert [p.name for p in tmp_path.iterdir()] == [os.path.basename(path)]
     (tmp_path / os.path.basename(path) / mine).write_text("mine")

@@ -9,7 +9,7 @@ from support.server import CLASSES, SHAPE, Server
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.serving import signatures
 
 
@@ -25,7 +25,7 @@ def test_no_images_get_no_answers(server: Server, name: str):
 
 def test_layers_compute_in_the_serving_precision():
     names = tuple(map(str, range(CLASSES)))
-    data = records.TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
+    data = TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
     for precision, expected in (("float32", False), ("bfloat16", True)):
         config = TrainConfig(model="cnn", precision="bfloat16", serving_precision=precision)
         with tf.Graph().as_default() as graph:
@@ -67,11 +67,11 @@ def test_no_picture_has_as_many_channels():
     assert found["problem"].tolist() == [b"a picture, which has no 12 channels, as the images have"]
 
 
-def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> records.TrainedOn:
-    return records.TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
+def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> TrainedOn:
+    return TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
 
 
-def received(data: records.TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
+def received(data: TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), v1.Session() as session:
         received = signatures.RECEIVERS[signatures.PREDICT_IMAGES](data)
         fed = {received.inputs[signatures.IMAGE_BYTES]: np.array(encoded, object)}

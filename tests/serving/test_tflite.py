@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data import records
+from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import tflite
@@ -17,7 +17,7 @@ from mnist_estimator.serving import tflite
 @pytest.mark.parametrize("quantize", [tflite.NONE, tflite.FLOAT16, tflite.INT8])
 def test_tflite_models_answer_nearly_as_the_original(exported, tmp_path, quantize):
     run, data_dir = exported.run, exported.data_dir
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     path = str(tmp_path / "new/model.tflite")
     tflite.export(run, data_dir, manifest, path, quantize=quantize)
     original = evaluation.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
@@ -36,7 +36,7 @@ def weights(run: open_run.OpenRun) -> list[np.ndarray]:
 def test_int8_is_whole_numbers_from_end_to_end(exported, tmp_path):
     run, data_dir = exported.run, exported.data_dir
     path = str(tmp_path / "model.tflite")
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     tflite.export(run, data_dir, manifest, path, quantize=tflite.INT8)
     interpreter = tf.lite.Interpreter(model_path=path)
     types = {np.dtype(detail["dtype"]).name for detail in interpreter.get_tensor_details()}

@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_estimator.compat import v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.serving import signatures
 
@@ -21,7 +21,7 @@ class Server:
     def __init__(self, brightest_pixel: int, session: v1.Session) -> None:
         self.white, self._session = full_scale(brightest_pixel), session
         names = tuple(map(str, range(CLASSES)))
-        data = records.TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
+        data = TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
         params = TrainConfig(model="dnn", hidden_units="16").model_params(data)
         self._built = signatures.build(signatures.EXPORTED, params, data)
         session.run(v1.global_variables_initializer())

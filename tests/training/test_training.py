@@ -19,10 +19,11 @@ from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
+from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.runs import checkpoints, lock, open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
-from mnist_estimator.training import training
+from mnist_estimator.training import endings, loop, training
 
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
 
@@ -107,7 +108,7 @@ def test_a_batch_that_memory_does_not_hold_is_not_to_be_tried_again(error, tmp_p
     expected = (
         "^--batch_size=9000: needs more memory than there is .*; give a smaller --batch_size$"
     )
-    with pytest.raises(RunError, match=expected) as caught, training._dataset(config):
+    with pytest.raises(RunError, match=expected) as caught, training._open_dataset(config):
         raise error
     assert "continue" not in str(caught.value)
 
@@ -119,7 +120,7 @@ def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset, path, more):
     line = f"{path}; No space left on device{more}"
     full = tf.errors.ResourceExhaustedError(None, None, line)
     expected = "No space left on device; nothing is saved yet"
-    with pytest.raises(RunError, match=expected), training._dataset(config):
+    with pytest.raises(RunError, match=expected), training._open_dataset(config):
         raise full
 
 
@@ -162,12 +163,12 @@ CLUSTER = {"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}
 def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch):
     started = []
     monkeypatch.setattr(
-        training.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
+        loop.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
     )
     # The cluster's other tasks are not there, and would be waited for.
     seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
     nobody = peers.Watch({}, on_lost=pytest.fail, **seconds)
-    monkeypatch.setattr(training.endings, "watch", lambda *_, **__: nobody)
+    monkeypatch.setattr(endings, "watch_peers", lambda *_, **__: nobody)
     config = TrainConfig(
         model_dir=str(tmp_path), data_dir=make_dataset(), strategy="ps", eval_split="none"
     )
@@ -201,13 +202,6 @@ def test_train_and_eval_curves_share_their_names(tmp_path, make_dataset):
         assert [step for step, _ in scalars(tmp_path / "run/eval", tag)] == [4, 8, 12]
     assert scalars(tmp_path / "run", "learning_rate")[0] == (4, pytest.approx(0.00085, abs=1e-5))
     assert [step for step, _ in scalars(tmp_path / "run", "examples_per_second")] == [4, 8, 12]
-
-
-def test_a_model_dir_without_a_checkpoint_says_so(tmp_path):
-    with pytest.raises(InputError, match="empty: found no checkpoint, expected one; train first"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "newest")
-    with pytest.raises(InputError, match="no checkpoint has been evaluated, so none is the best"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "best")
 
 
 @pytest.mark.parametrize(
@@ -439,9 +433,7 @@ def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, expo
     if not found:
         return
     serve = tf.saved_model.load(str(found[0])).signatures["serving_uint8"]
-    examples = inputs.eval_batches(
-        data_dir, records.read_manifest(data_dir), "test", batch_size=TEST
-    )
+    examples = inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=TEST)
     ((features, labels),) = examples
     classes = serve(images=features[inputs.IMAGES])["classes"].numpy()
     assert np.mean(classes == labels.numpy()) == pytest.approx(metrics["accuracy"])

@@ -8,8 +8,6 @@ import http.server
 import os
 import re
 import socket
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -17,11 +15,10 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets
+from mnist_estimator.data import download, transfer
+from mnist_estimator.data.known_datasets import FILE_NAMES, KnownDataset
 
 _CONTENTS = {
     "train_images": bytes(range(256)) * 8,
@@ -31,9 +28,9 @@ _CONTENTS = {
 }
 _DIGESTS = {role: hashlib.sha256(content).hexdigest() for role, content in _CONTENTS.items()}
 _SIZES = {role: len(content) for role, content in _CONTENTS.items()}
-_BY_FILE = {f"{name}.gz": _CONTENTS[role] for role, name in datasets.FILE_NAMES.items()}
+_BY_FILE = {f"{name}.gz": _CONTENTS[role] for role, name in FILE_NAMES.items()}
 _FILES = sorted(_BY_FILE)
-_DATASET = datasets.Dataset(
+_DATASET = KnownDataset(
     name="toy",
     title="Toy",
     class_names=("a", "b"),
@@ -227,7 +224,7 @@ def server():
     yield server
     server.over.set()
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 
@@ -242,12 +239,12 @@ def _fetch(directory, *mirrors, dataset=_DATASET, **kwargs):
     lines = []
     kwargs.setdefault("report", lines.append)
     kwargs.setdefault("timeout_secs", 10.0)
-    paths = datasets.fetch(dataset, str(directory), mirrors=mirrors, **kwargs)
+    paths = download.fetch(dataset, str(directory), mirrors=mirrors, **kwargs)
     return paths, lines
 
 
 def _refusal(directory, *mirrors, **kwargs):
-    with pytest.raises(datasets.DownloadError) as caught:
+    with pytest.raises(download.DownloadError) as caught:
         _fetch(directory, *mirrors, **kwargs)
     assert "\n" not in str(caught.value)
     return str(caught.value)
@@ -263,7 +260,7 @@ def _contents(paths):
 
 def _put(directory, suffix="", change=lambda content: content):
     for role, content in _CONTENTS.items():
-        (directory / (datasets.FILE_NAMES[role] + suffix)).write_bytes(change(content))
+        (directory / (FILE_NAMES[role] + suffix)).write_bytes(change(content))
 
 
 # What is right.
@@ -272,7 +269,7 @@ def _put(directory, suffix="", change=lambda content: content):
 def test_fetches_the_four_files(server, tmp_path):
     folder = tmp_path / "new" / "folder"
     paths, lines = _fetch(folder, server.mirror("good"))
-    assert paths == {role: str(folder / f"{name}.gz") for role, name in datasets.FILE_NAMES.items()}
+    assert paths == {role: str(folder / f"{name}.gz") for role, name in FILE_NAMES.items()}
     assert _contents(paths) == _CONTENTS
     assert sorted(os.listdir(folder)) == _FILES
     assert len(server.asked) == 4
@@ -288,7 +285,7 @@ def test_takes_the_right_content_however_it_is_sent(server, tmp_path, behaviour)
 
 def test_content_sent_plain_gets_a_plain_name(server, tmp_path):
     paths, _ = _fetch(tmp_path, server.mirror("plain"))
-    assert sorted(os.listdir(tmp_path)) == sorted(datasets.FILE_NAMES.values())
+    assert sorted(os.listdir(tmp_path)) == sorted(FILE_NAMES.values())
     assert _contents(paths) == _CONTENTS
 
 
@@ -297,10 +294,10 @@ def test_mirror_without_a_slash_at_its_end(server, tmp_path):
 
 
 def test_the_dataset_has_mirrors_of_its_own(server, tmp_path):
-    dataset = datasets.Dataset(
+    dataset = KnownDataset(
         "toy", "Toy", ("a", "b"), _DIGESTS, (server.mirror("good"),), content_bytes=_SIZES
     )
-    datasets.fetch(dataset, str(tmp_path), report=[].append)
+    download.fetch(dataset, str(tmp_path), report=[].append)
     assert sorted(os.listdir(tmp_path)) == _FILES
 
 
@@ -384,7 +381,7 @@ def test_after_a_stall_the_next_mirror_is_asked(server, tmp_path, behaviour, rea
 
 def test_a_slow_mirror_that_goes_on_is_waited_for(server, tmp_path, monkeypatch):
     """A file that takes many timeouts, at little more than the least rate."""
-    monkeypatch.setattr(datasets, "_MIN_BYTES_PER_SEC", 20)
+    monkeypatch.setattr(transfer, "_MIN_BYTES_PER_SEC", 20)
     paths, _ = _fetch(tmp_path, server.mirror("dripping"), timeout_secs=0.3)
     assert _contents(paths) == _CONTENTS
 
@@ -531,7 +528,7 @@ def test_a_folder_in_place_of_a_file_is_an_error(server, tmp_path):
     assert "train-images-idx3-ubyte: cannot be read: Is a directory" in message
 
 
-_ARCHIVED = datasets.Dataset(
+_ARCHIVED = KnownDataset(
     name="toy",
     title="Toy",
     class_names=("a", "b"),
@@ -583,7 +580,7 @@ def test_the_disk_is_full(server, tmp_path, monkeypatch):
 
         yield File()
 
-    monkeypatch.setattr(datasets, "open", full, raising=False)
+    monkeypatch.setattr(download, "open", full, raising=False)
     message = _refusal(tmp_path, server.mirror("good"), server.mirror("good"))
     assert message.startswith(f"{tmp_path}: cannot be written: No space left on device")
     # Another mirror would not help.
@@ -622,7 +619,7 @@ def test_two_fetch_into_one_folder(server, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert failures == []
     assert sorted(os.listdir(tmp_path)) == _FILES
     assert len(server.asked) == 8
@@ -676,104 +673,5 @@ def test_progress_goes_to_stderr_by_default(server, tmp_path, capsys):
     assert "\r" not in captured.err
 
 
-# The tables, and the rule of the names.
-
-
-@pytest.mark.parametrize("dataset", datasets.DATASETS.values(), ids=datasets.DATASETS)
-def test_every_dataset_is_whole(dataset):
-    assert datasets.DATASETS[dataset.name] is dataset
-    assert len(dataset.class_names) == 10
-    assert len(dataset.mirrors) >= 2
-    assert all(re.fullmatch(r"https://\S+/", mirror) for mirror in dataset.mirrors)
-    assert set(dataset.digests) | set(dataset.archive_digests) == set(datasets.ROLES)
-    assert set(dataset.content_bytes) == set(datasets.ROLES)
-
-
-def test_every_digest_is_one_and_the_only_of_its_kind():
-    digests = [
-        digest
-        for dataset in datasets.DATASETS.values()
-        for digest in [*dataset.digests.values(), *dataset.archive_digests.values()]
-    ]
-    assert len(digests) == len(set(digests)) == 12
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
-
-
-def test_the_lapsed_domain_is_no_mirror():
-    for dataset in datasets.DATASETS.values():
-        assert not any("lecun" in mirror for mirror in dataset.mirrors)
-
-
-def test_locate_knows_the_spellings():
-    names = [
-        "train-images-idx3-ubyte.gz",
-        "train-labels.idx1-ubyte",
-        "t10k-images.idx3-ubyte.gz",
-        "readme.txt",
-        "t10k-labels-idx1-ubyte.part",
-    ]
-    assert datasets.locate(names) == {
-        "": {
-            "train_images": [names[0]],
-            "train_labels": [names[1]],
-            "test_images": [names[2]],
-        }
-    }
-
-
-@pytest.mark.parametrize(
-    ("path", "found", "role"),
-    [
-        ("TRAIN-LABELS-IDX1-UBYTE.GZ", "", "train_labels"),
-        ("train_images_idx3_ubyte", "", "train_images"),
-        ("test-images-idx3-ubyte", "", "test_images"),
-        ("t10k-labels-idx1-ubyte/t10k-labels.idx1-ubyte", "", "test_labels"),
-        ("emnist-letters-test-labels-idx1-ubyte", "emnist-letters-", "test_labels"),
-        ("qmnist-train-labels-idx2-int.gz", "qmnist-", "train_labels"),
-        ("MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/", "train_images"),
-        ("raw/train-images-idx3-ubyte/train-images-idx3-ubyte", "raw/", "train_images"),
-    ],
-)
-def test_locate_knows_the_sets_and_folders(path, found, role):
-    assert datasets.locate([path]) == {found: {role: [path]}}
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "._train-images-idx3-ubyte",
-        "train-images-idx3-ubyte (1)",
-        "train-images-idx3-ubyte.zip",
-        "val-images-idx3-ubyte",
-        "train-images",
-        "retrain-images-idx3-ubyte",
-    ],
-)
-def test_locate_takes_no_other_names(name):
-    assert datasets.locate([name]) == {}
-
-
-@given(st.permutations(["", ".gz"]), st.permutations(["-", "."]))
-def test_locate_prefers_the_usual_spelling_then_plain(suffixes, joints):
-    names = [f"train-labels{joint}idx1-ubyte{suffix}" for joint in joints for suffix in suffixes]
-    best = ("-idx1-ubyte", "-idx1-ubyte.gz", ".idx1-ubyte", ".idx1-ubyte.gz")
-    assert datasets.locate(names) == {"": {"train_labels": [f"train-labels{end}" for end in best]}}
-
-
-@pytest.mark.parametrize("name", ["mnist", "fashion_mnist", "kmnist", "sample"])
-def test_known_names(name):
-    datasets.check_name(name)
-
-
-def test_an_unknown_name_is_an_error_that_lists_the_known():
-    with pytest.raises(InputError, match="found 'cifar', expected one of mnist, fashion_mnist, "):
-        datasets.check_name("cifar")
-
-
 def test_errors_are_input_errors():
-    assert issubclass(datasets.DownloadError, InputError)
-
-
-def test_needs_the_standard_library_only():
-    code = "import sys, mnist_estimator.data.datasets; sys.exit('numpy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert issubclass(download.DownloadError, InputError)
