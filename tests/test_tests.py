@@ -70,9 +70,3 @@ def test_nothing_waits_without_a_deadline(name):
 def test_a_wait_without_a_deadline_is_found(source, expected):
     (statement,) = ast.parse(source).body
     assert waits_for_ever(statement.value) is expected
-
-
-def test_files_of_tests_have_names_of_their_own():
-    """As pytest imports them by these."""
-    names = [Path(each).name for each in FILES if not each.startswith("support/")]
-    assert len(names) == len(set(names))
