@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import programs
 
 from mnist_estimator.data import known_datasets
 
@@ -75,16 +76,9 @@ def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str
     python, *rest = arguments
     assert python == "python"
     nowhere = "http://127.0.0.1:9"
-    result = subprocess.run(
-        [sys.executable, *rest],
-        cwd=folder,
-        env=os.environ
-        | {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": "127.0.0.1"}
-        | {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    environ = {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": "127.0.0.1"}
+    environ["XDG_STATE_HOME"] = str(folder / "state")
+    result = programs.run_forked([sys.executable, *rest], cwd=folder, env=os.environ | environ)
     assert result.returncode == 0, result.stderr
     return result
 

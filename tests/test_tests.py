@@ -70,3 +70,12 @@ def test_nothing_waits_without_a_deadline(name):
 def test_a_wait_without_a_deadline_is_found(source, expected):
     (statement,) = ast.parse(source).body
     assert waits_for_ever(statement.value) is expected
+
+
+def test_the_files_that_come_first_are_there():
+    (long,) = [
+        node.value
+        for node in parsed("conftest.py").body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LONG"
+    ]
+    assert set(ast.literal_eval(long)) <= set(FILES)
