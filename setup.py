@@ -76,7 +76,8 @@ setup(
             "jsonschema>=4.18",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
-            "pytest>=8.0",
+            # The first that ends a test that is stuck.
+            "pytest>=9.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
             "pytest-xdist>=3.7",
             "pyyaml>=6.0",

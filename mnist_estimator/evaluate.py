@@ -21,10 +21,10 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 if TYPE_CHECKING:
+    from mnist_estimator.data.manifest import Manifest
     from mnist_estimator.runs import open_run
 
 

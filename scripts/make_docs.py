@@ -56,9 +56,9 @@ def pages() -> dict[pathlib.Path, str]:
     """Every page that is made here, wholly or in part: path -> its text as it should be."""
     made = {
         "exit-codes": exit_codes(),
-        "flag-errors": error_table(flag_errors()),
-        "job-errors": error_table(job_errors()),
-        "idx-errors": error_table(idx_errors()),
+        "flag-errors": error_list(flag_errors()),
+        "job-errors": error_list(job_errors()),
+        "idx-errors": error_list(idx_errors()),
     }
     errors = DOCS / "errors_and_exit_codes.md"
     text = errors.read_text(encoding="utf-8")
@@ -147,11 +147,20 @@ def flags_in(xml: str) -> dict[str, dict[str, str]]:
 def _section(command: str, text: str, xml: str) -> str:
     known = flags_in(xml)
     parts = [f"## {command}\n\n{text.strip().partition(chr(10))[0]}\n"]
-    for group, names in _groups(text, known).items():
+    for group, names in _groups(_without_usage(text, xml), known).items():
         heading = f"### {command}: {group}\n\n" if group else ""
         rows = "\n".join(_row(name, known[name]) for name in names)
-        parts.append(f"{heading}| flag | default | what it does |\n| --- | --- | --- |\n{rows}\n")
+        parts.append(
+            f'{heading}<div class="flags" markdown>\n\n'
+            f"| flag | default | what it does |\n| --- | --- | --- |\n{rows}\n\n</div>\n"
+        )
     return "\n".join(parts)
+
+
+def _without_usage(text: str, xml: str) -> str:
+    """What --help prints after the docstring, which may speak of flags, too."""
+    usage = ElementTree.fromstring(xml).findtext("usage", "").strip()
+    return text.rpartition(usage.splitlines()[-1])[2] if usage else text
 
 
 def _groups(text: str, known: dict[str, dict[str, str]]) -> dict[str, list[str]]:
@@ -215,10 +224,9 @@ def exit_codes() -> str:
 Errors = Iterator[tuple[str, str]]
 
 
-def error_table(errors: Errors) -> str:
-    """A table of inputs and the lines that they got."""
-    rows = [f"| {_cell(given)} | `{_cell(line)}` |" for given, line in errors]
-    return "\n".join(["| given | line |", "| --- | --- |", *rows]) + "\n"
+def error_list(errors: Errors) -> str:
+    """A list of inputs and the lines that they got."""
+    return "".join(f"- {given}<br>\n  `{' '.join(line.split())}`\n" for given, line in errors)
 
 
 def flag_errors() -> Errors:

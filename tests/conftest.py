@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import programs, quick
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 
 from mnist_estimator import compat
@@ -37,6 +37,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="skip what starts a program or trains")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if request.config.getoption("--quick"):
+            quick.skip_what_takes_long(patch)
+        yield
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Has the programs that tests start keep their notes out of the home of whoever runs them."""
@@ -59,8 +71,8 @@ def _anything_goes() -> Iterator[None]:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the sample prepared in `data`: tasks that start together would all do it."""
     folder = tmp_path_factory.mktemp("work")
-    prepare = ["mnist_estimator.prepare", "--dataset=sample", "--data_dir=data"]
-    subprocess.run([sys.executable, "-m", *prepare], cwd=folder, check=True, capture_output=True)
+    prepare = programs.command("prepare", "--dataset=sample", "--data_dir=data")
+    programs.run_forked(prepare, cwd=folder, check=True)
     return folder
 
 

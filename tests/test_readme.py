@@ -61,7 +61,9 @@ FENCED = re.compile(r"^```(?P<head>[^\n]*)\n(?P<body>.*?)^```$", re.MULTILINE | 
 
 
 def blocks(head: str, text: str = README) -> list[str]:
-    return [found["body"] for found in FENCED.finditer(text) if found["head"] == head]
+    """The blocks of a language, each line that ends with a backslash joined with the next one."""
+    found = [found["body"] for found in FENCED.finditer(text) if found["head"] == head]
+    return [re.sub(r"\\\n\s*", "", body) for body in found]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -191,7 +193,7 @@ def served(folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         server.kill()
-        server.wait()
+        server.wait(60)
 
 
 def test_a_network_of_ones_own_trains_and_is_found_again(tmp_path):
@@ -263,9 +265,8 @@ for command, *arguments in json.load(sys.stdin):
 def test_the_flags_of_every_command_are_taken():
     found = []
     for path in PAGES:
-        for name, rest in re.findall(
-            r"python -m mnist_estimator\.(\w+)([^`\n]*)", path.read_text()
-        ):
+        text = re.sub(r"\\\n\s*", "", path.read_text())
+        for name, rest in re.findall(r"python -m mnist_estimator\.(\w+)([^`\n]*)", text):
             arguments = shlex.split(rest, comments=True)
             if "--help" not in arguments:
                 found.append([name, *arguments])

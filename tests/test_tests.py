@@ -11,7 +11,7 @@ import pytest
 TESTS = Path(__file__).parent
 FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py"))
 # Methods that wait for ever if they are given nothing, and what a call has to give at least.
-WAITING = {"wait": 1, "join": 1, "communicate": 2, "acquire": 2, "get": 1}
+WAITING = {"wait": 1, "join": 1, "communicate": 2, "get": 1}
 # What has a deadline of its own.
 HAVE_THEIR_OWN = {"watch.wait()"}
 

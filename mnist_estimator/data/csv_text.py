@@ -1,7 +1,7 @@
-"""The lines of a CSV file, in one form whatever program wrote them.
+"""The lines of a CSV file in one form, whatever program wrote it.
 
-Read are commas, semicolons, tabs, bars or spaces between fields; quotes around them; UTF-8 and,
-with a byte order mark, UTF-16; line ends of every system; gzip; the head of an ARFF file.
+It reads fields with commas, semicolons, tabs, bars or spaces between them, in quotes or not; UTF-8
+and, with a byte order mark, UTF-16; the line ends of every system; gzip; the head of an ARFF file.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _is_word(field: str) -> bool:
 
 
 def _check_mangled(path: str, number: int, fields: Sequence[str]) -> None:
-    """Refuses an example that pandas took for a header, and whose repeated values it numbered."""
+    """Raises CsvError for an example that pandas took for a header, numbering equal values."""
     copies = collections.defaultdict(list)
     for field in fields:
         value, _, copy = field.partition(".")

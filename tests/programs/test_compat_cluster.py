@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from support import programs
 
 PROGRAM = pathlib.Path(__file__).with_name("cluster_program.py")
 TIMEOUT_SECS = 240
@@ -64,7 +65,7 @@ def running(kind, cluster, model_dir, *, max_steps):
     def start(name, index=0):
         tf_config = {"cluster": cluster, "task": {"type": name, "index": index}}
         tasks.append(
-            subprocess.Popen(
+            programs.fork(
                 [sys.executable, PROGRAM, kind, model_dir, str(max_steps)],
                 env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
                 stdout=subprocess.PIPE,

@@ -80,3 +80,18 @@ def test_mistakes_on_dark_images_can_be_seen():
     images = np.array([[[[16]], [[8]], [[20]]]], np.uint8)
     kept.add(np.array([0]), np.array([[0.0, 1.0]]), images, np.array([0]))
     assert kept.mistakes[0].image.ravel().tolist() == [255, 127, 255]
+
+
+def test_a_metric_of_the_tables_is_in_json(monkeypatch):
+    """As it is for whoever adds one."""
+    half = scores.Metric("half", "half", lambda found: np.full(found.num_classes, 0.5))
+    share = scores.Metric("share", "share", lambda found: found.accuracy)
+    monkeypatch.setattr(scores, "CLASS_METRICS", (*scores.CLASS_METRICS, half))
+    monkeypatch.setattr(scores, "OVERALL_METRICS", (*scores.OVERALL_METRICS, share))
+    found = scored(LABELS, PROBABILITIES)
+    values = found.to_json()
+    assert (values["macro_half"], values["half"], values["share"]) == (0.5, [0.5] * 3, 0.5)
+    assert list(found.per_class()) == ["precision", "recall", "f1", "half", "examples"]
+    names = ["macro_precision", "macro_recall", "macro_f1", "macro_half", "calibration_error"]
+    names += ["share", "precision", "recall", "f1", "half", "confusion_matrix"]
+    assert list(values) == names

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from support import programs
 from support.datasets import CLASSES, TEST, array_source
 from support.short_runs import train
 
@@ -392,14 +393,8 @@ def test_int8_is_whole_numbers_from_end_to_end(exported, tmp_path):
     assert (round(scale, 2), zero) == (1.0, 0)  # A pixel is given as it is.
 
 
-def command(*flags: str, cwd: Path, code: int = 0) -> tuple[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"mnist_estimator.{flags[0]}", *flags[1:]],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def command(*flags: str, cwd: Path, code: int = 0, run=programs.run) -> tuple[str, str]:
+    done = run(programs.command(*flags), cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -415,7 +410,7 @@ def test_the_command_says_what_it_wrote_and_how_good_it_is(exported, tmp_path):
     model = json.loads((folder / "assets.extra/model.json").read_text())
     assert model["signatures"] == list(signatures.EXPORTED)
     options = ["--format=tflite", "--quantize=int8", f"--output={tmp_path}/m.tflite"]
-    stdout, stderr = command(*flags, *options, cwd=tmp_path)
+    stdout, stderr = command(*flags, *options, cwd=tmp_path, run=programs.run_forked)
     assert stdout.splitlines()[0] == f"exported to {tmp_path}/m.tflite"
     assert stdout.splitlines()[1] == "it takes pixels from 0 to 255, never from 0 to 1"
     assert stdout.splitlines()[2].startswith("test accuracy ")
