@@ -53,7 +53,6 @@ FOREIGN_FLAGS = {
     *("ntasks", "pty", "exclusive"),  # srun, sbatch
     *("tag", "sdist", "logdir", "ordinary", "all-files"),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
-    "explain",  # of train alone, and shown by its --help
 }
 
 
