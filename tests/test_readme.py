@@ -54,7 +54,6 @@ FOREIGN_FLAGS = {
     *("ntasks", "pty", "exclusive"),  # srun, sbatch
     *("tag", "sdist", "logdir", "ordinary", "all-files"),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
-    "explain",  # of train alone, and shown by its --help
 }
 
 
@@ -412,3 +411,8 @@ def test_the_estimator_code_trains(tmp_path, monkeypatch):
     names = {"model_fn": model_fn, "input_fn": input_fn}
     exec(code, names)  # README's lines are those of the user's own program.
     assert names["classifier"].get_variable_value("global_step") == 1000
+
+
+def test_the_files_of_tests_that_cases_name_are_there():
+    named = set(re.findall(r"\btest_\w+\.py", (DOCS / "cases.md").read_text()))
+    assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}
