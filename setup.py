@@ -68,13 +68,16 @@ setup(
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
+        # The documentation as a site: mkdocs build --strict.
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
         "test": [
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
-            "pytest>=8.0",
+            # The first that ends a test that is stuck.
+            "pytest>=9.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
             "pytest-xdist>=3.7",
             "pyyaml>=6.0",

@@ -73,7 +73,6 @@ def main(argv: list[str] | None = None) -> int:
     if not modules:
         print(f"{folder}: no test modules that match {options.modules}", file=sys.stderr)
         return 2
-    # Some tests check that deprecated functions say so: level 0 has compat leave that as it is.
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
     path = [str(PROJECT), os.environ.get("PYTHONPATH")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
@@ -235,10 +234,7 @@ def table(results: list[Result], versions: dict[str, str]) -> str:
 
 def run_test_file(path: str) -> None:
     """Runs a test file as a program, with what it imports supplied by `compat`."""
-    importlib.import_module("mnist_estimator.compat")  # Before TensorFlow.
-    from tensorflow.python.distribute import multi_worker_test_base
-
-    keep_keras_switch(multi_worker_test_base.MockOsEnv)
+    importlib.import_module("mnist_estimator.compat._loaded")  # Before TensorFlow.
     for old, new in RENAMED_ASSERTIONS.items():
         if not hasattr(unittest.TestCase, old):
             setattr(unittest.TestCase, old, getattr(unittest.TestCase, new))
@@ -249,22 +245,6 @@ def run_test_file(path: str) -> None:
     sys.argv = [path, *sys.argv[3:]]
     sys.path[0] = ""  # Not this folder: the tests are to find what any program finds.
     runpy.run_path(path, run_name="__main__")
-
-
-def keep_keras_switch(mock: type) -> None:
-    """Has TensorFlow's stand-in for os.environ keep TF_USE_LEGACY_KERAS.
-
-    Tests that run a cluster in threads work in an environment with TF_CONFIG alone, and TensorFlow
-    looks there for the switch when some part of Keras is first used.
-    """
-    switch = os.environ.get("TF_USE_LEGACY_KERAS", "")
-    make_empty = mock.__init__
-
-    def make(self: object, *args: object) -> None:
-        make_empty(self, *args)
-        self["TF_USE_LEGACY_KERAS"] = switch
-
-    mock.__init__ = make
 
 
 if __name__ == "__main__":

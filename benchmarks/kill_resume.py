@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -54,6 +55,7 @@ class Plan:
     kills: int = 0
     steps: int = 300
     ordinary: bool = False
+    popen: Callable[..., subprocess.Popen] = subprocess.Popen
     killed: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     @property
@@ -201,9 +203,14 @@ def run_until_done(plan: Plan) -> None:
         if live_and_die(plan, chance):
             return
         print(f"{plan.folder.name}: kill {plan.killed.total()}", file=sys.stderr, flush=True)
-    done = subprocess.run(plan.command(), capture_output=True, text=True, timeout=_TIMEOUT_SECS)
-    if done.returncode:
-        raise RuntimeError(f"{plan.folder.name}: exit code {done.returncode}: {done.stderr}")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with plan.popen(plan.command(), **pipes, text=True) as child:
+        try:
+            _, errors = child.communicate(timeout=_TIMEOUT_SECS)
+        finally:
+            child.kill()
+    if child.returncode:
+        raise RuntimeError(f"{plan.folder.name}: exit code {child.returncode}: {errors}")
 
 
 def live_and_die(plan: Plan, chance: random.Random) -> bool:
@@ -214,7 +221,7 @@ def live_and_die(plan: Plan, chance: random.Random) -> bool:
     start = plan.log.stat().st_size if plan.log.exists() else 0
     errors = plan.folder / "stderr"
     with errors.open("w") as stderr:
-        child = subprocess.Popen(plan.command(), stdout=subprocess.DEVNULL, stderr=stderr)
+        child = plan.popen(plan.command(), stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         until = time.monotonic() + _TIMEOUT_SECS
         while child.poll() is None and not reached(plan.log, start, phase, steps):

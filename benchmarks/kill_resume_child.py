@@ -120,7 +120,7 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
 
     run = estimator.Estimator(
         estimators.model_fn,
-        params=estimators.make_params(settings, manifest),
+        params=settings.model_params(manifest),
         config=estimator.RunConfig(
             settings.model_dir, save_checkpoints_steps=settings.save_checkpoints_steps
         ),

@@ -20,7 +20,6 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from mnist_estimator import estimators
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import TrainedOn
@@ -39,7 +38,7 @@ def main(_: list[str]) -> None:
     pool, dice, outcomes = pictures(), random.Random(0), Counter()
     names = tuple(map(str, range(10)))
     data = TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
-    params = estimators.make_params(TrainConfig(model="cnn"), data)
+    params = TrainConfig(model="cnn").model_params(data)
     with tf.Graph().as_default(), v1.Session() as session:
         signature = signatures.build([signatures.PREDICT_IMAGES], params, data)[
             signatures.PREDICT_IMAGES

@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mnist_estimator import estimators, model_fn
+from mnist_estimator import model_fn
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import idx, inputs
 from mnist_estimator.data.manifest import read_manifest
@@ -124,7 +124,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
             {inputs.IMAGES: fed},
             None,
             estimator.ModeKeys.PREDICT,
-            estimators.make_params(settings, manifest),
+            settings.model_params(manifest),
         )
         checkpoint = open_run.find_checkpoint(model_dir, open_run.NEWEST)
         v1.train.Saver().restore(session, checkpoint)

@@ -21,7 +21,7 @@ from typing import Any
 
 from absl import app, flags
 
-from mnist_estimator import estimators, model_fn, networks
+from mnist_estimator import model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
@@ -63,7 +63,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     manifest = read_manifest(_DATA_DIR.value)
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
-    params = estimators.make_params(config, manifest) | {"model": model}
+    params = config.model_params(manifest) | {"model": model}
     allow_any_operation(not config.is_deterministic)
     with tf.Graph().as_default():
         v1.train.create_global_step()

@@ -31,7 +31,7 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.engines import passed_flags
-from mnist_estimator.runtime import program, progress, signals
+from mnist_estimator.runtime import help_text, program, progress, signals
 
 _HOST = "127.0.0.1"
 _LOOK_SECS = 0.1
@@ -50,12 +50,12 @@ def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
     check(values.workers, values.ps, values.max_restarts)
-    usual = roles.usual_strategy(values.workers, values.ps)
-    train_flags = passed_flags.with_strategy(argv[1:], usual)
-    settings, _ = passed_flags.parse(train_flags)
-    passed_flags.check_workers(settings, values.workers)
-    if settings.strategy == "multi_worker":
-        passed_flags.check_batch(settings, values.workers)
+    strategy = roles.strategy_for(values.workers, values.ps)
+    train_flags = passed_flags.with_strategy(argv[1:], strategy)
+    config, _ = passed_flags.parse(train_flags)
+    passed_flags.check_workers(config, values.workers)
+    if config.strategy == "multi_worker":
+        passed_flags.check_batch(config, values.workers)
     counts = environments.counts(values.workers, values.ps, values.evaluator)
     tasks = [(role, index) for role, count in counts.items() for index in range(count)]
     return run(tasks, train_flags, max_restarts=values.max_restarts)
@@ -69,6 +69,7 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "max_restarts", 0, "How often a task is started again after an exit code of 128 or more."
     )
+    help_text.group("The tasks", ["workers", "ps", "evaluator", "max_restarts"])
 
 
 def check(workers: int, ps: int, max_restarts: int) -> None:

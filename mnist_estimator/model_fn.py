@@ -10,7 +10,8 @@ from typing import Any
 from mnist_estimator import own_networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.optimizers import OPTIMIZERS
+from mnist_estimator.runs import saver
 
 # Prediction keys.
 CLASSES = "classes"  # int64 [B]
@@ -81,7 +82,7 @@ def model_fn(
         for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    checkpoints.add_saver()
+    saver.add_saver()
     _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 
@@ -137,7 +138,7 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
     v1.summary.scalar(LEARNING_RATE, rate)
     v1.add_to_collection(LEARNING_RATE, rate)
     _count_stop_votes()
-    optimizer = _optimizer(params["optimizer"], rate, params["momentum"])
+    optimizer = OPTIMIZERS[params["optimizer"]].make(v1.train, rate, params)
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
         gradients = _clipped(gradients, params["clip_norm"])
@@ -167,16 +168,6 @@ def _clipped(
     clipped, _ = tf.clip_by_global_norm(values, norm)
     # apply_gradients adds up what the replicas bring.
     return [(value / replicas, var) for value, var in zip(clipped, variables, strict=True)]
-
-
-def _optimizer(name: str, rate: tf.Tensor, momentum: float) -> v1.train.Optimizer:
-    optimizers = {
-        "sgd": lambda: v1.train.GradientDescentOptimizer(rate),
-        "momentum": lambda: v1.train.MomentumOptimizer(rate, momentum),
-        "adagrad": lambda: v1.train.AdagradOptimizer(rate),
-        "adam": lambda: v1.train.AdamOptimizer(rate),
-    }
-    return optimizers[name]()
 
 
 def _metrics(

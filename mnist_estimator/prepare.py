@@ -27,7 +27,7 @@ from mnist_estimator import InputError, config
 from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import methods
-from mnist_estimator.runtime import program, progress, settings, signals
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
 if TYPE_CHECKING:
     from mnist_estimator.data import sources
@@ -43,7 +43,7 @@ _FOLDERS = ("image_folder", "test_image_folder")
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_data_flags()
-    define = settings.define_path
+    define = flag_fields.define_path
     define(
         "source_dir",
         "",
@@ -113,6 +113,13 @@ def define_flags() -> None:
         "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
         "Until it is written both need room.",
     )
+    help_text.group("The prepared dataset", ["data_dir", "verify", "force"])
+    help_text.group("A named dataset", ["dataset"])
+    help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
+    help_text.group("CSV files", [*_CSV, "label_column"])
+    help_text.group("Folders of pictures", _FOLDERS)
+    help_text.group("The examples", ["image_shape", "num_classes", "pictures"])
+    help_text.group("The splits", ["validation_split", "seed", "shards"])
 
 
 def main(argv: list[str]) -> int | None:

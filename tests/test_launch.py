@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import types
 from pathlib import Path
 
 import pytest
+from support import programs
 
 from mnist_estimator import launch
 from mnist_estimator.runs import checkpoints
@@ -50,9 +50,7 @@ def tasks_of(launcher: subprocess.Popen) -> dict[str, int]:
 
 
 def wait_for(path: Path, launcher: subprocess.Popen) -> None:
-    while not path.exists():
-        assert launcher.poll() is None, launcher.communicate()
-        threading.Event().wait(0.05)
+    programs.wait_until(path.exists, process=launcher, timeout=TIMEOUT_SECS)
 
 
 @pytest.mark.smoke
@@ -87,9 +85,11 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
     arguments = ("--workers=2", "--ps=1", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
     launcher = start(work, *arguments, "--model_dir=again", "--max_steps=6000")
     wait_for(work / "again/model.ckpt-0.sha256", launcher)
-    while checkpoints.step_of(checkpoints.newest(str(work / "again"))) < 200:
-        assert launcher.poll() is None, launcher.communicate()
-        threading.Event().wait(0.05)
+
+    def is_at_step_200() -> bool:
+        return checkpoints.step_of(checkpoints.newest(str(work / "again"))) >= 200
+
+    programs.wait_until(is_at_step_200, process=launcher, timeout=TIMEOUT_SECS)
     tasks = tasks_of(launcher)
     for name in ("worker 0", "ps 0"):
         os.kill(tasks[name], signal.SIGKILL)
@@ -202,11 +202,7 @@ def test_tasks_end_when_their_launcher_is_killed(work):
     (task,) = tasks_of(launcher).values()
     launcher.kill()
     launcher.communicate(timeout=TIMEOUT_SECS)
-    for _ in range(600):
-        if not Path(f"/proc/{task}").exists():
-            break
-        threading.Event().wait(0.1)
-    assert not Path(f"/proc/{task}").exists()
+    programs.wait_until(lambda: not Path(f"/proc/{task}").exists(), timeout=60)
     assert json.loads((work / "orphan/status.json").read_text())["state"] == "preempted"
 
 

@@ -7,21 +7,23 @@ import types
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST
+from support.datasets import CLASSES, TEST
 
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.config import OPTIMIZERS, TrainConfig
+from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
 from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
-from mnist_estimator.training import hooks
+from mnist_estimator.scoring import evaluation
+from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
 def params(**options):
     data = types.SimpleNamespace(num_classes=CLASSES, brightest_pixel=255)
     config = TrainConfig(**({"max_steps": 100} | options))
-    return estimators.make_params(config, data)
+    return config.model_params(data)
 
 
 def rate(step, **options):
@@ -60,7 +62,7 @@ def train_and_save(run, data_dir, manifest, *, steps):
         shuffle_buffer=1,
         saved_step=lambda: 0,
     )
-    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    saver = CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)
 
 
@@ -98,7 +100,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
-    metrics = open_run.evaluate(
+    metrics = evaluation.evaluate(
         run,
         data_dir,
         manifest,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import programs
 
 from mnist_estimator import predict
 from mnist_estimator.data import known_datasets, sources
@@ -24,10 +25,8 @@ DIGITS = "pictures: prepared as handwritten digits are for MNIST (digit)\n"
 PICTURES = 44  # Four of each kind that the benchmark makes.
 
 
-def command(*arguments, cwd, code=0, timeout=300):
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout
-    )
+def command(*arguments, cwd, code=0, run=programs.run_forked):
+    done = run(programs.command(*arguments), cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -37,7 +36,7 @@ def work(tmp_path_factory):
     """A folder with a run on the bundled digits, and a folder of pictures named by their digit."""
     folder = tmp_path_factory.mktemp("work")
     flags = ["--max_steps=150", "--eval_split=none"]
-    command("mnist_estimator.train", "--dataset=sample", "--model_dir=run", *flags, cwd=folder)
+    command("train", "--dataset=sample", "--model_dir=run", *flags, cwd=folder)
     (folder / "pictures").mkdir()
     for number, (label, content) in enumerate(made_pictures()):
         suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
@@ -63,9 +62,8 @@ def shares_right(lines: list[dict]) -> float:
 
 
 def test_pictures_of_all_kinds_are_read(work):
-    stdout, stderr = command(
-        "mnist_estimator.predict", "--model_dir=run", "pictures", "--json", cwd=work
-    )
+    flags = ["--model_dir=run", "pictures", "--json"]
+    stdout, stderr = command("predict", *flags, cwd=work, run=programs.run)
     lines = [json.loads(line) for line in stdout.splitlines()]
     assert stderr == DIGITS
     assert [line["file"] for line in lines] == sorted(
@@ -79,11 +77,9 @@ def test_pictures_of_all_kinds_are_read(work):
 def test_an_export_needs_no_run_and_gives_the_same_lines(work, tmp_path):
     (export,) = (work / "run/export/best").iterdir()
     pattern = str(work / "pictures/0*")
-    from_run, _ = command("mnist_estimator.predict", f"--model_dir={work}/run", pattern, cwd="/")
+    from_run, _ = command("predict", f"--model_dir={work}/run", pattern, cwd="/")
     os.symlink(export, tmp_path / "served")
-    from_export, _ = command(
-        "mnist_estimator.predict", "--export_dir=served", pattern, cwd=tmp_path
-    )
+    from_export, _ = command("predict", "--export_dir=served", pattern, cwd=tmp_path)
     assert from_run == from_export
     assert len(from_run.splitlines()) == 10
     assert re.fullmatch(
@@ -100,7 +96,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
     (tmp_path / "blank.png").write_bytes(blank())
     names = ["broken.png", "whole.png", "text.png", "bomb.png", "gone.png", "blank.png"]
     flags = [f"--model_dir={work}/run", "--json"]
-    stdout, stderr = command("mnist_estimator.predict", *flags, *names, cwd=tmp_path, code=2)
+    stdout, stderr = command("predict", *flags, *names, cwd=tmp_path, code=2)
     answers = {line["file"]: line for line in map(json.loads, stdout.splitlines())}
     assert answers["whole.png"]["digit"] == answers["whole.png"]["class"] == whole.stem[-1]
     assert answers["blank.png"] == {"file": "blank.png", "digit": None, "class": None}
@@ -113,7 +109,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
         "gone.png", "broken.png", "text.png", "bomb.png"
     ]  # fmt: skip
     assert all(line.startswith("predict: ") for line in lines)
-    text, _ = command("mnist_estimator.predict", flags[0], "blank.png", "whole.png", cwd=tmp_path)
+    text, _ = command("predict", flags[0], "blank.png", "whole.png", cwd=tmp_path)
     assert text.splitlines()[0] == "blank.png: no digit found"
 
 
@@ -194,7 +190,7 @@ def test_a_mistake_is_answered_without_tensorflow(tmp_path, arguments, line):
 
 def test_a_model_dir_without_a_run_is_one_line(tmp_path):
     (tmp_path / "x.png").write_bytes(blank())
-    _, stderr = command("mnist_estimator.predict", "--model_dir=no", "x.png", cwd=tmp_path, code=2)
+    _, stderr = command("predict", "--model_dir=no", "x.png", cwd=tmp_path, code=2)
     assert stderr == "predict: no/run.json: not found, expected the record of a run; train first\n"
 
 

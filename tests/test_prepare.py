@@ -28,6 +28,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
+        timeout=120,
     )
 
 
@@ -108,6 +109,7 @@ def test_wrong_flag_is_one_line_and_does_not_wait_for_tensorflow(tmp_path: Path)
         env=os.environ | {"PYTHONPATH": str(_REPOSITORY)},
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert done.stderr == "prepare: --shards: found 0, expected 1 to 256\n"
@@ -141,7 +143,7 @@ def test_two_at_once_give_one_whole_dataset(tmp_path: Path):
         )
         for shards in (3, 4)
     ]
-    errors = [process.communicate()[1] for process in running]
+    errors = [process.communicate(timeout=120)[1] for process in running]
     codes = [process.returncode for process in running]
     # Whichever was last, or alone; one that met the other at work says so.
     assert 0 in codes and set(codes) <= {0, 2}

@@ -15,7 +15,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, array_source
+from support import programs
+from support.datasets import CLASSES, TEST, array_source
 
 from mnist_estimator import InputError, report
 from mnist_estimator.compat import tf
@@ -49,14 +50,8 @@ def matplotlib():
     require(importlib.util.find_spec("matplotlib"), "matplotlib, of the extra 'report'")
 
 
-def command(name, *flags, cwd, code=0):
-    result = subprocess.run(
-        [sys.executable, "-m", f"mnist_estimator.{name}", *flags],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def command(name, *flags, cwd, code=0, run=programs.run):
+    result = run(programs.command(name, *flags), cwd=cwd)
     assert result.returncode == code, result.stderr
     return result.stdout, result.stderr
 
@@ -80,8 +75,8 @@ def work(tmp_path_factory):
     folder = tmp_path_factory.mktemp("work")
     write_data(folder / "data")
     flags = ["--data_dir=data", "--max_steps=20", "--save_checkpoints_steps=10", "--log_steps=5"]
-    network = ["--model=softmax", "--optimizer=sgd", "--learning_rate=0.1"]
-    command("train", *flags, *network, "--model_dir=runs/first", cwd=folder)
+    flags += ["--model=softmax", "--optimizer=sgd", "--learning_rate=0.1"]
+    command("train", *flags, "--model_dir=runs/first", cwd=folder, run=programs.run_forked)
     shutil.copytree(folder / "runs/first", folder / "runs/second")
     for path in (folder / "runs/second").glob("*tfevents*"):
         path.unlink()
@@ -316,6 +311,7 @@ def test_without_matplotlib_it_says_how_to_get_it(work):
         cwd=work,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("report: matplotlib not found")

@@ -132,9 +132,11 @@ def test_refuses_another_table(tmp_path, table):
 def test_runs_as_a_command(tmp_path):
     csv = _csv(tmp_path / "a.csv", np.repeat(np.arange(10), 5))
     command = [sys.executable, "-m", "mnist_estimator.sample.make_sample"]
-    subprocess.run([*command, f"--output_dir={tmp_path}", csv], check=True)
+    subprocess.run([*command, f"--output_dir={tmp_path}", csv], check=True, timeout=120)
     assert len(list(tmp_path.glob("*.gz"))) == 4
-    wrong = subprocess.run([*command, str(tmp_path / "none.csv")], capture_output=True, text=True)
+    wrong = subprocess.run(
+        [*command, str(tmp_path / "none.csv")], capture_output=True, text=True, timeout=120
+    )
     assert wrong.returncode == 2
     assert "none.csv" in wrong.stderr and "Traceback" not in wrong.stderr
 

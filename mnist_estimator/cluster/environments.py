@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.cluster import slurm_step
-from mnist_estimator.runtime import fields
+from mnist_estimator.cluster import fields, slurm_step
 
 CHIEF, WORKER, PS, EVALUATOR = "chief", "worker", "ps", "evaluator"
 ROLES = (CHIEF, WORKER, PS, EVALUATOR)

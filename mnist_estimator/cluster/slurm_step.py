@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from mnist_estimator.runtime.fields import addresses, shown, whole, wrong
+from mnist_estimator.cluster.fields import addresses, shown, whole, wrong
 
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\[\]]+\])+(?:,(?:[^,\[\]]|\[[^\[\]]+\])+)*")
 _MOST_TASKS = 65536

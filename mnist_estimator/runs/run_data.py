@@ -1,4 +1,4 @@
-"""The data of a recorded run that are not where they were: which they are, how to prepare them."""
+"""Finds out whether a recorded run's data are still where they were, and says how to get them."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ _USUAL = {"validation_split": splits.AUTO, "shards": 8, "seed": 0}
 
 
 def check_there(record: dict[str, Any], model_dir: str, data_dir: str, dataset: str) -> None:
-    """Raises InputError if the data_dir is without the run's data and would be given others.
+    """Raises InputError if the data_dir lacks the run's data and others would be prepared there.
 
     Args:
       record: the run's, from run.json.
-      dataset: the named dataset that is asked for; "" for whatever is there.
+      dataset: the value of --dataset; "" for whatever is in the data_dir.
     """
     if find_manifest(data_dir) is None:
         to_prepare = dataset or data_dirs.default_dataset(data_dir)
-        # What IDX files that lie there are, is known only after they are prepared.
+        # For IDX files in the data_dir the name is "", as it is known only once they are prepared.
         if to_prepare and to_prepare != record["dataset"]["name"]:
             raise InputError(missing(record, model_dir, data_dir))
 
 
 def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
-    """The line for a data_dir that does not hold the records of a run."""
+    """Returns the error line for a data_dir that does not hold the records of a run."""
     trained = record["dataset"]
     contents = folder_contents.look(data_dir)
     found = f"holds {contents.found}" if contents else f"no {MANIFEST}"

@@ -1,11 +1,13 @@
 """What run.json may say: each field that a command goes by is checked before anything follows it.
 
-Records of earlier versions lack fields that came later; what nothing reads may be anything.
+Records of older packages lack fields and flags that came later, and have flags that are gone. What
+nothing reads may be anything.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from mnist_estimator import InputError, __version__
@@ -19,23 +21,43 @@ from mnist_estimator.data.manifest import (
 )
 from mnist_estimator.data.splits import MAX_CLASSES
 from mnist_estimator.pictures import methods
+from mnist_estimator.runs import formats
 from mnist_estimator.runtime import json_files, streams
 
+_MOST_NAMES = 10  # Of flags, in a line.
 _MOST_FLAG = 2**16  # Characters; Linux gives a program at most twice as many in one argument.
 
 
-def parse(data: bytes) -> tuple[TrainConfig, dict[str, Any]]:
+def parse(
+    data: bytes, warn: Callable[[str], None] = lambda line: None
+) -> tuple[TrainConfig, dict[str, Any]]:
     """Returns the flags of a run, checked as those of a command line, and its whole record.
 
+    The record's flags are this package's: those that are gone are left out, and new ones have the
+    value that means what was done before there were such flags.
+
+    Args:
+      warn: takes a line that names the flags left out, if there are any.
+
     Raises:
+      NewerFormatError: if a newer package wrote the record in another format.
       ValueError: with a line that names the field that is wrong.
     """
     record = json_files.expect(json_files.parse(data), dict, "the whole")
+    formats.check(record)
     json_files.require_keys(record, ["flags", "compute_dtype", "dataset"], "the whole")
     json_files.choice(record["compute_dtype"], "compute_dtype", SERVING_PRECISIONS)
     _check_versions(record.get("versions", {}))
     _check_dataset(json_files.expect(record["dataset"], dict, "dataset"))
-    return _config(record), record
+    flags = json_files.expect(record["flags"], dict, "flags")
+    config = _config(flags)
+    gone = [name for name in flags if name not in TrainConfig.__dataclass_fields__]
+    if gone:
+        names = ", ".join(map(json_files.shown, gone[:_MOST_NAMES]))
+        more = f" and {len(gone) - _MOST_NAMES} more" if gone[_MOST_NAMES:] else ""
+        warn(f"ignoring flags that mnist_estimator {__version__} does not have: {names}{more}")
+    record["flags"] = dataclasses.asdict(config)
+    return config, record
 
 
 def trained_on(record: dict[str, Any]) -> TrainedOn:
@@ -53,20 +75,15 @@ def trained_on(record: dict[str, Any]) -> TrainedOn:
     )
 
 
-def _config(record: dict[str, Any]) -> TrainConfig:
-    flags = json_files.expect(record["flags"], dict, "flags")
-    known = {field.name for field in dataclasses.fields(TrainConfig)}
-    for name, value in flags.items():
-        if name not in known:
-            wrote = json_files.shown(record.get("versions", {}).get("mnist_estimator"))
-            raise ValueError(
-                f"flags has {json_files.shown(name)}, which mnist_estimator {__version__} does not "
-                f"know; open the run with the version that wrote it, {wrote}"
-            )
+def _config(flags: dict[str, Any]) -> TrainConfig:
+    values = {}
+    for field in dataclasses.fields(TrainConfig):
+        value = flags.get(field.name, field.metadata["unrecorded"])
         if isinstance(value, str):
-            _check_flag(name, value)
+            _check_flag(field.name, value)
+        values[field.name] = value
     try:
-        return TrainConfig(**flags)
+        return TrainConfig(**values)
     except InputError as error:
         raise ValueError(f"flags: {error}") from None
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from mnist_estimator import InputError, RunError, __version__
-from mnist_estimator.runtime import progress, signals, streams
+from mnist_estimator import InputError, RunError, __version__, compat
+from mnist_estimator.runtime import help_text, progress, signals, streams
 from mnist_estimator.runtime.progress import complain
 
 
@@ -27,6 +27,7 @@ def run(
     `InputError` or an `OSError`, 1 for a `RunError`, 128 and more for a signal.
     """
     streams.guard()
+    compat.quiet()
     # What Estimator logs is for its developers; progress and results are reported by the hooks.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     app.run(_exit_code_of(main, takes_arguments), flags_parser=functools.partial(_parse, hint=hint))
@@ -76,6 +77,7 @@ def _parsed(argv: Sequence[str]) -> list[str]:
     if "--version" in ours:
         progress.tell(f"mnist_estimator {__version__}")
         sys.exit(0)
+    help_text.install()
     try:
         rest = flags.FLAGS([argv[0], "--help"] if "-h" in ours else argv)
     except SystemExit:

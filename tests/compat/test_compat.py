@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import json
 import os
 import pathlib
 import re
@@ -11,11 +12,20 @@ import types
 
 import pytest
 
-from mnist_estimator import InputError, RunError, compat
-from mnist_estimator.compat import estimator, estimator_v1, tf, v1
+from mnist_estimator import InputError, RunError
+from mnist_estimator.compat import (
+    _keras,
+    _loaded,
+    _quiet,
+    _versions,
+    estimator,
+    estimator_v1,
+    tf,
+    v1,
+)
 
-BUILT_IN = compat._release(tf.__version__) < (2, 16)
-KERAS_2 = BUILT_IN or not compat._KERAS_REMEDY
+BUILT_IN = _versions.release(tf.__version__) < (2, 16)
+KERAS_2 = BUILT_IN or not _keras.remedy
 SLOPE = 2.0
 
 
@@ -137,7 +147,7 @@ def column(features, labels):
 def test_canned_estimator_without_keras_2_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     namespace = type(estimator)(estimator.__name__)
-    monkeypatch.setattr(compat, "_KERAS_REMEDY", compat._switch_to_keras_2())
+    monkeypatch.setattr(_keras, "remedy", _keras.switch_to_keras_2())
     assert not hasattr(namespace, "DNNClassifier")
     assert namespace.Estimator is estimator.Estimator
     assert namespace.classifier_parse_example_spec
@@ -156,19 +166,19 @@ def tf_keras(monkeypatch):
 
 def test_keras_2_is_switched_on_before_tensorflow_is_imported(tf_keras, monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow")
-    assert compat._switch_to_keras_2() == ""
+    assert _keras.switch_to_keras_2() == ""
     assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
 
 
 def test_keras_2_is_not_switched_on_after(tf_keras):
-    assert "before tensorflow" in compat._switch_to_keras_2()
+    assert "before tensorflow" in _keras.switch_to_keras_2()
     assert "TF_USE_LEGACY_KERAS" not in os.environ
 
 
 def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow")
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
-    assert "'0'" in compat._switch_to_keras_2()
+    assert "'0'" in _keras.switch_to_keras_2()
     assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
 
 
@@ -178,7 +188,7 @@ def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, ca
         importlib.util, "find_spec", lambda name: None if name == "tf_keras" else find_spec(name)
     )
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
-    assert "pip install" in compat._switch_to_keras_2()
+    assert "pip install" in _keras.switch_to_keras_2()
     assert "TF_USE_LEGACY_KERAS" not in os.environ
     said = capsys.readouterr().err
     assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
@@ -187,13 +197,13 @@ def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, ca
 
 @pytest.mark.parametrize("version", ["2.15.0", "2.15.1", "2.18.0", "2.21.0", "2.21.1-rc0", ""])
 def test_supported_version(version):
-    compat.check_versions(version, "2.15.0")
+    _versions.check_versions(version, "2.15.0")
 
 
 @pytest.mark.parametrize("version", ["1.15.5", "2.14.1", "2.22.0", "2.22.0-rc1", "3.0.0", "head"])
 def test_unsupported_version_is_named_with_those_that_work(version):
     with pytest.raises(InputError) as error:
-        compat.check_versions(version, "2.15.0")
+        _versions.check_versions(version, "2.15.0")
     assert f"TensorFlow {version} is installed" in str(error.value)
     assert "TensorFlow 2.15 to 2.21" in str(error.value)
     assert "pip install 'tensorflow>=2.15,<2.22'" in str(error.value)
@@ -201,7 +211,7 @@ def test_unsupported_version_is_named_with_those_that_work(version):
 
 def test_no_tensorflow():
     with pytest.raises(InputError, match="TensorFlow is not installed"):
-        compat.check_versions(None, None)
+        _versions.check_versions(None, None)
 
 
 @pytest.mark.parametrize(
@@ -210,17 +220,17 @@ def test_no_tensorflow():
 )
 def test_wrong_tensorflow_estimator(version, found):
     with pytest.raises(InputError, match=f"^{found} installed.*'tensorflow-estimator==2.15.*'"):
-        compat.check_versions("2.21.0", version)
+        _versions.check_versions("2.21.0", version)
 
 
 def test_version_is_known_without_an_import(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "some_module.py").write_text("raise SystemExit('imported')")
-    assert compat._installed_version("some_module", "some-module") == ""
+    assert _versions.installed("some_module", "some-module") == ""
     (tmp_path / "some_module-1.2.dist-info").mkdir()
     (tmp_path / "some_module-1.2.dist-info" / "METADATA").write_text("Version: 1.2\n")
-    assert compat._installed_version("some_module", "some-module") == "1.2"
-    assert compat._installed_version("no_such_module", "no-such-module") is None
+    assert _versions.installed("some_module", "some-module") == "1.2"
+    assert _versions.installed("no_such_module", "no-such-module") is None
 
 
 def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
@@ -228,12 +238,12 @@ def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
     (tmp_path / "tensorflow-2.22.0.dist-info").mkdir()
     (tmp_path / "tensorflow-2.22.0.dist-info" / "METADATA").write_text("Version: 2.22.0\n")
     path = os.pathsep.join([str(tmp_path), *sys.path])
-    finished = run_python("import mnist_estimator.compat", PYTHONPATH=path)
+    finished = run_python("from mnist_estimator.compat import tf", PYTHONPATH=path)
     assert "VersionError: TensorFlow 2.22.0 is installed" in finished.stderr.splitlines()[-1]
 
 
 def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
-    with compat.without_noise(compat._START_UP_NOISE):
+    with _quiet.without_noise(_quiet.START_UP_NOISE):
         os.write(2, b"E0000 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting ...\n")
         os.write(2, b"E0000 other.cc:1] Something is wrong\n")
         os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. ...\n")
@@ -243,8 +253,9 @@ def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
 
 def test_last_words_of_a_crash_come_through():
     finished = run_python(
-        "import os; from mnist_estimator import compat\n"
-        "with compat.without_noise(compat._START_UP_NOISE):\n"
+        "import os; from mnist_estimator.compat import _quiet\n"
+        "_quiet.quiet()\n"
+        "with _quiet.without_noise(_quiet.START_UP_NOISE):\n"
         "    os.write(2, b'F0000 this processor has no AVX\\n'); os.abort()"
     )
     assert finished.returncode < 0
@@ -253,7 +264,9 @@ def test_last_words_of_a_crash_come_through():
 
 TINY_PROGRAM = """
 import sys, tempfile
-from tests import test_compat as example
+from mnist_estimator import compat
+compat.quiet()
+from tests.compat import test_compat as example
 with tempfile.TemporaryDirectory() as folder:
     # Its counter of steps fetches the global step beside the train_op, sees the same one twice
     # now and then, and warns.
@@ -270,7 +283,7 @@ def test_a_program_prints_nothing_of_its_own():
     finished = run_python(TINY_PROGRAM)
     assert finished.returncode == 0, finished.stderr
     lines = finished.stderr.splitlines()
-    if (2, 18) <= compat._release(tf.__version__) <= (2, 20):
+    if (2, 18) <= _versions.release(tf.__version__) <= (2, 20):
         # Written with the first step, and no log level or setting keeps these from it.
         known = ("All log messages before absl::InitializeLog", "MLIR V1 optimization pass")
         lines = [line for line in lines if not any(text in line for text in known)]
@@ -280,7 +293,7 @@ def test_a_program_prints_nothing_of_its_own():
 def test_a_user_can_have_it_all_printed():
     finished = run_python(TINY_PROGRAM, TF_CPP_MIN_LOG_LEVEL="0")
     # Which lines there are depends on the processor.
-    assert re.search(compat._START_UP_NOISE, finished.stderr)
+    assert re.search(_quiet.START_UP_NOISE, finished.stderr)
     assert "Instructions for updating" in finished.stderr
 
 
@@ -301,6 +314,77 @@ def run_python(program, **environment):
     )
 
 
+# Prints what a program's import of TensorFlow changes, and what TensorFlow is set to after it.
+OBSERVED = """
+import json, logging, os, sys, warnings
+
+started = []
+sys.addaudithook(lambda event, arguments: started.append(str(arguments[:2]))
+    if event in ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system") else None)
+environment = dict(os.environ)
+
+def open_files():
+    names = os.listdir("/proc/self/fd")
+    links = [f"/proc/self/fd/{name}" for name in names]
+    return sorted((link, os.readlink(link)) for link in links if os.path.lexists(link))
+
+def children():
+    tasks = os.listdir("/proc/self/task")
+    return [open(f"/proc/self/task/{task}/children").read().split() for task in tasks]
+
+before = open_files()
+IMPORT
+after = open_files()
+from tensorflow.python.util import deprecation
+print(json.dumps({
+    "changed in the environment": sorted(dict(os.environ).items() ^ environment.items()),
+    "new or other open files": [file for file in after if file not in before],
+    "processes started": started,
+    "children": sum(children(), []),
+    "warnings filters": [repr(entry) for entry in warnings.filters],
+    "logger": logging.getLogger("tensorflow").level,
+    "prints deprecations": deprecation._PRINT_DEPRECATION_WARNINGS,
+    "Keras": __import__("tensorflow").keras.Model.__module__.partition(".")[0],
+}))
+"""
+
+
+def observed(statement, **environment):
+    finished = run_python(OBSERVED.replace("IMPORT", statement), **environment)
+    assert finished.returncode == 0, finished.stderr
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+@pytest.fixture(scope="module")
+def plain_import():
+    """What plain TensorFlow does, with the Keras that `compat` has it use."""
+    switch = {"TF_USE_LEGACY_KERAS": "1"} if importlib.util.find_spec("tf_keras") else {}
+    return observed("import tensorflow", **switch)
+
+
+@pytest.mark.smoke
+def test_an_import_changes_nothing_that_plain_tensorflow_does_not(plain_import):
+    assert plain_import["changed in the environment"] == []
+    nothing_yet = "import mnist_estimator.compat; assert 'tensorflow' not in sys.modules"
+    all_of_it = "from mnist_estimator.compat import estimator, tf, v1"
+    assert observed(f"{nothing_yet}; {all_of_it}") == plain_import
+
+
+def test_a_program_that_asks_for_quiet_gets_it(plain_import):
+    asked = "from mnist_estimator import compat; compat.quiet()"
+    found = observed(f"{asked}; from mnist_estimator.compat import tf")
+    assert found["changed in the environment"] == [["TF_CPP_MIN_LOG_LEVEL", "2"]]
+    assert "grep" in "".join(found["processes started"]) and not found["children"]
+    assert not found["prints deprecations"]
+    assert found["new or other open files"] == plain_import["new or other open files"]
+    late = observed(f"import tensorflow; {asked}")
+    assert not late["prints deprecations"]
+    everything = observed(f"{asked}; compat.tf", TF_CPP_MIN_LOG_LEVEL="0")
+    assert everything["changed in the environment"] == []
+    assert everything["prints deprecations"]
+    assert everything["processes started"] == plain_import["processes started"]
+
+
 @pytest.mark.parametrize("error", [ImportError, MemoryError, OSError])
 def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
     """As with too little memory. What TensorFlow makes of it is many lines."""
@@ -313,7 +397,7 @@ def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
 
     monkeypatch.setattr("builtins.__import__", fails)
     with pytest.raises(RunError) as raised:
-        compat._tensorflow()
+        _loaded._tensorflow()
     line = str(raised.value)
     assert line.startswith("TensorFlow cannot be imported: lib.so: failed to map segment; ")
     assert "ulimit -v" in line and "\n" not in line

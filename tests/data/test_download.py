@@ -224,7 +224,7 @@ def server():
     yield server
     server.over.set()
     server.shutdown()
-    thread.join()
+    thread.join(60)
     server.server_close()
 
 
@@ -619,7 +619,7 @@ def test_two_fetch_into_one_folder(server, tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(60)
     assert failures == []
     assert sorted(os.listdir(tmp_path)) == _FILES
     assert len(server.asked) == 8

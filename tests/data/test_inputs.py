@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN, VALIDATION, record_header
+from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1

@@ -107,4 +107,4 @@ def test_an_unknown_name_is_an_error_that_lists_the_known():
 
 def test_needs_the_standard_library_only():
     code = "import sys, mnist_estimator.data.known_datasets; sys.exit('numpy' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

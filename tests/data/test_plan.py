@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import tiny
-from tiny import Arrays
+from support import tiny_dataset
+from support.tiny_dataset import Arrays
 
 from mnist_estimator import InputError
 from mnist_estimator.data import plan, records, writer
@@ -19,9 +19,9 @@ from mnist_estimator.data.manifest import (
 
 
 def test_same_dataset_is_left_alone(tmp_path: Path):
-    manifest = tiny.write(tmp_path)
+    manifest = tiny_dataset.write(tmp_path)
     before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    assert tiny.write(tmp_path) == manifest
+    assert tiny_dataset.write(tmp_path) == manifest
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
@@ -38,32 +38,32 @@ def test_same_dataset_is_left_alone(tmp_path: Path):
     ],
 )
 def test_other_dataset_is_an_error(tmp_path: Path, options: dict, line: str):
-    tiny.write(tmp_path)
-    before = tiny.files(tmp_path)
+    tiny_dataset.write(tmp_path)
+    before = tiny_dataset.files(tmp_path)
     with pytest.raises(plan.DatasetExistsError, match=line) as error:
-        tiny.write(tmp_path, **options)
-    assert "--force" in str(error.value) and tiny.files(tmp_path) == before
+        tiny_dataset.write(tmp_path, **options)
+    assert "--force" in str(error.value) and tiny_dataset.files(tmp_path) == before
 
 
 def test_damaged_dataset_is_not_the_same(tmp_path: Path):
-    tiny.write(tmp_path)
+    tiny_dataset.write(tmp_path)
     shard = tmp_path / "test-00000-of-00003.tfrecord"
     shard.write_bytes(b"")
     with pytest.raises(plan.DatasetExistsError, match="0 bytes in test-00000"):
-        tiny.write(tmp_path)
+        tiny_dataset.write(tmp_path)
     shard.unlink()
     with pytest.raises(plan.DatasetExistsError, match="no test-00000"):
-        tiny.write(tmp_path)
+        tiny_dataset.write(tmp_path)
 
 
 def test_malformed_manifest_stops_it_without_force(tmp_path: Path):
-    tiny.write(tmp_path)
+    tiny_dataset.write(tmp_path)
     path = tmp_path / MANIFEST
     path.write_text(path.read_text()[:-3])
     with pytest.raises(ManifestError, match="--force"):
-        tiny.write(tmp_path)
+        tiny_dataset.write(tmp_path)
     # It is known all the same which files are the dataset's.
-    tiny.write(tmp_path, force=True, shards=2)
+    tiny_dataset.write(tmp_path, force=True, shards=2)
     assert records.verify(str(tmp_path)) == []
 
 

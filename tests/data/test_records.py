@@ -7,9 +7,9 @@ import random
 import shutil
 from pathlib import Path
 
-import colours
 import pytest
-from conftest import record_header
+from support import colours_dataset as colours
+from support.datasets import record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf

@@ -6,9 +6,8 @@ import types
 
 import numpy as np
 import pytest
-from conftest import ArraySource
+from support.datasets import ArraySource
 
-from mnist_estimator import evaluate
 from mnist_estimator.data import idx, records, sources, transposed
 from mnist_estimator.data.manifest import DatasetError, read_manifest, shard_paths
 
@@ -111,19 +110,3 @@ def test_source_of_arrays():
     ((turned, labels),) = source.chunks(8)
     np.testing.assert_array_equal(turned, images.swapaxes(1, 2))
     assert labels.tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("asked", "role", "done", "said"),
-    [
-        (None, "train_images_transposed", True, True),
-        (None, "train_images", False, False),
-        (False, "train_images_transposed", False, False),
-        (True, "train_images", True, False),
-    ],
-)
-def test_evaluate_does_as_the_run(capsys, asked, role, done, said):
-    run = types.SimpleNamespace(record={"dataset": {"sources": {role: "0" * 64}}})
-    given = types.SimpleNamespace(transpose=asked, images="i.idx")
-    assert evaluate._transposes(run, given) == done
-    assert ("--notranspose" in capsys.readouterr().err) == said

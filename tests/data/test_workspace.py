@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import tiny
+from support import tiny_dataset
 
 from mnist_estimator import InputError
 from mnist_estimator.data import records, workspace
@@ -26,36 +26,36 @@ from mnist_estimator.runtime import locking
 @pytest.mark.parametrize("name", ["train-00000-of-00001.tfrecord", "test-00001-of-00003.tfrecord"])
 def test_a_file_that_no_manifest_lists_is_never_deleted(tmp_path: Path, dataset: str, name: str):
     if dataset != "none":
-        tiny.write(tmp_path, shards=2)
+        tiny_dataset.write(tmp_path, shards=2)
     if dataset == "damaged":
         path = tmp_path / MANIFEST
         path.write_text(path.read_text()[:-3])
     (tmp_path / name).write_text("mine")
-    before = tiny.files(tmp_path)
+    before = tiny_dataset.files(tmp_path)
     for force in (True, False) if dataset == "none" else (True,):
         with pytest.raises(InputError, match=f"found {name} without a manifest.json.*move it"):
-            tiny.write(tmp_path, salt=1, shards=1, force=force)
-        assert tiny.files(tmp_path) == before
+            tiny_dataset.write(tmp_path, salt=1, shards=1, force=force)
+        assert tiny_dataset.files(tmp_path) == before
 
 
 def test_a_manifest_of_another_program_is_never_deleted(tmp_path: Path):
     (tmp_path / MANIFEST).write_text('{"name": "a web page"}')
     with pytest.raises(InputError, match="manifest.json: found a file of another program.*move"):
-        tiny.write(tmp_path, force=True)
-    assert tiny.files(tmp_path) == {MANIFEST: b'{"name": "a web page"}'}
+        tiny_dataset.write(tmp_path, force=True)
+    assert tiny_dataset.files(tmp_path) == {MANIFEST: b'{"name": "a web page"}'}
 
 
 def test_a_file_that_came_while_writing_is_not_replaced(tmp_path: Path):
     mine = tmp_path / "train-00000-of-00008.tfrecord"
     with pytest.raises(InputError, match="found train-00000-of-00008.tfrecord without"):
-        tiny.write(tmp_path, report=lambda line: mine.write_text("mine"))
-    assert tiny.files(tmp_path) == {mine.name: b"mine"}
+        tiny_dataset.write(tmp_path, report=lambda line: mine.write_text("mine"))
+    assert tiny_dataset.files(tmp_path) == {mine.name: b"mine"}
 
 
 def test_force_replaces_every_file(tmp_path: Path):
-    tiny.write(tmp_path, shards=4)
+    tiny_dataset.write(tmp_path, shards=4)
     (tmp_path / "notes.txt").write_text("mine")
-    tiny.write(tmp_path, shards=2, salt=1, force=True)
+    tiny_dataset.write(tmp_path, shards=2, salt=1, force=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "manifest.json",
         "notes.txt",
@@ -66,13 +66,13 @@ def test_force_replaces_every_file(tmp_path: Path):
 
 
 def test_stray_shards_are_not_overwritten(tmp_path: Path):
-    tiny.write(tmp_path)
+    tiny_dataset.write(tmp_path)
     (tmp_path / MANIFEST).unlink()
-    before = tiny.files(tmp_path)
+    before = tiny_dataset.files(tmp_path)
     for force in (False, True):
         with pytest.raises(InputError, match="without a manifest.json.*move it away"):
-            tiny.write(tmp_path, salt=1, force=force)
-        assert tiny.files(tmp_path) == before
+            tiny_dataset.write(tmp_path, salt=1, force=force)
+        assert tiny_dataset.files(tmp_path) == before
 
 
 # Several at once.
@@ -83,19 +83,19 @@ def test_busy(tmp_path: Path):
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         with pytest.raises(workspace.BusyError, match="another process"):
-            tiny.write(tmp_path)
+            tiny_dataset.write(tmp_path)
     finally:
         os.close(handle)
-    tiny.write(tmp_path)
+    tiny_dataset.write(tmp_path)
 
 
 def test_second_writer_is_refused_and_the_first_not_disturbed(tmp_path: Path):
     def other(line: str) -> None:
         with pytest.raises(workspace.BusyError):
-            tiny.write(tmp_path, salt=1)
+            tiny_dataset.write(tmp_path, salt=1)
 
-    tiny.write(tmp_path, report=other)
-    assert records.verify(str(tmp_path)) == [] and len(tiny.files(tmp_path)) == 10
+    tiny_dataset.write(tmp_path, report=other)
+    assert records.verify(str(tmp_path)) == [] and len(tiny_dataset.files(tmp_path)) == 10
 
 
 @pytest.mark.parametrize("data_dir", ["ram://busy/data", None])
@@ -107,9 +107,9 @@ def test_second_writer_is_refused_without_locks(
 
     def other(line: str) -> None:
         with pytest.raises(workspace.BusyError, match="if it is not, remove .*/.prepare-"):
-            tiny.write(data_dir, salt=1)
+            tiny_dataset.write(data_dir, salt=1)
 
-    tiny.write(data_dir, report=other)
+    tiny_dataset.write(data_dir, report=other)
     assert records.verify(data_dir) == []
 
 
@@ -152,11 +152,11 @@ def test_left_over_folders(
         monkeypatch.setattr(workspace, "_lock", lambda data_dir, stack: False)
     folder = _leave(tmp_path, host, pid, age_secs)
     if dead:
-        tiny.write(tmp_path)
-        assert len(tiny.files(tmp_path)) == 10
+        tiny_dataset.write(tmp_path)
+        assert len(tiny_dataset.files(tmp_path)) == 10
     else:
         with pytest.raises(workspace.BusyError):
-            tiny.write(tmp_path)
+            tiny_dataset.write(tmp_path)
         assert os.listdir(tmp_path) == [folder.name]
 
 
@@ -180,7 +180,7 @@ def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 _KILLED = """
 import os, signal, sys
 import numpy as np
-import tiny
+from support import tiny_dataset
 from mnist_estimator.compat import tf
 
 def dying(function, count):
@@ -200,7 +200,7 @@ def child(data_dir, k, seconds, train, salt):
         setattr(os, name, dying(getattr(os, name), count))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
-    tiny.write(data_dir, train=train, salt=salt, shards=1 + salt, force=bool(salt))
+    tiny_dataset.write(data_dir, train=train, salt=salt, shards=1 + salt, force=bool(salt))
     os._exit(0)
 
 for line in sys.stdin:
@@ -239,15 +239,15 @@ def _check_whole_or_none(data_dir: Path, datasets: list[Manifest]) -> Manifest |
 
 
 def test_killed_at_every_operation_on_an_empty_folder(tmp_path: Path, killer: subprocess.Popen):
-    expected = tiny.write(tmp_path / "expected", shards=1)
+    expected = tiny_dataset.write(tmp_path / "expected", shards=1)
     codes, seen = [], []
     for k in range(200):
         data_dir = tmp_path / str(k)
         codes.append(_run_killed(killer, data_dir, k, 60, 50, 0))
         seen.append(_check_whole_or_none(data_dir, [expected]))
         # The next run tidies up and needs no --force.
-        assert tiny.write(data_dir, shards=1) == expected
-        assert tiny.files(data_dir) == tiny.files(tmp_path / "expected")
+        assert tiny_dataset.write(data_dir, shards=1) == expected
+        assert tiny_dataset.files(data_dir) == tiny_dataset.files(tmp_path / "expected")
         if codes[-1] == 0:
             break
     assert codes[-1] == 0 and set(codes[:-1]) == {-9} and len(codes) > 20
@@ -255,18 +255,18 @@ def test_killed_at_every_operation_on_an_empty_folder(tmp_path: Path, killer: su
 
 
 def test_killed_at_every_operation_over_another_dataset(tmp_path: Path, killer: subprocess.Popen):
-    new = tiny.write(tmp_path / "expected", shards=2, salt=1)
+    new = tiny_dataset.write(tmp_path / "expected", shards=2, salt=1)
     codes, seen = [], []
     for k in range(200):
         data_dir = tmp_path / str(k)
-        old = tiny.write(data_dir, shards=1)
+        old = tiny_dataset.write(data_dir, shards=1)
         codes.append(_run_killed(killer, data_dir, k, 60, 50, 1))
         seen.append(_check_whole_or_none(data_dir, [old, new]))
         if seen[-1] is None:
-            assert tiny.write(data_dir, shards=2, salt=1) == new
+            assert tiny_dataset.write(data_dir, shards=2, salt=1) == new
         else:
-            assert tiny.write(data_dir, shards=2, salt=1, force=True) == new
-        assert tiny.files(data_dir) == tiny.files(tmp_path / "expected")
+            assert tiny_dataset.write(data_dir, shards=2, salt=1, force=True) == new
+        assert tiny_dataset.files(data_dir) == tiny_dataset.files(tmp_path / "expected")
         if codes[-1] == 0:
             break
     assert codes[-1] == 0 and set(codes[:-1]) == {-9} and len(codes) > 30
@@ -275,11 +275,11 @@ def test_killed_at_every_operation_over_another_dataset(tmp_path: Path, killer: 
 
 def test_killed_at_any_time(tmp_path: Path, killer: subprocess.Popen):
     train, codes = 20_000, []
-    expected = tiny.write(tmp_path / "expected", train=train, shards=1)
+    expected = tiny_dataset.write(tmp_path / "expected", train=train, shards=1)
     for millis in (3, 30, 60, 100, 150, 200, 250, 300, 400):
         data_dir = tmp_path / str(millis)
         codes.append(_run_killed(killer, data_dir, 1e6, millis / 1000, train, 0))
         _check_whole_or_none(data_dir, [expected])
-        assert tiny.write(data_dir, train=train, shards=1) == expected
-        assert len(tiny.files(data_dir)) == 4
+        assert tiny_dataset.write(data_dir, train=train, shards=1) == expected
+        assert len(tiny_dataset.files(data_dir)) == 4
     assert codes.count(-14) >= 3 and set(codes) <= {-14, 0}

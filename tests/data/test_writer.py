@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
-from conftest import ArraySource
-from tiny import Arrays
+from support import tiny_dataset
+from support.datasets import ArraySource
+from support.tiny_dataset import Arrays
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
@@ -25,25 +25,27 @@ from mnist_estimator.data.manifest import (
 
 
 def test_round_robin(tmp_path: Path):
-    tiny.write(tmp_path, train=10, validation_split="2")
-    assert tiny.read(tmp_path, "train") == [
+    tiny_dataset.write(tmp_path, train=10, validation_split="2")
+    assert tiny_dataset.read(tmp_path, "train") == [
         [(2, 2), (5, 0), (8, 3)],
         [(3, 3), (6, 1), (9, 4)],
         [(4, 4), (7, 2)],
     ]
-    assert tiny.read(tmp_path, "validation") == [[(0, 0)], [(1, 1)]]
+    assert tiny_dataset.read(tmp_path, "validation") == [[(0, 0)], [(1, 1)]]
 
 
 def test_sorted_source_gives_mixed_shards(tmp_path: Path):
     train = Arrays("train", np.sort(np.arange(100) % 5))
     writer.write_dataset(str(tmp_path), dataset="sorted", train=train, shards=4)
-    for shard in tiny.read(tmp_path, "train"):
+    for shard in tiny_dataset.read(tmp_path, "train"):
         assert {label for _, label in shard} == set(range(5))
 
 
 def test_fraction_splits_every_example_once(tmp_path: Path):
-    tiny.write(tmp_path, train=50, validation_split="0.3", seed=3)
-    train, validation = (sum(tiny.read(tmp_path, split), []) for split in ("train", "validation"))
+    tiny_dataset.write(tmp_path, train=50, validation_split="0.3", seed=3)
+    train, validation = (
+        sum(tiny_dataset.read(tmp_path, split), []) for split in ("train", "validation")
+    )
     assert (len(train), len(validation)) == (35, 15)
     assert sorted(train + validation) == [(i, i % 5) for i in range(50)]
     assert sorted(validation) != [(i, i % 5) for i in range(15)]
@@ -58,7 +60,7 @@ def test_sorted_source_validates_every_class(tmp_path: Path):
     manifest = writer.write_dataset(str(tmp_path), dataset="custom", train=train)
     assert manifest.split_rule == "10 of 100 by selection sampling in each class, seed 0"
     assert _by_class(manifest) == [[18] * 5, [2] * 5, [0] * 5]
-    assert len(sum(tiny.read(tmp_path, "validation"), [])) == 10
+    assert len(sum(tiny_dataset.read(tmp_path, "validation"), [])) == 10
 
 
 @pytest.mark.parametrize("dataset", [*known_datasets.DATASETS, known_datasets.SAMPLE])
@@ -105,13 +107,13 @@ def test_source_that_changes_after_its_labels_are_read(tmp_path: Path):
 def test_older_dataset_that_auto_split_from_the_front_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    tiny.write(tmp_path, validation_split="5")
+    tiny_dataset.write(tmp_path, validation_split="5")
     older = dataclasses.replace(read_manifest(str(tmp_path)), format_version=1)
     content = older.content | {DIGEST: older.digest}
     (tmp_path / MANIFEST).write_text(json.dumps(content))
-    assert tiny.write(tmp_path).digest == older.digest
+    assert tiny_dataset.write(tmp_path).digest == older.digest
     with pytest.raises(plan.DatasetExistsError, match="validation split first 5 of 50, not"):
-        tiny.write(tmp_path, validation_split="0.1")
+        tiny_dataset.write(tmp_path, validation_split="0.1")
 
 
 _SCALES = {  # Brightest pixel of training and test images: refused, said or fine.
@@ -147,14 +149,14 @@ def _images(pixel: int) -> np.ndarray:
 
 
 def test_no_validation_and_no_test(tmp_path: Path):
-    manifest = tiny.write(tmp_path, validation_split="0", test=0)
+    manifest = tiny_dataset.write(tmp_path, validation_split="0", test=0)
     assert manifest.splits["validation"] == manifest.splits["test"] == ()
     assert manifest.split_rule == "none"
     assert manifest == read_manifest(str(tmp_path)) and records.verify(str(tmp_path)) == []
 
 
 def test_split_smaller_than_shards(tmp_path: Path):
-    manifest = tiny.write(tmp_path, shards=256, test=2, salt=9)
+    manifest = tiny_dataset.write(tmp_path, shards=256, test=2, salt=9)
     assert [shard.examples for shard in manifest.splits["test"]] == [1, 1]
     assert len(manifest.splits["train"]) == 45
 
@@ -168,19 +170,19 @@ def test_classes_from_the_labels(tmp_path: Path):
 
 
 def test_class_names(tmp_path: Path):
-    assert tiny.write(tmp_path, class_names=tuple("abcde")).class_names == tuple("abcde")
+    assert tiny_dataset.write(tmp_path, class_names=tuple("abcde")).class_names == tuple("abcde")
 
 
 def test_twice_gives_the_same_bytes(tmp_path: Path):
-    tiny.write(tmp_path / "one", validation_split="0.3")
-    tiny.write(tmp_path / "two", validation_split="0.3")
-    one = tiny.files(tmp_path / "one")
-    assert len(one) == 10 and one == tiny.files(tmp_path / "two")
+    tiny_dataset.write(tmp_path / "one", validation_split="0.3")
+    tiny_dataset.write(tmp_path / "two", validation_split="0.3")
+    one = tiny_dataset.files(tmp_path / "one")
+    assert len(one) == 10 and one == tiny_dataset.files(tmp_path / "two")
 
 
 def test_bytes_are_pinned(tmp_path: Path):
     # The same on every version of Python, numpy and TensorFlow; what is prepared relies on it.
-    manifest = tiny.write(tmp_path, validation_split="0.3")
+    manifest = tiny_dataset.write(tmp_path, validation_split="0.3")
     assert manifest.digest == "7a3093ad4d1a011e0c2fd3cfed9e3661f57cef49c0eea5c92a25f0bddad7c022"
     # As the first version of the format had it: runs that began on it go on with the same records.
     older = dataclasses.replace(manifest, format_version=1)
@@ -189,18 +191,18 @@ def test_bytes_are_pinned(tmp_path: Path):
 
 def test_memory_filesystem():
     data_dir = "ram://records/data"
-    manifest = tiny.write(data_dir)
+    manifest = tiny_dataset.write(data_dir)
     names = tf.io.gfile.listdir(data_dir)
     assert len(names) == 10 and read_manifest(data_dir) == manifest
     assert records.verify(data_dir) == []
-    assert tiny.write(data_dir, force=True, salt=1) != manifest
+    assert tiny_dataset.write(data_dir, force=True, salt=1) != manifest
     assert records.verify(data_dir) == []
-    assert len(sum(tiny.read(data_dir, "train"), [])) == 45
+    assert len(sum(tiny_dataset.read(data_dir, "train"), [])) == 45
 
 
 def test_progress_is_reported(tmp_path: Path):
     lines = []
-    tiny.write(tmp_path, train=5000, report=lines.append)
+    tiny_dataset.write(tmp_path, train=5000, report=lines.append)
     assert lines[0] == "converting: 1,024 of 5,007 examples"
     assert "converting: 5,007 of 5,007 examples" in lines
     assert lines[-1].startswith("verifying: ")
@@ -229,13 +231,13 @@ def test_data_dir_is_a_file(tmp_path: Path):
     (tmp_path / "file").write_text("")
     for data_dir in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError) as error:
-            tiny.write(data_dir)
+            tiny_dataset.write(data_dir)
         assert str(data_dir) in str(error.value) and "\n" not in str(error.value)
 
 
 def test_unknown_filesystem():
     with pytest.raises(InputError, match="scheme 'nosuch' not implemented"):
-        tiny.write("nosuch://bucket/data")
+        tiny_dataset.write("nosuch://bucket/data")
 
 
 def test_full_disk(tmp_path: Path):
@@ -243,7 +245,7 @@ def test_full_disk(tmp_path: Path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
     try:
         with pytest.raises(InputError, match="/train-0000.-of-00003.tfrecord: File too large"):
-            tiny.write(tmp_path, train=500)
+            tiny_dataset.write(tmp_path, train=500)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list(tmp_path.iterdir()) == []
@@ -258,7 +260,7 @@ def test_bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(tf.io, "TFRecordWriter", Writer)
     with pytest.raises(InputError, match="reads back other than it was written"):
-        tiny.write(tmp_path)
+        tiny_dataset.write(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -267,5 +269,5 @@ def test_interrupt_leaves_nothing(tmp_path: Path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        tiny.write(tmp_path / "data", report=interrupt)
+        tiny_dataset.write(tmp_path / "data", report=interrupt)
     assert not (tmp_path / "data").exists()

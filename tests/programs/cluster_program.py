@@ -12,7 +12,10 @@ import json
 import os
 import sys
 
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator import compat
+
+compat.quiet()
+estimator, tf, v1 = compat.estimator, compat.tf, compat.v1
 
 TARGETS = {"chief": 3.0, "worker": 1.0, "evaluator": 0.0, "ps": 0.0}
 

@@ -62,6 +62,6 @@ def test_a_thread_goes_on_after_an_error():
 
 def test_processes_are_told_from_numbers_that_are_none():
     ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    ended.wait(60)
     assert locking.is_running(os.getpid()) and locking.is_running(1)
     assert not locking.is_running(ended.pid)

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, array_source
 from PIL import Image
-from test_training import train
+from support import programs
+from support.datasets import CLASSES, TEST, array_source
+from support.short_runs import train
 
 from mnist_estimator import RunError, export
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
 from mnist_estimator.data.manifest import TrainedOn, read_manifest
 from mnist_estimator.runs import checkpoints, open_run
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, saved_model, signatures, tflite, warmup
 
 SERVER = Path(__file__).with_name("serve_export.py")
@@ -332,7 +334,7 @@ def test_what_is_no_export_is_refused(exported, tmp_path):
 def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path, mine):
     run = exported[0]
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, str(tmp_path))
-    other = open_run.TrainedOn(**vars(run.trained_on) | {"digest": "another"})
+    other = TrainedOn(**vars(run.trained_on) | {"digest": "another"})
     assert saved_model.export(run.params, other, run.checkpoint, str(tmp_path)) == path
     assert [p.name for p in tmp_path.iterdir()] == [os.path.basename(path)]
     (tmp_path / os.path.basename(path) / mine).write_text("mine")
@@ -366,7 +368,7 @@ def test_tflite_models_answer_nearly_as_the_original(exported, tmp_path, quantiz
     manifest = read_manifest(data_dir)
     path = str(tmp_path / "new/model.tflite")
     tflite.export(run, data_dir, manifest, path, quantize=quantize)
-    original = open_run.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
+    original = evaluation.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
     assert tflite.accuracy(path, data_dir, manifest, "test") == pytest.approx(original, abs=0.1)
     share = os.path.getsize(path) / (4 * sum(v.size for v in weights(run)))
     expected = {tflite.NONE: 1, tflite.FLOAT16: 0.5, tflite.INT8: 0.25}[quantize]
@@ -391,14 +393,8 @@ def test_int8_is_whole_numbers_from_end_to_end(exported, tmp_path):
     assert (round(scale, 2), zero) == (1.0, 0)  # A pixel is given as it is.
 
 
-def command(*flags: str, cwd: Path, code: int = 0) -> tuple[str, str]:
-    done = subprocess.run(
-        [sys.executable, "-m", f"mnist_estimator.{flags[0]}", *flags[1:]],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def command(*flags: str, cwd: Path, code: int = 0, run=programs.run) -> tuple[str, str]:
+    done = run(programs.command(*flags), cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -414,7 +410,7 @@ def test_the_command_says_what_it_wrote_and_how_good_it_is(exported, tmp_path):
     model = json.loads((folder / "assets.extra/model.json").read_text())
     assert model["signatures"] == list(signatures.EXPORTED)
     options = ["--format=tflite", "--quantize=int8", f"--output={tmp_path}/m.tflite"]
-    stdout, stderr = command(*flags, *options, cwd=tmp_path)
+    stdout, stderr = command(*flags, *options, cwd=tmp_path, run=programs.run_forked)
     assert stdout.splitlines()[0] == f"exported to {tmp_path}/m.tflite"
     assert stdout.splitlines()[1] == "it takes pixels from 0 to 255, never from 0 to 1"
     assert stdout.splitlines()[2].startswith("test accuracy ")

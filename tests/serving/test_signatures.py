@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mnist_estimator import RunError, estimators
+from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import records
@@ -28,7 +28,7 @@ class Server:
         self.white, self._session = full_scale(brightest_pixel), session
         names = tuple(map(str, range(CLASSES)))
         data = TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
-        params = estimators.make_params(TrainConfig(model="dnn", hidden_units="16"), data)
+        params = TrainConfig(model="dnn", hidden_units="16").model_params(data)
         self._built = signatures.build(EVERY_SIGNATURE, params, data)
         session.run(v1.global_variables_initializer())
 
@@ -134,7 +134,7 @@ def test_layers_compute_in_the_serving_precision():
     for precision, expected in (("float32", False), ("bfloat16", True)):
         config = TrainConfig(model="cnn", precision="bfloat16", serving_precision=precision)
         with tf.Graph().as_default() as graph:
-            signatures.build(EVERY_SIGNATURE, estimators.make_params(config, data), data)
+            signatures.build(EVERY_SIGNATURE, config.model_params(data), data)
             halves = [
                 op.name
                 for op in graph.get_operations()

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.runtime.fields import wrong
+from mnist_estimator.runtime.json_files import shown
 
 
 def setting(
@@ -141,4 +141,4 @@ def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
         return
     # True would be an int, too.
     if type(value) not in _TYPES[kind]:
-        raise wrong(f"--{field.name}", value, _CALLED[kind])
+        raise InputError(f"--{field.name}: found {shown(value)}, expected {_CALLED[kind]}")

@@ -1,0 +1,107 @@
+"""Which Keras TensorFlow uses: Keras 2, which Estimator needs, wherever tf-keras is installed.
+
+TensorFlow takes tf-keras if it finds TF_USE_LEGACY_KERAS=1 in the environment: while it is
+imported, and once more when each of its lazy `keras` modules is first used. So the variable is set
+only while TensorFlow is imported, the lazy modules are made to choose, and the environment is
+restored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+
+from mnist_estimator import InputError
+
+_SWITCH, _ON = "TF_USE_LEGACY_KERAS", ("1", "true", "True")
+_BACKEND = "KERAS_BACKEND"
+_INSTALL_KERAS = "pip install 'mnist_estimator[keras]'"
+
+remedy = ""  # What to do to have Keras 2, where it is not in use.
+
+
+class KerasError(AttributeError, InputError):
+    """Asked for a part of Estimator that needs Keras 2, which is not in use.
+
+    Also an AttributeError, so that `hasattr(estimator, "DNNClassifier")` tells whether it works.
+    """
+
+
+@contextlib.contextmanager
+def chosen() -> Iterator[None]:
+    """Has TensorFlow, which is imported in the block, use Keras 2 if it can; sets `remedy`.
+
+    The environment is as before afterwards.
+    """
+    global remedy
+    before = {name: os.environ.get(name) for name in (_SWITCH, _BACKEND)}
+    try:
+        if "keras" not in sys.modules:
+            # Without tf-keras, TensorFlow imports Keras 3, which would import torch or jax for a
+            # user of those.
+            os.environ[_BACKEND] = "tensorflow"
+        remedy = switch_to_keras_2()
+        yield
+        _choose_now()
+    finally:
+        for name, value in before.items():
+            _restore(name, value)
+
+
+def switch_to_keras_2() -> str:
+    """Sets the variable for Keras 2 if that is installed.
+
+    Returns:
+      What to do to have Keras 2 if TensorFlow will not use it, else "".
+    """
+    if importlib.util.find_spec("tf_keras") is None:
+        if os.environ.get(_SWITCH) in _ON:
+            # Many who use Estimator have it set for good. TensorFlow would fail where Estimator
+            # only asks whether something is a metric of Keras.
+            del os.environ[_SWITCH]
+            print(
+                f"warning: {_SWITCH} is set, but tf-keras is not installed: went on without; "
+                f"unset it, or {_INSTALL_KERAS}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return _INSTALL_KERAS
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault(_SWITCH, "1")
+    # Set after TensorFlow was imported, it would have parts of both in use.
+    switch = os.environ.get(_SWITCH)
+    if switch is None:
+        return (
+            "import estimator from mnist_estimator.compat before tensorflow is imported, or set "
+            f"{_SWITCH}=1"
+        )
+    if switch not in _ON:
+        return f"set {_SWITCH}=1, which is {switch!r} in the environment"
+    return ""
+
+
+def _choose_now() -> None:
+    """Has TensorFlow's lazy Keras modules choose their Keras, which they would do at first use."""
+    from tensorflow.python.util import lazy_loader
+
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == "tensorflow":
+            for value in list(vars(module).values()):
+                if type(value) is lazy_loader.KerasLazyLoader and not _has_chosen(value):
+                    with contextlib.suppress(ImportError):  # No Keras at all: for the first use.
+                        value._initialize()
+
+
+def _has_chosen(loader: object) -> bool:
+    found = vars(loader)  # Not by getattr, which would load all of Keras. 2.15 has another name.
+    return bool(found.get("_tfll_initialized") or found.get("_initialized"))
+
+
+def _restore(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
