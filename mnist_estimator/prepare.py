@@ -7,7 +7,7 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
-It is all or nothing: a data_dir without a manifest.json holds no dataset.
+A data_dir without a manifest.json holds no dataset: it is written whole or not at all.
 
 The exit code is 3 if no mirror gives the files of the named dataset; else it is as for every
 command.
@@ -232,7 +232,7 @@ def _write(data_dir: str, values: Mapping[str, Any]) -> None:
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator.data import sources
+    from mnist_estimator.data import data_dirs, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
@@ -250,7 +250,7 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
-    return sources.from_data_dir(data_dir, values["dataset"])
+    return data_dirs.from_data_dir(data_dir, values["dataset"])
 
 
 def _summary(data_dir: str, manifest: Manifest) -> list[str]:

@@ -98,7 +98,8 @@ def test_sample_then_verify_then_damage(tmp_path: Path):
 
 def test_wrong_flag_is_one_line_and_does_not_wait_for_tensorflow(tmp_path: Path):
     code = (
-        "import sys; from mnist_estimator import prepare, program; prepare.define_flags();\n"
+        "import sys; from mnist_estimator import prepare; prepare.define_flags()\n"
+        "from mnist_estimator.runtime import program\n"
         "sys.argv = ['prepare', '--shards=0']\n"
         "try: program.run(prepare.main)\n"
         "finally: print('tensorflow' in sys.modules)"

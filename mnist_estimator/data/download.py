@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from mnist_estimator import InputError
-from mnist_estimator.data import file_kinds
 from mnist_estimator.data.known_datasets import (
     FILE_NAMES,
     ROLES,
@@ -28,7 +27,7 @@ from mnist_estimator.data.known_datasets import (
     locate,
 )
 from mnist_estimator.data.transfer import MirrorError, Progress, first_line, host, read_url
-from mnist_estimator.runtime import local_files
+from mnist_estimator.runtime import file_kinds, local_files
 from mnist_estimator.runtime.progress import is_live, say, show
 
 _PIECE_BYTES = 1 << 16
@@ -52,7 +51,7 @@ def fetch(
     live: Callable[[str], None] | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, str]:
-    """Sees to it that `directory` holds the dataset's four files, verified; returns role -> path.
+    """Downloads those of a dataset's four files that `directory` lacks, and verifies all four.
 
     A file that is there and right is kept and not downloaded. One that is there and wrong is an
     error: it is the user's, and never overwritten. A missing one is downloaded from the first
@@ -69,7 +68,11 @@ def fetch(
         is a terminal and `report` is not given. Without, progress is reported every 10 seconds.
       clock: gives seconds, for the rates.
 
-    Raises: DownloadError, one line that says what failed and what to do.
+    Returns:
+      Role -> path of the file.
+
+    Raises:
+      DownloadError: one line that says what failed and what to do.
     """
     if "://" in directory:
         raise DownloadError(f"{directory}: datasets are fetched to local folders; give one")
@@ -110,7 +113,7 @@ def _fetch_file(
     timeout_secs: float,
     progress: Progress,
 ) -> str:
-    """Downloads one file from the first mirror that has it; one that fails goes to their end."""
+    """Downloads one file from the first mirror that has it. One that fails moves to the end."""
     failures = []
     for _ in range(len(mirrors)):
         url = f"{mirrors[0]}{FILE_NAMES[role]}.gz"
@@ -161,7 +164,7 @@ def _content_problem(file: BinaryIO, dataset: KnownDataset, role: str) -> str | 
     start = _rewound(file).read(512)
     if not start:
         return "it is empty"
-    if file_kinds.is_web_page(start):
+    if file_kinds.is_markup(start):
         return "it is an HTML page"
     by_archive = role not in dataset.digests
     if by_archive and not _is_gzip(file):
@@ -181,7 +184,7 @@ def _content_problem(file: BinaryIO, dataset: KnownDataset, role: str) -> str | 
 
 
 def _sha256(content: BinaryIO, limit: int) -> tuple[str, int]:
-    """Digest and size of `content`, read to little past `limit` at most: it may be endless."""
+    """Digest and size of `content`, which may be endless: reads little more than `limit`."""
     digest, size = hashlib.sha256(), 0
     while size <= limit and (piece := content.read(_PIECE_BYTES)):
         digest.update(piece)
@@ -204,7 +207,7 @@ def _rewound(file: BinaryIO) -> BinaryIO:
 
 @contextlib.contextmanager
 def _storing_in(directory: str) -> Iterator[None]:
-    """Turns what the local filesystem refuses into a DownloadError: no other mirror would help."""
+    """Turns an error of the local filesystem into a DownloadError: no other mirror would help."""
     try:
         yield
     except OSError as error:

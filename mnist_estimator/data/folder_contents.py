@@ -1,4 +1,4 @@
-"""What a folder holds that is no dataset of this package, and the command that reads it."""
+"""Says what a folder holds that is not a prepared dataset, and which command reads it."""
 
 from __future__ import annotations
 

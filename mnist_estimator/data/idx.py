@@ -1,11 +1,11 @@
 """IDX bytes -> arrays, as a stream: the format MNIST and its successors are published in.
 
 An IDX file is two zero bytes, a type byte, the number of dimensions, each dimension's size as a
-big-endian uint32, then the elements in row-major order, big-endian. Here it is read from any binary
-file object that has `read(n)`, plain or gzip (told apart by content, without seeking), in chunks,
-so memory does not grow with the file. Nothing that a header declares is believed before the bytes
-are there: one that promises 2**62 elements costs no memory, and gzip data is never inflated past
-what the header declares. What is wrong with a file is an `IdxError`.
+big-endian uint32, then the elements in row-major order, big-endian. It is read from any binary file
+object that has `read(n)`, plain or gzip (told apart by content, without seeking), in chunks, so the
+memory does not grow with the file. A header is not trusted: one that promises 2**62 elements costs
+no memory, and gzip data is never inflated past what the header declares. Whatever is wrong with a
+file is an `IdxError`.
 
 The caller opens and closes the files; their own errors (OSError, tf.errors) pass through.
 """
@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import file_kinds
+from mnist_estimator.runtime import file_kinds
 
 _TYPES = {
     0x08: np.dtype(">u1"),
@@ -32,7 +32,7 @@ _TYPES = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-# What one read asks for: the most memory that a false header can cost.
+# The bytes that one read asks for, and so the most memory that a false header can cost.
 _PIECE_BYTES = 1 << 20
 # Small: zlib hands back a copy of what it has not used, at every read.
 _GZIP_PIECE_BYTES = 1 << 16
@@ -166,7 +166,7 @@ class IdxReader:
         return IdxHeader(_TYPES[code].newbyteorder("="), shape), _TYPES[code]
 
     def _read(self, size: int) -> bytearray:
-        """`size` bytes of the content, fewer only at its end, in pieces: `size` may be a lie."""
+        """Reads `size` bytes, fewer at the end; in pieces, as a header may promise too many."""
         data = bytearray()
         while len(data) < size:
             piece = self._content.read(min(size - len(data), _PIECE_BYTES))
@@ -240,7 +240,7 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _other_order(shape: tuple[int, ...]) -> str:
-    """Says so if sizes make sense only with their bytes in the other order."""
+    """What to add to a message where the sizes make sense only in the other byte order; else ""."""
     turned = tuple(int.from_bytes(size.to_bytes(4, "little"), "big") for size in shape)
     if max(turned) >= min(shape):
         return ""
@@ -260,7 +260,7 @@ def _not_idx(name: str, start: bytes) -> IdxError:
     if text is None:
         return IdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected, _GIVE_IDX)
     begin = f"that begins {text[:40]!r}"
-    if file_kinds.is_web_page(start):
+    if file_kinds.is_html(start):
         advice = "the download went wrong: get the file again"
         return IdxError(name, 0, f"an HTML page {begin}", expected, advice)
     kind = "a Git LFS pointer" if text.startswith("version https://git-lfs") else "text"
@@ -295,7 +295,7 @@ def _as_text(start: bytes) -> str | None:
 
 
 class _Plain:
-    """A file's bytes, given back as they are, with the ones read for a look at the start."""
+    """Reads a plain file, from the first bytes on, which have been looked at already."""
 
     def __init__(self, file: BinaryIO, start: bytes) -> None:
         self._file, self._start = file, start
@@ -310,7 +310,7 @@ class _Plain:
 
 
 class _Gunzip:
-    """The content of gzip data, inflated no further than is read; members may follow each other."""
+    """Reads gzip data, of several members too, and inflates no more than is asked for."""
 
     def __init__(self, file: _Plain, name: str) -> None:
         self._file, self._name = file, name

@@ -20,7 +20,7 @@ _SWAPPED = "write each with its highest byte first, as IDX has it"
 
 
 class IdxSource:
-    """Examples from an IDX file of images and one of labels; a `writer.Source`.
+    """Examples from an IDX file of images and one of labels; a `plan.Source`.
 
     Attributes:
       num_examples, image_shape: from the images' header. Images without channels have one.

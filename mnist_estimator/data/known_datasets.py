@@ -151,9 +151,9 @@ def sample_dir() -> str:
 
 
 def locate(paths: Iterable[str]) -> dict[str, dict[str, list[str]]]:
-    """Which files are a dataset's four, by their names, in any case: set -> role -> paths.
+    """Finds IDX files by their usual names, in upper or lower case: set -> role -> paths.
 
-    A set is what stands before the usual name, with the folder: "" for MNIST's own names,
+    A set is the folder and what comes before the usual name: "" for MNIST's own names,
     "emnist-letters-" for EMNIST's. Of several files for one role: the usual spelling comes before
     others (train-images.idx3-ubyte, test-images-idx3-ubyte), and plain before .gz. A file that lies
     in a folder of its own name counts as if it lay beside that folder.

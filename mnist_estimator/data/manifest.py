@@ -20,7 +20,7 @@ from mnist_estimator.runtime import files, json_files
 from mnist_estimator.runtime.files import FileError, file_errors
 
 MANIFEST = "manifest.json"
-DIGEST = "sha256"  # In the manifest, of the manifest: no bit of it flips unnoticed.
+DIGEST = "sha256"  # The manifest's digest of itself, so that no damage goes unnoticed.
 FORMAT_VERSION = 2
 
 MAX_IMAGE_BYTES = 2**30  # Of a dataset that is there already; protocol buffers end at 2 GiB.
@@ -60,9 +60,9 @@ class Manifest:
     validation images, what 255 is for most data. `pictures` says how a picture becomes such an
     image, of `methods.PICTURES`.
 
-    Format version 1 lacks the last three. Of such a dataset no class is counted, the brightest
-    pixel is taken for 255, and pictures are prepared as it was done then, except for data that are
-    known to show no digits.
+    Format version 1 lacks the last three. For such a dataset the classes are not counted, the
+    brightest pixel counts as 255, and pictures are prepared as digits, unless the dataset is known
+    to show none.
     """
 
     format_version: int
@@ -99,7 +99,7 @@ class Manifest:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedOn:
-    """What a network has to know of its data; a `Manifest` has these fields, too."""
+    """What a network has to know about its data; a `Manifest` has these fields, too."""
 
     image_shape: tuple[int, int, int]
     num_classes: int

@@ -43,7 +43,7 @@ def verify(data_dir: str, report: Callable[[str], None] = lambda line: None) -> 
     """Re-reads every record of a data_dir against its manifest.
 
     Args:
-      report: is called with a line that says how far the work is, again and again.
+      report: is called often, with a line that says how far the work is.
 
     Returns:
       What is wrong, a line each, of a shard's records only the first; nothing if all is whole.
@@ -142,8 +142,8 @@ def read_records(path: str, *, most: int | None = None) -> Iterator[bytes]:
 
     Raises:
       DatasetError: at the first record that is corrupt, by its number, or if the file cannot be
-        read. The numbers count from 0. There is no going on after it: `ignore_errors` of tf.data
-        can meet the same corrupt record forever.
+        read. Records are numbered from 0. Reading cannot go on after it: `ignore_errors` of
+        tf.data can meet the same corrupt record forever.
     """
     files.check_plain(path)
     with file_errors(path):
@@ -152,7 +152,7 @@ def read_records(path: str, *, most: int | None = None) -> Iterator[bytes]:
     number, overlong = 0, find_overlong(path, most)
     with file_errors(path):
         try:
-            # TensorFlow sees none of that length. What is damaged before it, TensorFlow finds.
+            # TensorFlow reads only what comes before it, and finds what is damaged there.
             readable = overlong and overlong.number
             for record in itertools.islice(v1.io.tf_record_iterator(path), readable):
                 yield record
@@ -178,9 +178,9 @@ class Overlong:
 def find_overlong(path: str, most: int | None = None) -> Overlong | None:
     """Returns the first record whose length is more than its file has, or than `most` bytes.
 
-    To be called before TensorFlow opens a file of records: its reader believes a length whose
-    checksum is right, and the process dies of one that no memory can hold. Only the lengths are
-    looked at, so it may be a later record than the first that is damaged.
+    Call it before TensorFlow opens a file of records. Its reader trusts a length whose checksum is
+    right, and a length that no memory can hold ends the process. Only lengths are checked here, so
+    an earlier record may be damaged, too.
 
     Raises:
       DatasetError: if the file cannot be read.
@@ -206,13 +206,13 @@ def _first_overlong(file: tf.io.gfile.GFile, size: int, most: int) -> Overlong |
             return Overlong(number, "it is longer than the file")
         if length > most:
             return Overlong(number, f"it has {length:,} bytes, expected at most {most:,}")
-        count = min(_alike(block, place - start, length, step), (size - place) // step)
+        count = min(_count_equal(block, place - start, length, step), (size - place) // step)
         number, place = number + count, place + count * step
     return None
 
 
-def _alike(block: bytes, at: int, length: int, step: int) -> int:
-    """How many lengths from `at` on are the same: nearly all of a dataset are."""
+def _count_equal(block: bytes, at: int, length: int, step: int) -> int:
+    """How many lengths from `at` on are equal, as nearly all of a dataset are."""
     count = (len(block) - at - _LENGTH.size) // step + 1
     same = np.ndarray(count, "<u8", block, at, step) == length
     return count if same.all() else int(same.argmin())

@@ -18,8 +18,8 @@ _LEAST_SHARE = 0.5  # Of the images. MNIST has 0.88, its pixels as 0 and 1 0.81,
 def full_scale(brightest_pixel: int) -> int:
     """The pixel that stands for white, in data with this brightest pixel.
 
-    Images of bytes need not reach 255. Where the brightest pixel is below half of it, though, it
-    shows another scale: 0 and 1, 0 to 16.
+    Images need not reach 255. But a brightest pixel below half of it shows that the data have
+    another scale, such as 0 and 1, or 0 to 16.
     """
     return 255 if brightest_pixel > 127 else brightest_pixel
 

@@ -1,4 +1,4 @@
-"""One file over http or https, with a limit on the time of everything that can be waited for."""
+"""Downloads one file over http or https. Every wait has a time limit."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _PLAIN_SECS = 10.0
 
 
 class MirrorError(Exception):
-    """Why a mirror did not give the file."""
+    """A mirror did not give the file; the message says why."""
 
 
 def read_url(url: str, limit: int, timeout_secs: float, progress: Progress) -> Iterator[bytes]:
-    """Yields the body of `url`. Whatever goes wrong with it is a MirrorError."""
+    """Yields the body of `url`. Whatever goes wrong is a MirrorError."""
     try:
         with _Transfer(url, timeout_secs) as transfer:
             yield from _read_body(transfer, url, limit, timeout_secs, progress)
@@ -77,7 +77,7 @@ def _read_body(
 
 
 class Progress:
-    """Says how a download goes: often on a live line, seldom on plain lines."""
+    """Reports how far a download is: five times a second on a live line, else every 10 seconds."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Progress:
         self._report(line)
 
     def start(self, url: str, total: int | None) -> float:
-        """A download begins; returns the time."""
+        """Notes that a download begins; returns the time."""
         self._label, self._total = f"{url.rpartition('/')[2]} from {host(url)}", total
         self._began = self._said = self._clock()
         if not self._live:
@@ -103,7 +103,7 @@ class Progress:
         return self._began
 
     def update(self, received: int) -> float:
-        """So many bytes are there; returns the time."""
+        """Notes how many bytes have come; returns the time."""
         now = self._clock()
         if now - self._said >= (_LIVE_SECS if self._live else _PLAIN_SECS):
             self._said = now
@@ -112,7 +112,7 @@ class Progress:
         return now
 
     def finish(self, received: int) -> None:
-        """All bytes are there."""
+        """Reports that all bytes have come."""
         self.say(f"downloaded {self._label}: {self._describe(received, self._clock())}")
 
     def _describe(self, received: int, now: float) -> str:
@@ -125,10 +125,10 @@ class Progress:
 
 
 class _Transfer:
-    """A GET that a thread of its own makes, so that nothing of it can be waited for without end.
+    """A GET in a thread of its own, so that every wait for it has a time limit.
 
-    A socket's time limit is for one call. A server that sends a byte within each, of its headers or
-    of the size of a chunk, keeps http.client in a call that does not return.
+    The time limit of a socket is for one call. A server that sends its headers, or the size of a
+    chunk, byte by byte keeps http.client in a call that does not return.
     """
 
     def __init__(self, url: str, timeout_secs: float) -> None:
@@ -178,7 +178,7 @@ class _Transfer:
             self._put(error)
 
     def _put(self, item: str | bytes | Exception | None) -> bool:
-        """Hands on what has come; returns whether it is still waited for."""
+        """Passes an item to the reader; returns False if nobody reads any more."""
         while not self._over.is_set():
             with contextlib.suppress(queue.Full):
                 self._items.put(item, timeout=0.1)
@@ -201,14 +201,14 @@ class _Transfer:
         return opener
 
     def _connected(self, connected: socket.socket) -> None:
-        """Keeps a handle of the connection, by which it can be ended from outside."""
+        """Keeps a duplicate of the socket, by which another thread can end the connection."""
         before, self._socket = self._socket, socket.socket(fileno=os.dup(connected.fileno()))
         if before:  # A redirect has led on.
             before.close()
 
 
 class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """Opens http and https, and tells of each connection."""
+    """Opens http and https URLs, and passes the socket of each connection to a function."""
 
     def __init__(self, connected: Callable[[socket.socket], None]) -> None:
         super().__init__()
@@ -221,25 +221,25 @@ class _Handler(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return self.do_open(functools.partial(_TlsConnection, self._connected), request)
 
 
-class _Telling:
-    """What makes a connection tell of its socket as soon as it has one."""
+class _ReportingSocket:
+    """A connection that passes its socket to a function as soon as it is connected."""
 
     def __init__(
         self, connected: Callable[[socket.socket], None], *args: Any, **kwargs: Any
     ) -> None:
         super().__init__(*args, **kwargs)
-        self._tell = connected
+        self._on_connect = connected
 
     def connect(self) -> None:
         super().connect()
-        self._tell(self.sock)
+        self._on_connect(self.sock)
 
 
-class _Connection(_Telling, http.client.HTTPConnection):
+class _Connection(_ReportingSocket, http.client.HTTPConnection):
     pass
 
 
-class _TlsConnection(_Telling, http.client.HTTPSConnection):
+class _TlsConnection(_ReportingSocket, http.client.HTTPSConnection):
     pass
 
 

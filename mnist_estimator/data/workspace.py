@@ -1,7 +1,7 @@
-"""A folder of its own for the process that writes a dataset, and the step that makes it visible.
+"""The folder in which one process writes a dataset, and the move that makes the dataset visible.
 
-A data_dir has a dataset if and only if it has a manifest: at every moment, whatever is killed when,
-and with several processes at once, of which one writes and the others get a `BusyError`.
+A data_dir has a dataset if and only if it has a manifest. This holds at every moment, also when a
+process is killed, and when several come at once: one writes, and the others get a `BusyError`.
 
 Only files that a manifest of this package lists are deleted. While one dataset takes the place of
 another, both manifests lie in the workspace, so that after a kill the files are still known.
@@ -28,7 +28,7 @@ from mnist_estimator.data.manifest import (
     find_manifest,
     is_shard_name,
 )
-from mnist_estimator.runtime import files, lock
+from mnist_estimator.runtime import files, locking
 from mnist_estimator.runtime.files import FileError, is_local, sync
 
 _BEAT = "alive"
@@ -53,7 +53,7 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
     """
     host = re.sub(r"\W", "_", socket.gethostname())
     folder = os.path.join(data_dir, f".prepare-{host}-{os.getpid()}-{secrets.token_hex(4)}")
-    with _hiding(folder, data_dir), contextlib.ExitStack() as stack:
+    with _naming_final_paths(folder, data_dir), contextlib.ExitStack() as stack:
         made = not tf.io.gfile.exists(data_dir)
         if made:
             files.make_folders(data_dir)
@@ -68,8 +68,8 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
 
 
 @contextlib.contextmanager
-def _hiding(folder: str, data_dir: str) -> Iterator[None]:
-    """Names files in errors as they would be called in the end."""
+def _naming_final_paths(folder: str, data_dir: str) -> Iterator[None]:
+    """Has errors name the data_dir where they would name the workspace."""
     try:
         with files.file_errors(data_dir):
             yield
@@ -88,7 +88,7 @@ def tidy(data_dir: str) -> None:
 
 
 def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
-    """Moves a written dataset into place; the order is what makes a kill harmless."""
+    """Moves a written dataset into place, in an order in which a kill at any point does no harm."""
     final = os.path.join(data_dir, MANIFEST)
     with files.file_errors(data_dir):
         old = _listed(data_dir, data_dir)
@@ -112,10 +112,10 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
         sync(data_dir)
 
 
-def _heartbeat(folder: str) -> lock.Heartbeat:
+def _heartbeat(folder: str) -> locking.Heartbeat:
     """Rewrites a file in a workspace; its age tells other processes whether this one is alive."""
     path = os.path.join(folder, _BEAT)
-    return lock.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
+    return locking.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
 
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
@@ -129,7 +129,7 @@ def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
     handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     stack.callback(os.close, handle)
     try:
-        return lock.acquire(handle)
+        return locking.acquire(handle)
     except BlockingIOError:
         raise _busy(data_dir, "") from None
 
@@ -144,8 +144,8 @@ def _busy(data_dir: str, folder: str) -> BusyError:
 def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
     """Removes what killed runs left in data_dir.
 
-    Every process makes its folder before it looks for others, so of two that start together one at
-    least sees the other. Without a lock both may; then both give up, which is safe.
+    Every process makes its folder before it looks for others, so of two that start together at
+    least one sees the other. Without a lock both may see each other; then both give up.
     """
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)]
     others = [os.path.join(data_dir, name) for name in names if _WORKSPACE.fullmatch(name)]
@@ -169,7 +169,7 @@ def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
 def _listed(data_dir: str, folder: str) -> set[str]:
     """The shards in data_dir that the manifest in a folder lists; none if there is none.
 
-    Of one that is damaged: those whose sha256 still stands in it.
+    If that manifest is damaged: the shards whose sha256 it still contains.
     """
     try:
         manifest = find_manifest(folder)
@@ -237,7 +237,7 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     if _is_link(folder):
         return True
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
-    if theirs["host"] == ours["host"] and (locked or not lock.is_running(int(theirs["pid"]))):
+    if theirs["host"] == ours["host"] and (locked or not locking.is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
     return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 
 from mnist_estimator import InputError
+from mnist_estimator.runtime import file_kinds
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
@@ -142,7 +143,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def problem(encoded: bytes) -> str:
-    """What is wrong with a file's bytes, one line, as far as can be told from outside; else ""."""
+    """What is wrong with a file, one line, as far as its headers tell; "" if nothing is."""
     if not encoded:
         return "empty, expected a picture"
     if len(encoded) > MAX_FILE_BYTES:
@@ -163,7 +164,7 @@ def problem(encoded: bytes) -> str:
     if pixels > MAX_PIXELS:
         size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
         return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
-    return _toilsome(encoded, name, pixels)
+    return _slow_to_decode(encoded, name, pixels)
 
 
 def _pixels(found: list[tuple[int, int]]) -> int:
@@ -173,8 +174,8 @@ def _pixels(found: list[tuple[int, int]]) -> int:
     return max(sum(width * height for width, height in frames), fitting)
 
 
-def _toilsome(encoded: bytes, name: str, pixels: int) -> str:
-    """What makes a small picture take long to decode; "" if nothing does."""
+def _slow_to_decode(encoded: bytes, name: str, pixels: int) -> str:
+    """Why a small picture would take long to decode; "" if it would not."""
     if name == "JPEG":
         scans = sum(encoded.count(start) for start in SCAN_STARTS)
         most = min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)
@@ -199,7 +200,7 @@ def _kind(encoded: bytes) -> str:
         if encoded.startswith(magic):
             return kind
     text = encoded[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
+    if file_kinds.is_html(encoded[:1024]):
         return "an HTML page"
     if text.startswith((b"<svg", b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text:
         return "an SVG drawing"
@@ -216,7 +217,7 @@ _OTHERS = {
     b"\0\0\0\x0cJXL ": "a JPEG XL picture",
     b"\xff\x0a": "a JPEG XL picture",
     b"PK\x03\x04": "a ZIP archive",
-    b"\x1f\x8b": "a gzip archive",
+    file_kinds.GZIP: "a gzip archive",
 }
 
 

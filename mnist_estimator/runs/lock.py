@@ -21,7 +21,7 @@ from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.runtime import files, json_files, local_files, progress
 from mnist_estimator.runtime.files import file_errors, is_local
-from mnist_estimator.runtime.lock import Heartbeat, acquire, is_running
+from mnist_estimator.runtime.locking import Heartbeat, acquire, is_running
 
 LOCK_FILE = ".trainer"
 _BEAT_SECS = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data import folder_contents, known_datasets, sources, splits
+from mnist_estimator.data import data_dirs, folder_contents, known_datasets, splits
 from mnist_estimator.data.manifest import MANIFEST, find_manifest, prepare_command
 
 _USUAL = {"validation_split": splits.AUTO, "shards": 8, "seed": 0}
@@ -19,7 +19,7 @@ def check_there(record: dict[str, Any], model_dir: str, data_dir: str, dataset: 
       dataset: the value of --dataset; "" for whatever is in the data_dir.
     """
     if find_manifest(data_dir) is None:
-        to_prepare = dataset or sources.default_dataset(data_dir)
+        to_prepare = dataset or data_dirs.default_dataset(data_dir)
         # For IDX files in the data_dir the name is "", as it is known only once they are prepared.
         if to_prepare and to_prepare != record["dataset"]["name"]:
             raise InputError(missing(record, model_dir, data_dir))

@@ -14,7 +14,7 @@ from mnist_estimator import RunError, compat, estimators
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import sources
+from mnist_estimator.data import data_dirs
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, layout, lock, open_run, record, status
 from mnist_estimator.runtime import signals
@@ -114,7 +114,7 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
       RunError: if TensorFlow could not read or write a file in the block, or lacks memory.
     """
     record.check_data_there(config)
-    manifest = sources.ensure_dataset(
+    manifest = data_dirs.ensure_dataset(
         config.data_dir,
         dataset=config.dataset,
         validation_split=config.validation_split,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mnist_estimator.data import writer
+from mnist_estimator.compat import tf
+from mnist_estimator.data import records, writer
+from mnist_estimator.data.manifest import read_manifest, shard_paths
 
 SHAPE = (2, 3, 3)
 
@@ -44,3 +46,24 @@ def write(data_dir: Path | str, train: int = 50, test: int = 7, salt: int = 0, *
         test=Arrays("test", np.arange(test) % 5, salt=salt) if test else None,
         **options,
     )
+
+
+def read(data_dir: Path | str, split: str) -> list[list[tuple[int, int]]]:
+    """(first pixel, label) of each record of each shard."""
+    manifest, shards = read_manifest(str(data_dir)), []
+    for path in shard_paths(str(data_dir), manifest, split):
+        shards.append([])
+        for record in records.read_records(path):
+            feature = tf.train.Example.FromString(record).features.feature
+            (image,), (label,) = (
+                feature[records.IMAGE_KEY].bytes_list.value,
+                feature[records.LABEL_KEY].int64_list.value,
+            )
+            assert image == image[:1] * 18
+            shards[-1].append((image[0], label))
+    return shards
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The content of the files in a folder by their names."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -11,16 +11,16 @@ import time
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.runtime import lock
+from mnist_estimator.runtime import locking
 
 
 def test_a_file_is_locked_once(tmp_path):
     handles = [os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT) for _ in range(2)]
-    assert lock.acquire(handles[0])
+    assert locking.acquire(handles[0])
     with pytest.raises(BlockingIOError):
-        lock.acquire(handles[1])
+        locking.acquire(handles[1])
     os.close(handles[0])
-    assert lock.acquire(handles[1])
+    assert locking.acquire(handles[1])
     os.close(handles[1])
 
 
@@ -28,16 +28,16 @@ def test_a_filesystem_without_locks_locks_nothing(tmp_path, monkeypatch):
     def none(handle, operation):
         raise OSError(95, "Operation not supported")
 
-    monkeypatch.setattr(lock.fcntl, "flock", none)
+    monkeypatch.setattr(locking.fcntl, "flock", none)
     handle = os.open(tmp_path, os.O_RDONLY)
-    assert not lock.acquire(handle)
+    assert not locking.acquire(handle)
     os.close(handle)
 
 
 def test_a_heartbeat_is_written_when_it_is_due(monkeypatch):
     now, beats = [100.0], []
-    monkeypatch.setattr(lock.time, "monotonic", lambda: now[0])
-    heartbeat = lock.Heartbeat(lambda: beats.append(now[0]), 30)
+    monkeypatch.setattr(locking.time, "monotonic", lambda: now[0])
+    heartbeat = locking.Heartbeat(lambda: beats.append(now[0]), 30)
     for now[0] in (100.0, 129.0, 130.0, 131.0, 200.0):
         heartbeat()
     assert beats == [100.0, 130.0, 200.0]
@@ -53,7 +53,7 @@ def test_a_thread_goes_on_after_an_error():
         if len(beats) == 3:
             third.set()
 
-    with lock.Heartbeat(write, 0.01).in_background():
+    with locking.Heartbeat(write, 0.01).in_background():
         assert third.wait(60)
     count = len(beats)
     time.sleep(0.05)
@@ -63,5 +63,5 @@ def test_a_thread_goes_on_after_an_error():
 def test_processes_are_told_from_numbers_that_are_none():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait(60)
-    assert lock.is_running(os.getpid()) and lock.is_running(1)
-    assert not lock.is_running(ended.pid)
+    assert locking.is_running(os.getpid()) and locking.is_running(1)
+    assert not locking.is_running(ended.pid)
