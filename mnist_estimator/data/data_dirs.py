@@ -14,6 +14,7 @@ from mnist_estimator.data import (
     idx_folder,
     known_datasets,
     plan,
+    sources,
     splits,
     workspace,
 )
@@ -26,7 +27,6 @@ from mnist_estimator.data.manifest import (
     prepare_again,
     prepare_command,
 )
-from mnist_estimator.data.sources import Sources, from_idx, from_name
 from mnist_estimator.runtime.progress import ProgressLine
 
 DEFAULT_DATASET = "mnist"
@@ -62,8 +62,8 @@ def ensure_dataset(
     with ProgressLine() as line:
         while (manifest := find_manifest(data_dir)) is None:
             try:
-                sources = from_data_dir(data_dir, dataset, report)
-                return sources.write(data_dir, report=report or line, **options)
+                opened = from_data_dir(data_dir, dataset, report)
+                return opened.write(data_dir, report=report or line, **options)
             except workspace.BusyError:
                 (report or line)(f"waiting for the process that prepares {data_dir}")
                 # Not all at once: without locks, those that start together all give way.
@@ -100,7 +100,7 @@ def check_asked(
 
 def from_data_dir(
     data_dir: str, dataset: str = "", report: Callable[[str], None] | None = None
-) -> Sources:
+) -> sources.Sources:
     """Opens what a data_dir's dataset is prepared from, if no files are named.
 
     That is the four IDX files in it, unless they are not the named dataset's; else the named
@@ -112,9 +112,9 @@ def from_data_dir(
     """
     present = idx_folder.find_in_data_dir(data_dir) if dataset != known_datasets.SAMPLE else {}
     if len(present) == len(ROLES):
-        sources = from_idx(present)
-        if dataset in ("", sources.dataset):
-            return sources
+        opened = sources.from_idx(present)
+        if dataset in ("", opened.dataset):
+            return opened
     elif present and not dataset:
         missing = [FILE_NAMES[role] for role in ROLES if role not in present]
         raise InputError(
@@ -125,7 +125,7 @@ def from_data_dir(
         dataset = dataset or _prepared(data_dir)
         if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
-    return from_name(dataset or DEFAULT_DATASET, data_dir, report)
+    return sources.from_name(dataset or DEFAULT_DATASET, data_dir, report)
 
 
 def default_dataset(data_dir: str) -> str:

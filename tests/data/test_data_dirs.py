@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from idx_files import arrays, make_known, put
+from support.idx_files import arrays, make_known, put
 
 from mnist_estimator import InputError
 from mnist_estimator.data import (
@@ -32,7 +32,7 @@ def test_sample(tmp_path: Path):
 
 def test_manifest_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     manifest = sources.from_folder(_folder(tmp_path)).write(str(tmp_path / "data"), shards=2)
-    monkeypatch.setattr(sources, "from_data_dir", None)  # Nothing else is looked at.
+    monkeypatch.setattr(data_dirs, "from_data_dir", None)  # Nothing else is looked at.
     assert data_dirs.ensure_dataset(str(tmp_path / "data")) == manifest
     assert data_dirs.ensure_dataset(str(tmp_path / "data"), shards=7, seed=3) == manifest
     rule = {"validation_split": "auto"}

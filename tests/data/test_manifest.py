@@ -8,8 +8,8 @@ import random
 import shutil
 from pathlib import Path
 
-import colours
 import pytest
+from support import colours_dataset as colours
 
 from mnist_estimator import InputError
 from mnist_estimator.data import splits

@@ -7,8 +7,8 @@ import random
 import shutil
 from pathlib import Path
 
-import colours
 import pytest
+from support import colours_dataset as colours
 from support.datasets import record_header
 
 from mnist_estimator import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from idx_files import TEST, TRAIN, arrays, make_known, put
+from support.idx_files import TEST, TRAIN, arrays, make_known, put
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf

@@ -7,7 +7,8 @@ import struct
 
 import numpy as np
 import pytest
-from drawing import (
+from PIL import Image, ImageOps
+from support.drawing import (
     bmp_header,
     chunk,
     difference,
@@ -23,7 +24,6 @@ from drawing import (
     scanned,
     with_texts,
 )
-from PIL import Image, ImageOps
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.pictures import decoding, picture_files, preparation

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawing import STROKES, difference, drawn, encoded, expected_image, image_of, page, prepared
 from PIL import Image
+from support.drawing import (
+    STROKES,
+    difference,
+    drawn,
+    encoded,
+    expected_image,
+    image_of,
+    page,
+    prepared,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from drawing import (
+from support.drawing import (
     bmp_header,
     drawn,
     encoded,

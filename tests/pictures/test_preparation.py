@@ -6,8 +6,8 @@ import io
 
 import numpy as np
 import pytest
-from drawing import encoded
 from PIL import Image
+from support.drawing import encoded
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.pictures import preparation

@@ -1,4 +1,4 @@
-"""Small sources, the datasets that are written of them, and what these then hold."""
+"""A dataset whose examples can be told apart by their first pixel."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ import numpy as np
 
 from mnist_estimator.compat import tf
 from mnist_estimator.data import records, writer
-from mnist_estimator.data.manifest import (
-    read_manifest,
-    shard_paths,
-)
+from mnist_estimator.data.manifest import read_manifest, shard_paths
 
 SHAPE = (2, 3, 3)
 
@@ -68,4 +65,5 @@ def read(data_dir: Path | str, split: str) -> list[list[tuple[int, int]]]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
+    """The content of the files in a folder by their names."""
     return {path.name: path.read_bytes() for path in folder.iterdir()}
