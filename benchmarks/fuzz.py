@@ -4,13 +4,14 @@
   python benchmarks/fuzz.py --kinds=shard,framing
   python benchmarks/fuzz.py --of=run_files --inputs=100000
 
-Each input follows from the seed, its number and the kinds alone; `--only` repeats one. What is no
-result and no named error, or takes more than 5 seconds, is printed and makes the exit status 1.
-At the end the most memory that the process had is printed.
+The seed, its number and the kinds determine each input; `--only` repeats one. An input that gives
+neither a result nor a named error, or takes more than 5 seconds, is printed and makes the exit
+status 1. At the end the peak memory of the process is printed.
 
-A shard's framing is its lengths, with the right checksums: no damage brings them about, and
-TensorFlow's reader makes room for a record before it looks for it. Pictures are looked at by the
-standard library, and asked of the graph that an export has, which has to hold by itself.
+The framing kind writes wrong lengths into a shard, with the right checksums. Random damage never
+does so, and TensorFlow's reader allocates memory for a record before it reads it. Pictures are
+checked by the standard library, and also sent to the graph of an export, which has to withstand
+them without that check.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _VALUES = (*_NUMBERS, -1, 2**63, 1e308, 1.5, True, None, "", "a", "\ud800", "\n"
 
 
 class _TooLong(BaseException):
-    """Not an Exception, so that no reader can take it for one of its own."""
+    """Not an Exception, so that no reader handles it as one of its own."""
 
     @classmethod
     def stop(cls, *_: object) -> None:
@@ -95,7 +96,7 @@ class Fuzz:
         """Reads one input; returns the reader and what came of it: an error's name or "result"."""
         dice = random.Random(f"{seed} {number}")
         kind = dice.choice(self._kinds)
-        # Should the process end, this tells by which input.
+        # If the process ends, this says at which input.
         (self._folder / "number").write_text(f"{seed} {number} {kind}")
         try:
             self._read(kind, self._input(dice, kind))
@@ -188,7 +189,7 @@ class _Pictures:
         session = v1.Session(graph=graph)
         self._problems = session.make_callable(problems, [fed])
         self._images = session.make_callable(images, [fed])
-        self._images(self._files)  # The first takes as long as a start does.
+        self._images(self._files)  # The first call is slow.
 
     def damaged(self, dice: random.Random) -> bytes:
         """With other numbers in the header, and all else as it was, or nearly."""
