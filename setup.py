@@ -72,6 +72,8 @@ setup(
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
+            # Exact: another version judges differently.
+            "mypy==2.4.1",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
             "pytest>=8.0",

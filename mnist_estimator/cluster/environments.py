@@ -70,10 +70,10 @@ def from_flags(
         sizes = {role: len(jobs.get(role, ())) for role in ROLES} | {EVALUATOR: int(evaluator)}
         role, index = _at_rank(sizes, fields.whole(rank, RANK), RANK)
         return Description(jobs, role, index, "flags")
-    index = task_index
-    if index is None:
-        index = fields.whole(rank, RANK) if rank else 0
-    field = RANK if rank and task_index is None else "--task_index"
+    if task_index is None and rank:
+        index, field = fields.whole(rank, RANK), RANK
+    else:
+        index, field = task_index or 0, "--task_index"
     role = _NAMES.get(job_name, job_name)
     return _located(jobs, role, index, "--job_name", field, "flags")
 
@@ -85,7 +85,9 @@ def from_tf_config(environ: Mapping[str, str]) -> Description | None:
     CLUSTER_SPEC, which it sets beside it.
     """
     found = _from_json(environ, "TF_CONFIG", _NAMES)
-    beside = from_cluster_spec(environ) if found else None
+    if found is None:
+        return None
+    beside = from_cluster_spec(environ)
     if beside and EVALUATOR in beside.jobs:
         jobs = {EVALUATOR: beside.jobs[EVALUATOR], **found.jobs}
         found = dataclasses.replace(found, jobs=jobs)

@@ -117,7 +117,8 @@ def ask_all(
 
     Takes at most about `wait_secs` for each 64.
     """
-    found, names = {}, [*addresses]
+    found: dict[str, Hello] = {}
+    names = [*addresses]
     for first in range(0, len(names), _MOST_SOCKETS):
         some = {name: addresses[name] for name in names[first : first + _MOST_SOCKETS]}
         found |= _ask(some, ours, time.monotonic() + wait_secs)
@@ -125,7 +126,7 @@ def ask_all(
 
 
 def _ask(addresses: Mapping[str, str], ours: Hello, until: float) -> dict[str, Hello]:
-    found = {}
+    found: dict[str, Hello] = {}
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as asked:
         for name, address in addresses.items():
             with contextlib.suppress(OSError, UnicodeError):
@@ -134,14 +135,15 @@ def _ask(addresses: Mapping[str, str], ours: Hello, until: float) -> dict[str, H
                 one.setblocking(False)
                 one.connect(info[4])  # So that others' answers do not come through.
                 one.send(_packed(ours))
-                asked.register(one, selectors.EVENT_READ, name)
+                asked.register(one, selectors.EVENT_READ, (name, one))
         while asked.get_map() and time.monotonic() < until:
             for key, _ in asked.select(max(until - time.monotonic(), 0)):
                 asked.unregister(key.fileobj)
                 with contextlib.suppress(OSError):  # Refused: nobody is there.
-                    answer = _parsed(key.fileobj.recv(_BYTES + 1))
+                    name, one = key.data
+                    answer = _parsed(one.recv(_BYTES + 1))
                     if answer:
-                        found[key.data] = answer
+                        found[name] = answer
     return found
 
 

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
@@ -46,10 +47,10 @@ def bindable(host: str) -> str:
     """
     with contextlib.suppress(OSError, UnicodeError):
         for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM):
-            is_given = host in (place[0], "localhost")
-            is_loopback = ipaddress.ip_address(place[0].partition("%")[0]).is_loopback
-            if _is_own(family, place) and (is_given or not is_loopback):
-                return place[0]
+            address = str(place[0])
+            is_given = host in (address, "localhost")
+            if _is_own(family, place) and (is_given or not _parsed(address).is_loopback):
+                return address
     return ""
 
 
@@ -88,21 +89,25 @@ def own_addresses(addresses: Iterable[str]) -> set[_Address]:
         with contextlib.suppress(OSError, UnicodeError):
             infos = socket.getaddrinfo(*split(address), type=socket.SOCK_DGRAM)
             if infos and all(_is_own(family, place) for family, _, _, _, place in infos):
-                found |= {ipaddress.ip_address(place[0].partition("%")[0]) for *_, place in infos}
+                found |= {_parsed(str(place[0])) for *_, place in infos}
                 continue
         return set()
     return found
 
 
-def _is_own(family: int, place: tuple) -> bool:
+def _parsed(address: str) -> _Address:
+    return ipaddress.ip_address(address.partition("%")[0])  # An IPv6 one may name an interface.
+
+
+def _is_own(family: int, place: tuple[Any, ...]) -> bool:
     """Whether an address is this machine's: what goes there comes from there."""
-    address = ipaddress.ip_address(place[0].partition("%")[0])
+    address = _parsed(place[0])
     if address.is_loopback or address.is_unspecified:
         return address.is_loopback
     # Not by binding: net.ipv4.ip_nonlocal_bind lets a socket have any address.
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((place[0], 9, *place[2:]))  # Which sends nothing.
-        return probe.getsockname()[0].partition("%")[0] == str(address)
+        return _parsed(probe.getsockname()[0]) == address
     return False
 
 
@@ -179,9 +184,8 @@ def _listens(one: socket.socket) -> bool:
 
 def _end_if_strange(one: socket.socket, allowed: set[_Address]) -> None:
     with contextlib.suppress(OSError):  # Not connected, or not any more.
-        peer = ipaddress.ip_address(one.getpeername()[0].partition("%")[0])
-        if getattr(peer, "ipv4_mapped", None):
-            peer = peer.ipv4_mapped
+        peer = _parsed(one.getpeername()[0])
+        peer = getattr(peer, "ipv4_mapped", None) or peer
         if peer not in allowed and not peer.is_loopback:
             one.shutdown(socket.SHUT_RDWR)
 

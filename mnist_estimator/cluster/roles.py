@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, slurm_step
@@ -140,17 +141,21 @@ def resolve(
                 "TF_CONFIG: found it beside --job_name or --*_hosts, expected one of the two; "
                 "unset TF_CONFIG or drop the flags"
             )
-        found = environments.from_flags(
+        found: environments.Description | None = environments.from_flags(
             environ, hosts, job_name=job_name, task_index=task_index, evaluator=bool(evaluator)
         )
     else:
-        roles = {"num_ps": num_ps, "evaluator": bool(evaluator), "base_port": base_port}
+        sizes: dict[str, Any] = {
+            "num_ps": num_ps,
+            "evaluator": bool(evaluator),
+            "base_port": base_port,
+        }
         in_shell = strategy in ALONE and slurm_step.is_shell(environ)
         found = (
             environments.from_tf_config(environ)
             or environments.from_cluster_spec(environ)
-            or environments.from_sagemaker(environ, resource_config, **roles)
-            or (None if in_shell else environments.from_slurm(environ, **roles))
+            or environments.from_sagemaker(environ, resource_config, **sizes)
+            or (None if in_shell else environments.from_slurm(environ, **sizes))
         )
     _check_flags(found, num_ps, evaluator)
     if found:

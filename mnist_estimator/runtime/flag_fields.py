@@ -54,7 +54,8 @@ def define(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -
         "bool": flags.DEFINE_bool,
     }
     for field in fields:
-        name, default, limits = field.name, field.default, field.metadata
+        name, limits = field.name, field.metadata
+        default: Any = field.default
         if default in limits["choices"]:
             arguments = (limits["choices"], limits["help"])
             flags.DEFINE_enum(name, default, *arguments, flag_values=values)

@@ -12,7 +12,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
-from typing import TextIO
+from typing import IO, TextIO
 
 from mnist_estimator import RunError
 from mnist_estimator.runtime import streams
@@ -25,7 +25,7 @@ _CUT = "..."
 _USUAL_COLUMNS = 80
 
 
-def is_live(stream: TextIO) -> bool:
+def is_live(stream: IO[str]) -> bool:
     """Whether what was printed can be replaced: on a terminal that understands how."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 

@@ -139,7 +139,7 @@ def answer() -> None:
 
 def check() -> None:
     """Raises the `Interruption` of a signal that has been noted."""
-    if noted():
+    if _State.noted is not None:
         answer()
         raise _interruption(_State.noted)
 
@@ -156,12 +156,14 @@ def _interruption(number: signal.Signals) -> Interruption:
 
 
 def _watch(reader: socket.socket) -> None:
+    """Ends the process at a second signal, or if the main thread does not act on the first."""
     first: tuple[float, signal.Signals] | None = None
     while True:
-        waiting = first and not _State.answered.is_set()
-        left = max(first[0] + _STUCK_SECS - time.monotonic(), 0) if waiting else None
+        left = None
+        if first is not None and not _State.answered.is_set():
+            left = max(first[0] + _STUCK_SECS - time.monotonic(), 0)
         if not select.select([reader], [], [], left)[0]:
-            if not _State.answered.is_set():
+            if first is not None and not _State.answered.is_set():
                 _end(first[1], f"nothing answered for {_STUCK_SECS:.0f} s, ended without saving")
             continue
         received = reader.recv(1)

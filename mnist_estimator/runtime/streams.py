@@ -105,9 +105,10 @@ def _fill(number: int) -> bool:
     return True
 
 
-def _lasting(number: int, given: TextIO | None, was_closed: bool) -> TextIO:
-    with contextlib.suppress(OSError, AttributeError):
-        given.flush()
+def _lasting(number: int, given: io.TextIOWrapper | None, was_closed: bool) -> TextIO:
+    if given:
+        with contextlib.suppress(OSError):
+            given.flush()
     raw = _Lasting(number)
     if was_closed:
         raw.error = OSError(errno.EBADF, os.strerror(errno.EBADF))

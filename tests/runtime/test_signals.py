@@ -96,7 +96,7 @@ def run_program(main: str, *numbers: int) -> tuple[int, str]:
     """Runs a program whose main is given, sends it signals when it says so; exit code, stderr."""
     source = f"""
 import signal, sys, time
-from mnist_estimator import program, signals
+from mnist_estimator.runtime import program, signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def main(argv):
 {main}
@@ -194,7 +194,7 @@ def test_a_program_that_is_saving_may_take_its_time():
 def test_a_signal_after_the_end_changes_nothing():
     source = f"""
 import atexit, os, signal, sys
-from mnist_estimator import program
+from mnist_estimator.runtime import program
 atexit.register(lambda: os.kill(os.getpid(), {int(signal.SIGTERM)}))
 program.run(lambda argv: 0)
 """
