@@ -212,7 +212,7 @@ def _ending(tasks: Sequence[_Task]) -> Iterator[None]:
     try:
         yield
     except signals.Interruption as interruption:
-        signals.answer()
+        signals.acknowledge()
         number = signal.Signals[interruption.reason]
         raise
     finally:

@@ -165,7 +165,7 @@ def _lead(
     run = estimators.make_estimator(config, manifest, task)
 
     def evaluate(checkpoint: str) -> None:
-        with signals.at_once():
+        with signals.interruptible():
             evaluator.evaluate(run, config, manifest, evaluations, checkpoint)
 
     by_itself = evaluator.is_wanted(config, manifest) and not task.has_evaluator
@@ -217,7 +217,7 @@ def _finish(
 ) -> dict[str, Any] | None:
     """Evaluates the chosen model on the test split, and exports it."""
     metrics = None
-    with signals.at_once():
+    with signals.interruptible():
         checkpoint = open_run.chosen_checkpoint(config)  # Which reads all of it.
         if manifest.num_examples("test"):
             metrics = evaluator.test(run, config, manifest, checkpoint)
@@ -226,7 +226,7 @@ def _finish(
             progress.say(
                 f"trained to step {step}; the data has no test split to evaluate", sys.stdout
             )
-    with signals.at_once():
+    with signals.interruptible():
         evaluator.export(run, config, manifest, checkpoint)
     logdir = shlex.quote(config.model_dir)
     progress.say(
