@@ -114,7 +114,7 @@ def test_help_arrives_or_is_missed(module, redirections, code, tmp_path):
 
 def lasting(number: int, encoding: str = "utf-8") -> io.TextIOWrapper:
     given = io.TextIOWrapper(io.BytesIO(), encoding=encoding, line_buffering=True)
-    return streams._lasting(number, given, False)
+    return streams._unfailing(number, given, False)
 
 
 def test_the_first_error_is_kept_and_the_rest_goes_on():
