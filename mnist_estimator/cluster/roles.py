@@ -1,6 +1,6 @@
-"""Who trains with whom: what the flags or the engine say becomes one validated `Task`.
+"""Decides which task of which cluster this process is, from the flags or the engine's variables.
 
-A task knows its cluster, its role in it and its share of the data. TensorFlow is not imported.
+A `Task` knows its cluster, its role and its share of the data. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Task:
 
     @property
     def address(self) -> str:
-        """Where this process listens, "host:port"; "" if nowhere."""
+        """The address at which this process listens, "host:port"; "" if it does not."""
         if not self.jobs:
             return self.lone_chief if self.role == CHIEF else ""
         hosts = self.jobs.get(self.role, ())  # The evaluator is not listed.
@@ -54,7 +54,7 @@ class Task:
 
     @property
     def chief_address(self) -> str:
-        """Where the chief is, "host:port"; "" if unknown."""
+        """The address of the chief, "host:port"; "" if unknown."""
         chiefs = self.jobs.get(CHIEF) or self.jobs.get(WORKER) or (self.lone_chief,)
         return chiefs[0]
 
@@ -84,11 +84,11 @@ class Task:
 
     @property
     def trainer(self) -> int:
-        """This process's number among those: the chief is 0, workers follow."""
+        """This process's rank among the trainers: the chief is 0, the workers follow."""
         return self.index + (self.role == WORKER and self.has_chief)
 
     def tf_config(self) -> str:
-        """The TF_CONFIG that TensorFlow reads, as JSON; without a cluster an empty object."""
+        """The value of TF_CONFIG for TensorFlow, as JSON; "{}" without a cluster."""
         if not self.jobs:
             return "{}"
         jobs = {role: list(hosts) for role, hosts in self.jobs.items()}
@@ -96,7 +96,7 @@ class Task:
 
 
 def usual_strategy(workers: int, num_ps: int, gpus: int = 0) -> str:
-    """The strategy for so many tasks of which each one that trains has so many GPUs."""
+    """The strategy for a cluster of so many trainers and parameter servers, and GPUs a trainer."""
     if num_ps:
         return "ps"
     if workers > 1:
@@ -119,16 +119,16 @@ def resolve(
     base_port: int = 0,
     resource_config: str = "/opt/ml/input/config/resourceconfig.json",
 ) -> Task:
-    """Returns this process's task: from the host flags if given, else from what the engine says.
+    """Returns this process's task, from the host flags or what the engine says.
 
     The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
-    variables. Nothing, or a cluster of one, is a process that trains alone, and so is one of
-    several trainers whose user insists on it.
+    variables. Without any, or in a cluster of one task, the process trains alone. So does a trainer
+    of a larger cluster if its user gave a strategy for that.
 
     Args:
       environ: the environment.
-      insists: whether the user gave the strategy, so that it is more than the default.
-      resource_config: the file that SageMaker describes a job in.
+      insists: whether the user gave the strategy, so that it is not only the default.
+      resource_config: the file in which SageMaker describes a job.
       The others are the flags of the same names.
 
     Raises:
@@ -167,7 +167,7 @@ def resolve(
 def _check_flags(
     found: environments.Description | None, num_ps: int, evaluator: bool | None
 ) -> None:
-    """Raises InputError if the flags speak of other tasks than the description."""
+    """Raises InputError if the flags name other tasks than the description."""
     jobs = found.jobs if found else {}
     listed = len(jobs.get(PS, ()))
     where = f"{found.source} has {listed}" if found else "no cluster is described"
@@ -180,7 +180,7 @@ def _check_flags(
 
 
 def _task(found: environments.Description, evaluator: bool | None) -> Task:
-    # The evaluator talks to nobody; listed in the cluster, the others would wait for its server.
+    # Not the evaluator: it runs no server, for which the others would wait.
     jobs = {role: found.jobs[role] for role in (*TRAINERS, PS) if role in found.jobs}
     everyone = collections.Counter(host for hosts in jobs.values() for host in hosts)
     for host, times in everyone.most_common(1):
@@ -213,14 +213,14 @@ def _fit(task: Task, strategy: str, insists: bool) -> Task:
             return Task(source=f"--strategy={strategy}, not {task.source}")
         raise _several(task, strategy)
     if strategy in (*ALONE, "multi_worker") and is_alone:
-        # Without a cluster TensorFlow starts no server, which anybody could connect to.
+        # Without a cluster TensorFlow starts no server, to which anybody could connect.
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
     if strategy == "multi_worker":
         if PS in task.jobs:
             raise InputError("--strategy: found multi_worker with ps tasks, expected --strategy=ps")
-        # Estimator wants a chief in the evaluator's cluster, as it would have one without strategy.
+        # Estimator expects a chief in the evaluator's cluster, as without a strategy.
         return _with_chief(task) if task.role == EVALUATOR else task
     if PS not in task.jobs:
         raise InputError("--strategy: found ps, but the cluster has no ps task")
@@ -228,7 +228,7 @@ def _fit(task: Task, strategy: str, insists: bool) -> Task:
 
 
 def _several(task: Task, strategy: str) -> InputError:
-    """The error of a task of a cluster that has been given no strategy for it."""
+    """The error about a task of a cluster whose strategy is for training alone."""
     tasks = sum(map(len, task.jobs.values()))
     expected = "ps" if PS in task.jobs else "multi_worker"
     return InputError(
@@ -239,7 +239,7 @@ def _several(task: Task, strategy: str) -> InputError:
 
 
 def _with_chief(task: Task) -> Task:
-    """Names the first worker chief where no task is: one process has to save the checkpoints."""
+    """Makes the first worker the chief if there is none: one task has to save the checkpoints."""
     if task.has_chief:
         return task
     chief, *workers = task.jobs[WORKER]

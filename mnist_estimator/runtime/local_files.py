@@ -2,7 +2,8 @@
 
 Other users may be able to write to a folder and put symbolic links, hard links, FIFOs or devices
 there. So a new file is opened exclusively and under a name that nobody can guess, nothing is
-written or removed through a link, and only plain files are read. Every function may also raise OSError.
+written or removed through a link, and only plain files are read. Every function may also raise
+OSError.
 """
 
 from __future__ import annotations
