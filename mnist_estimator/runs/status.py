@@ -32,6 +32,7 @@ LOST = "lost"  # A task is gone that the chief needs.
 FAILED = "failed"
 STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
 
+_KEYS = {"run_name": "run"}  # Fields of `Status` that have another name in the file.
 _MOST_BYTES = 2**20  # A reason is a line or two.
 _BY_EXIT_CODE = {
     signals.EXIT_PREEMPTED: PREEMPTED,
@@ -50,7 +51,7 @@ class Status:
       exit_code: the chief's, which the other tasks take over; None while it trains.
       step: the global step of the newest checkpoint.
       reason: why it ended, in words; "" if the run is complete.
-      run: a name of the run in this model_dir, the same at each start.
+      run_name: names the run in this model_dir; it is the same at each start.
       time: when it was written, ISO 8601 with the time zone.
       has_evaluator: whether a task of its own evaluates the checkpoints.
     """
@@ -59,7 +60,7 @@ class Status:
     exit_code: int | None
     step: int
     reason: str
-    run: str
+    run_name: str
     time: str
     has_evaluator: bool
 
@@ -98,8 +99,8 @@ def _checked(record: Any) -> Status:
     json_files.expect(record, dict, "the whole")
     formats.check(record)
     record.pop(formats.KEY, None)
-    names = [field.name for field in dataclasses.fields(Status)]
-    json_files.expect_keys(record, names, "the whole")
+    keys = {field.name: _KEYS.get(field.name, field.name) for field in dataclasses.fields(Status)}
+    json_files.expect_keys(record, [*keys.values()], "the whole")
     json_files.choice(record["state"], "state", STATES)
     if record["exit_code"] is not None:
         json_files.whole(record["exit_code"], "exit_code", 0, 255)
@@ -108,7 +109,7 @@ def _checked(record: Any) -> Status:
         json_files.expect(record[name], str, name)
     json_files.expect(record["has_evaluator"], bool, "has_evaluator")
     datetime.datetime.fromisoformat(record["time"]).astimezone()
-    return Status(**record)
+    return Status(**{name: record[key] for name, key in keys.items()})
 
 
 class Recorder:
@@ -119,7 +120,7 @@ class Recorder:
         self._path = os.path.join(model_dir, STATUS_FILE)
         self._has_evaluator = has_evaluator
         before = read(model_dir)
-        self._run = before.run if before else secrets.token_hex(8)
+        self._run_name = before.run_name if before else secrets.token_hex(8)
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
         """Raises InputError if it cannot be written."""
@@ -143,8 +144,9 @@ class Recorder:
     def _record(self, state: str, exit_code: int | None, reason: str) -> dict[str, Any]:
         now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
-        status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
-        return {formats.KEY: formats.VERSION} | dataclasses.asdict(status)
+        status = Status(state, exit_code, step, reason, self._run_name, now, self._has_evaluator)
+        fields = dataclasses.asdict(status)
+        return {formats.KEY: formats.VERSION} | {_KEYS.get(k, k): v for k, v in fields.items()}
 
 
 @contextlib.contextmanager

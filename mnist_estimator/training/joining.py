@@ -32,7 +32,7 @@ class OwnHello:
         """The answer after a look at the record, unless the run's name is known already."""
         if not self._hello.run:
             found = status.read(self._config.model_dir)
-            run_name = found.run if found else ""
+            run_name = found.run_name if found else ""
             self._hello = hello.of(self._task, self._config.model_dir, run_name)
         return self._hello
 

@@ -141,7 +141,7 @@ def test_a_run_keeps_its_name_and_each_start_has_a_record_of_its_own(tmp_path):
         folder.mkdir(exist_ok=True)
         with status.record_outcome(str(folder)):
             found.append(status.read(str(folder)))
-    assert found[0].run == found[1].run != found[2].run
+    assert found[0].run_name == found[1].run_name != found[2].run_name
     assert found[0] != found[1]
 
 
