@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.manifest import Manifest, shard_paths
+from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.data.records import (
     IMAGE_KEY,
     LABEL_KEY,
@@ -56,8 +56,7 @@ class Share:
 
 
 def train_input_fn(
-    data_dir: str,
-    manifest: Manifest,
+    dataset: Dataset,
     *,
     batch_size: int,
     seed: int,
@@ -82,8 +81,7 @@ def train_input_fn(
             share = _synchronous_share(input_context)
         with tf.name_scope("input"):
             return train_batches(
-                data_dir,
-                manifest,
+                dataset,
                 start_step=_start_step(saved_step),
                 batch_size=batch_size,
                 seed=seed,
@@ -97,8 +95,7 @@ def train_input_fn(
 
 @_no_autograph
 def train_batches(
-    data_dir: str,
-    manifest: Manifest,
+    dataset: Dataset,
     *,
     start_step: int | tf.Tensor,
     batch_size: int,
@@ -122,14 +119,15 @@ def train_batches(
       InputError: if the split is empty or the replicas cannot share a batch evenly.
     """
     share = share or Share()
-    check_split(data_dir, manifest, "train")
+    check_split(dataset, "train")
+    manifest = dataset.manifest
     examples = manifest.num_examples("train")
     if batch_size % share.replicas:
         raise InputError(
             f"--batch_size: found {batch_size}, expected a multiple of the {share.replicas} "
             "replicas that share each batch"
         )
-    files = shard_paths(data_dir, manifest, "train")
+    files = dataset.shard_paths("train")
     start_step = tf.convert_to_tensor(start_step, tf.int64)
     first_step = start_step + (share.worker - start_step) % share.workers
     if examples * _image_bytes(manifest) <= cache_bytes:
@@ -140,9 +138,7 @@ def train_batches(
 
 
 @_no_autograph
-def eval_batches(
-    data_dir: str, manifest: Manifest, split: str, *, batch_size: int
-) -> tf.data.Dataset:
+def eval_batches(dataset: Dataset, split: str, *, batch_size: int) -> tf.data.Dataset:
     """Every example of a split once, in order; the last batch may be smaller.
 
     Returns:
@@ -152,7 +148,8 @@ def eval_batches(
     Raises:
       InputError: if the split is empty.
     """
-    check_split(data_dir, manifest, split)
+    check_split(dataset, split)
+    manifest = dataset.manifest
     examples = manifest.num_examples(split)
     batch_mean = examples / -(-examples // batch_size)
 
@@ -160,7 +157,7 @@ def eval_batches(
         features, labels = _parse(index, serialized, manifest.image_shape)
         return {**features, BATCH_MEAN: tf.constant(batch_mean, tf.float32)}, labels
 
-    records = _read_records(shard_paths(data_dir, manifest, split), manifest)
+    records = _read_records(dataset.shard_paths(split), manifest)
     numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records))
     batches = numbered.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
@@ -171,10 +168,12 @@ def decode_images(pixels: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     return tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [-1, *image_shape])
 
 
-def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
+def check_split(dataset: Dataset, split: str) -> None:
     """Raises InputError unless the split has examples."""
-    if not manifest.num_examples(split):
-        raise InputError(f"{data_dir}: found no examples in the {split} split; choose another one")
+    if not dataset.manifest.num_examples(split):
+        raise InputError(
+            f"{dataset.folder}: found no examples in the {split} split; choose another one"
+        )
 
 
 def _start_step(saved_step: Callable[[], int]) -> int | tf.Tensor:

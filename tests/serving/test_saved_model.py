@@ -20,7 +20,7 @@ from support.short_runs import train
 from mnist_estimator import RunError, export
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
-from mnist_estimator.data.manifest import TrainedOn, read_manifest
+from mnist_estimator.data.manifest import Dataset, TrainedOn, read_manifest
 from mnist_estimator.runs import checkpoints, open_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, saved_model, signatures, tflite, warmup
@@ -64,7 +64,7 @@ def exported(tmp_path_factory):
 
 def test_data(data_dir):
     manifest = read_manifest(data_dir)
-    batches = inputs.eval_batches(data_dir, manifest, "test", batch_size=TEST)
+    batches = inputs.eval_batches(Dataset(data_dir, manifest), "test", batch_size=TEST)
     ((features, labels),) = batches.as_numpy_iterator()
     return features[inputs.IMAGES], labels
 
