@@ -107,7 +107,7 @@ def _pool_last(
     with v1.variable_scope(name):
         kernel = networks._weights("kernel", [5, 5, images.shape[-1], filters], params)
         values = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
-        values = tf.nn.relu(networks._plus_bias(values, params))
+        values = tf.nn.relu(networks._add_bias(values, params))
         return tf.nn.max_pool2d(values, ksize=2, strides=2, padding="SAME")
 
 

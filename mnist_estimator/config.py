@@ -1,7 +1,7 @@
-"""Flags, read once at the edge of a program, become one frozen and validated `TrainConfig`.
+"""Turns flags into one frozen and validated `TrainConfig`, once, where a program starts.
 
-Below a command's `main` everything takes plain arguments. Nothing here imports TensorFlow, so that
-a wrong flag and `--help` are answered at once.
+Functions below a command's `main` take plain arguments and read no flags. Nothing here imports
+TensorFlow, so that a wrong flag and `--help` are answered at once.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _setting(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All settings of a training run; every field is the flag of the same name.
+    """All flags of a training run; every field is the flag of the same name.
 
     Raises:
       InputError: if a value is out of range or contradicts another; the message names the flag.
@@ -421,7 +421,7 @@ class TrainConfig:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether only deterministic operations are to be used."""
+        """Whether to use only deterministic operations."""
         return self.strategy != "ps" if self.deterministic is None else self.deterministic
 
     @property
@@ -431,7 +431,7 @@ class TrainConfig:
 
     @property
     def profiled(self) -> tuple[int, ...]:
-        """First and last step of the profile; nothing if none is wanted."""
+        """First and last step of the profile; empty without one."""
         return _parse_numbers("profile_steps", self.profile_steps) if self.profile_steps else ()
 
     @property
@@ -460,19 +460,19 @@ DATA_FLAGS = flags_affecting(DATA)
 
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for every setting of a training run."""
+    """Defines the flags of a training run."""
     flag_fields.define(flag_fields.fields_of(TrainConfig), values)
     help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
-    """Defines the flags that `prepare` and `train` share: which data, split and written how."""
+    """Defines the flags of `train` that `prepare` has too: which data, and how they are split."""
     shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
     flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
-    """Defines the flag that `prepare` and `evaluate` share: where a CSV file has its labels."""
+    """Defines the flag of `prepare` and `evaluate` that says where a CSV file has its labels."""
     flags.DEFINE_string(
         "label_column",
         "",
@@ -483,7 +483,11 @@ def define_label_column() -> None:
 
 
 def define_run_flags(*, data: bool = True) -> None:
-    """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
+    """Defines the flags of commands that work on a trained run.
+
+    Args:
+      data: whether --data_dir is one of them.
+    """
     flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
     flag_fields.define_path(
         "checkpoint",
@@ -518,7 +522,7 @@ def default_data_dir(dataset: str) -> str:
 
 
 def _check_model(name: str) -> None:
-    # Whether there is such a function, is seen when TensorFlow is there, which it may import.
+    # Whether the function exists is checked later, as its module may import TensorFlow.
     if name not in MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise InputError(
             f"--model: found {name!r}, expected one of {', '.join(MODELS)}, or a function as "

@@ -14,27 +14,29 @@ from mnist_estimator import compat
 
 compat.quiet()  # As in the commands. Tests read what programs and this process print.
 
-# Files that run whole programs, the longest ones first. They come before all others, so that at the
-# end none of the processes that share the tests is left alone with one.
+TESTS = Path(__file__).parent
+# Files that run whole programs or train, the longest ones first. They come before all others, so
+# that at the end none of the processes that share the tests is left alone with one.
 LONG = (
-    "test_cluster_programs",
-    "test_faults",
-    "test_launch",
-    "test_training",
-    "test_slurm",
-    "test_readme",
-    "test_predict",
-    "test_engine_ray",
-    "test_exports",
-    "test_compat_cluster",
-    "test_report",
-    "test_programs",
+    "training/test_training.py",
+    "programs/test_cluster_programs.py",
+    "test_launch.py",
+    "programs/test_faults.py",
+    "test_readme.py",
+    "programs/test_slurm_cluster.py",
+    "engines/test_ray.py",
+    "serving/test_saved_model.py",
+    "test_links.py",
+    "programs/test_programs.py",
+    "test_predict.py",
+    "programs/test_compat_cluster.py",
+    "test_report.py",
 )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+    places = {TESTS / name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path, len(LONG)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

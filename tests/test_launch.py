@@ -106,7 +106,7 @@ class Told:
         self.name, self.exit_code, self.is_running = name, 0, True
         self.exit_codes, self.restarts = list(exit_codes), 0
 
-    def look(self, max_restarts):
+    def poll(self, max_restarts):
         code = self.exit_codes.pop(0) if self.is_running and self.exit_codes else None
         if code is not None:
             self.exit_code = code
@@ -118,7 +118,7 @@ class Told:
 def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     chief, worker = Told("chief 0", 137, 137), Told("worker 0", None, None, 138)
-    assert launch._watch([chief, worker], max_restarts=1) == 137
+    assert launch._wait_for_all([chief, worker], max_restarts=1) == 137
     assert (chief.restarts, worker.restarts) == (1, 0)
 
 
@@ -126,14 +126,14 @@ def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     monkeypatch.setattr(launch, "_END_SECS", 0)
     ps = Told("ps 0")
-    assert launch._watch([Told("chief 0", 138), ps], max_restarts=0) == 138
+    assert launch._wait_for_all([Told("chief 0", 138), ps], max_restarts=0) == 138
     assert ps.is_running  # For `run` to end.
 
 
 def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     evaluator = Told("evaluator 0", None, 137, 0)
-    assert launch._watch([Told("chief 0", 0), evaluator], max_restarts=1) == 0
+    assert launch._wait_for_all([Told("chief 0", 0), evaluator], max_restarts=1) == 0
     assert evaluator.restarts == 1
 
 
@@ -141,7 +141,7 @@ def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
 def test_whatever_signal_ends_it_all_tasks_get(number):
     got = []
     task = types.SimpleNamespace(signal=got.append, wait=lambda until: None)
-    with pytest.raises(signals.Interruption), launch._ending([task]):
+    with pytest.raises(signals.Interruption), launch._end_tasks_on_exit([task]):
         raise signals.Interruption(number.name, 129)
     assert got == [number]
 

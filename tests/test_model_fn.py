@@ -152,7 +152,7 @@ def test_each_class_has_its_own_accuracy():
 def test_the_picture_of_inputs_is_a_grid_in_reading_order():
     images = np.zeros((26, 2, 3, 1), np.float32)
     images += np.arange(26).reshape(-1, 1, 1, 1)
-    grid = np.asarray(model_fn._grid(tf.constant(images)))
+    grid = np.asarray(model_fn._image_grid(tf.constant(images)))
     assert grid.shape == (1, 10, 15, 1)
     np.testing.assert_array_equal(grid[0, ::2, ::3, 0], np.arange(25).reshape(5, 5))
 

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,8 @@ import numpy as np
 import pytest
 from support import programs
 
-from mnist_estimator import predict
 from mnist_estimator.data import known_datasets, sources
-from mnist_estimator.pictures import methods, picture_files
-from mnist_estimator.serving import predictors
+from mnist_estimator.pictures import picture_files
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "pictures: prepared as handwritten digits are for MNIST (digit)\n"
@@ -113,37 +110,6 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
     assert text.splitlines()[0] == "blank.png: no digit found"
 
 
-@pytest.mark.parametrize("as_json", [True, False])
-@pytest.mark.parametrize("kind", ["digit", "plain"])
-def test_an_answer_is_one_line_that_fits_the_data(kind, as_json, tmp_path, capsys):
-    class Predictor:
-        pictures = kind
-
-        def predict(self, encoded):
-            best = (("shoe", 0.75), ("bag", 0.25))
-            return [predictors.Answer(True, best, "Corrupt")] * len(encoded)
-
-    path = tmp_path / "a\n\x1b[31m\udce9.png"
-    path.write_bytes(blank())
-    assert predict._predict_all(Predictor(), [str(path)], as_json=as_json) == 0
-    out, err = capsys.readouterr()
-    shown = f"{tmp_path}/a\\n\\x1b[31m\\xe9.png"
-    assert err == f"warning: {shown}: Corrupt; its picture may be damaged, get it again\n"
-    if not as_json:
-        assert out == f"{shown}: shoe  0.7500  (or bag  0.2500)\n"
-        return
-    found = json.loads(out)
-    assert found.pop("digit", "absent") == ("shoe" if kind == "digit" else "absent")
-    assert found == {
-        "file": str(path),
-        "class": "shoe",
-        "probability": 0.75,
-        "runner_up": "bag",
-        "runner_up_probability": 0.25,
-        "warning": "Corrupt",
-    }
-
-
 def blank() -> bytes:
     from mnist_estimator.compat import tf
 
@@ -170,7 +136,8 @@ def bomb() -> bytes:
 def test_a_mistake_is_answered_without_tensorflow(tmp_path, arguments, line):
     script = (
         "import sys\n"
-        "from mnist_estimator import predict, program\n"
+        "from mnist_estimator import predict\n"
+        "from mnist_estimator.runtime import program\n"
         "predict.define_flags()\n"
         "try:\n"
         "    program.run(predict.main, takes_arguments=True)\n"
@@ -212,43 +179,3 @@ def test_the_limits_are_what_readme_says():
     readme = (ROOT / "README.md").read_text()
     assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in readme
     assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in readme
-
-
-PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28, 8, *[0] * 5)
-
-
-class Sevens:
-    """Stands for a predictor: whatever it is shown is a 7."""
-
-    pictures = methods.DIGIT
-
-    def predict(self, encoded):
-        return [predictors.Answer(True, (("7", 0.9), ("1", 0.1)))] * len(encoded)
-
-
-NAMES = [
-    ("plain.png", "plain.png"),
-    ("new\nline.png", r"new\nline.png"),
-    ("\x1b[31mred\t.png", r"\x1b[31mred\t.png"),
-    ("数字.png", "数字.png"),
-    (os.fsdecode(b"latin\xe9.png"), r"latin\xe9.png"),
-]
-
-
-@pytest.mark.parametrize("is_picture", [True, False])
-@pytest.mark.parametrize(("name", "shown"), NAMES)
-def test_every_name_gets_its_answer_in_one_line(
-    name, shown, is_picture, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    Path(name).write_bytes(PNG_HEADER if is_picture else b"no picture")
-    failed = predict._predict_all(Sevens(), [name], as_json=False)
-    said = capsys.readouterr()
-    assert failed == (not is_picture)
-    line = said.out if is_picture else said.err.partition(": ")[2]
-    assert line.startswith(f"{shown}: ")
-    assert said.out.count("\n") + said.err.count("\n") == 1
-    predict._predict_all(Sevens(), [name], as_json=True)
-    out = capsys.readouterr().out
-    assert json.loads(out)["file"] == name
-    assert out.count("\n") == 1 and out.isascii()

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import programs
 
 from mnist_estimator.data import known_datasets
 
@@ -53,7 +54,6 @@ FOREIGN_FLAGS = {
     *("ntasks", "pty", "exclusive"),  # srun, sbatch
     *("tag", "sdist", "logdir", "ordinary", "all-files"),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
-    "explain",  # of train alone, and shown by its --help
 }
 
 
@@ -75,16 +75,9 @@ def start(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str
     python, *rest = arguments
     assert python == "python"
     nowhere = "http://127.0.0.1:9"
-    result = subprocess.run(
-        [sys.executable, *rest],
-        cwd=folder,
-        env=os.environ
-        | {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": "127.0.0.1"}
-        | {"XDG_STATE_HOME": str(folder / "state"), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    environ = {"http_proxy": nowhere, "https_proxy": nowhere, "no_proxy": "127.0.0.1"}
+    environ["XDG_STATE_HOME"] = str(folder / "state")
+    result = programs.run_forked([sys.executable, *rest], cwd=folder, env=os.environ | environ)
     assert result.returncode == 0, result.stderr
     return result
 
@@ -418,3 +411,8 @@ def test_the_estimator_code_trains(tmp_path, monkeypatch):
     names = {"model_fn": model_fn, "input_fn": input_fn}
     exec(code, names)  # README's lines are those of the user's own program.
     assert names["classifier"].get_variable_value("global_step") == 1000
+
+
+def test_the_files_of_tests_that_cases_name_are_there():
+    named = set(re.findall(r"\btest_\w+\.py", (DOCS / "cases.md").read_text()))
+    assert named <= {path.name for path in (ROOT / "tests").rglob("test_*.py")}

@@ -16,8 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 
 from mnist_estimator import InputError
-from mnist_estimator.data import file_kinds
-from mnist_estimator.runtime import files
+from mnist_estimator.runtime import file_kinds, files
 
 _BLOCK_BYTES = 2**20
 _MAX_LINE_BYTES = 2**26
@@ -264,7 +263,7 @@ def _recoded(path: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_kind(path: str, start: bytes) -> None:
-    if file_kinds.is_web_page(start):
+    if file_kinds.is_markup(start):
         raise InputError(
             f"{path}: found an HTML or XML page, expected text with a label and pixels a line; "
             "download it again"

@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from mnist_estimator import InputError
-from mnist_estimator.data import file_kinds
 from mnist_estimator.data.known_datasets import (
     FILE_NAMES,
     ROLES,
@@ -28,7 +27,7 @@ from mnist_estimator.data.known_datasets import (
     locate,
 )
 from mnist_estimator.data.transfer import MirrorError, Progress, first_line, host, read_url
-from mnist_estimator.runtime import local_files
+from mnist_estimator.runtime import file_kinds, local_files
 from mnist_estimator.runtime.progress import is_live, say, show
 
 _PIECE_BYTES = 1 << 16
@@ -165,7 +164,7 @@ def _content_problem(file: BinaryIO, dataset: KnownDataset, role: str) -> str | 
     start = _rewound(file).read(512)
     if not start:
         return "it is empty"
-    if file_kinds.is_web_page(start):
+    if file_kinds.is_markup(start):
         return "it is an HTML page"
     by_archive = role not in dataset.digests
     if by_archive and not _is_gzip(file):

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import file_kinds
+from mnist_estimator.runtime import file_kinds
 
 _TYPES = {
     0x08: np.dtype(">u1"),
@@ -260,7 +260,7 @@ def _not_idx(name: str, start: bytes) -> IdxError:
     if text is None:
         return IdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected, _GIVE_IDX)
     begin = f"that begins {text[:40]!r}"
-    if file_kinds.is_web_page(start):
+    if file_kinds.is_html(start):
         advice = "the download went wrong: get the file again"
         return IdxError(name, 0, f"an HTML page {begin}", expected, advice)
     kind = "a Git LFS pointer" if text.startswith("version https://git-lfs") else "text"

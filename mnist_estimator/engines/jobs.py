@@ -29,7 +29,8 @@ _MAX_NAME = 40
 class Job:
     """A training job of one engine; every field but `train_flags` is submit's flag of that name.
 
-    An engine is a subclass with its own flags and what is abstract here.
+    An engine is a subclass that adds its own flags, a template, and the methods that are abstract
+    here.
 
     Raises:
       InputError: if a value is out of range or contradicts another; the message names the flag.
@@ -121,17 +122,17 @@ class Job:
 
     @functools.cached_property
     def train_config(self) -> TrainConfig:
-        """The train flags as the tasks will read them, with their strategy."""
+        """The config that the tasks make of their train flags."""
         return passed_flags.parse(self.train_command[3:])[0]
 
     @property
     def strategy(self) -> str:
-        """The train flags' `--strategy`, else the one that goes with the tasks."""
+        """The strategy of the tasks, never auto."""
         return self.train_config.strategy
 
     @property
     def rank_flags(self) -> list[str]:
-        """Train flags that tell roles where the engine only numbers the tasks."""
+        """Train flags from which tasks that the engine only numbers know their roles."""
         found = [f"--num_ps={self.ps}"] if self.ps else []
         if self.evaluator:
             found.append("--evaluator")
@@ -139,12 +140,12 @@ class Job:
 
     @property
     def num_tasks(self) -> int:
-        """Tasks of all roles."""
+        """The number of tasks of all roles."""
         return self.workers + self.ps + self.evaluator
 
     @property
     def counts(self) -> dict[str, int]:
-        """Tasks of each role that there is, in the order of their ranks."""
+        """The number of tasks of each role that the job has, in the order of their ranks."""
         return environments.counts(self.workers, self.ps, self.evaluator)
 
     @property
@@ -154,7 +155,7 @@ class Job:
 
     @property
     def num_plain_workers(self) -> int:
-        """Tasks of the role worker: those that train, without the chief."""
+        """The number of tasks that train, without the chief."""
         return self.workers - 1
 
     @property
@@ -168,7 +169,7 @@ class Job:
         return self.train_config.data_dir
 
     def require(self, *names: str) -> None:
-        """Refuses a job that lacks what its engine cannot do without."""
+        """Raises InputError if one of these flags, which the engine needs, has no value."""
         for name in names:
             if not getattr(self, name):
                 raise InputError(f"--{name}: found nothing, --engine={self.engine} needs it")
@@ -182,13 +183,13 @@ class Job:
             )
         passed_flags.check_workers(self.train_config, self.workers)
         if strategy in ("mirrored", "multi_worker"):
-            # Each GPU is a replica; without any a worker is one, on its processor.
+            # Each GPU is a replica; without GPUs each worker is one.
             passed_flags.check_batch(self.train_config, self.workers * max(self.gpus, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobWithGrace(Job):
-    """A job of an engine that lets its user choose how long tasks have to save."""
+    """A job of an engine whose users choose how long tasks have to save."""
 
     grace_secs: int = setting(
         60,
@@ -202,7 +203,7 @@ class JobWithGrace(Job):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JobWithAccount(Job):
-    """A job of an engine where a service account is what may read and write an object store."""
+    """A job of an engine where a service account gives access to an object store."""
 
     service_account: str = setting(
         "",
@@ -228,7 +229,7 @@ class CloudJob(Job):
     spot: bool = setting(False, "Use machines that are cheaper and can be taken away at any time.")
 
     def smallest_machine(self, machines: Mapping[str, tuple[int, float]]) -> str:
-        """The first of a cloud's machines, name -> (cores, GiB), that has what a task gets."""
+        """The first machine of a cloud, name -> (cores, GiB), that is large enough for a task."""
         for name, (cores, memory) in machines.items():
             if cores >= self.cpus and memory >= self.memory_gb:
                 return name

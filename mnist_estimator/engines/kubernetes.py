@@ -1,4 +1,4 @@
-"""Kubernetes: a `Job` becomes a TFJob, a JobSet, or a TrainJob, which `kubectl` submits.
+"""Kubernetes: a job is a TFJob, a JobSet, or a TrainJob, which `kubectl` submits.
 
 Facts are from the source of Kubeflow's training operator 1.9, JobSet 0.12, Kubeflow Trainer 2.3 and
 of Kubernetes (pkg/controller/job/pod_failure_policy.go). The tests hold what is rendered against
@@ -19,7 +19,7 @@ from mnist_estimator.engines.rendering import yaml_quoted
 from mnist_estimator.runtime.flag_fields import setting
 
 _PORT = 2222
-# Exit codes of what would happen again: Kubeflow's ExitCode policy, written out for Jobs.
+# Exit codes of errors that would happen again, as in Kubeflow's ExitCode policy.
 _PERMANENT_CODES = tuple(range(1, 128))
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 
@@ -49,7 +49,7 @@ class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
     )
 
     def command(self, path: str) -> list[str]:
-        # Not apply: to a job of this name that has ended, it says "unchanged" and does nothing.
+        # Not apply: if a job of this name has ended, it says "unchanged" and does nothing.
         return ["kubectl", "create", f"--filename={path}"]
 
     @property
@@ -177,7 +177,7 @@ class TrainJobJob(KubernetesJob):
 def _host_flags(job: KubernetesJob, hosts: dict[str, list[str]], *role_flags: str) -> list[str]:
     if job.num_tasks == 1 and job.strategy in cluster.ALONE:
         return []  # It trains alone, and needs no address.
-    # The JobSet's own name is that of the network its pods are in.
+    # The network of the pods has the name of the JobSet.
     flags = [
         f"--{role}_hosts={','.join(f'{host}.{job.name}:{_PORT}' for host in hosts[role])}"
         for role in ("chief", "worker", "ps")

@@ -1,6 +1,6 @@
-"""The flags of `train` that a job passes on, read to find mistakes before they are submitted.
+"""The flags of `train` that a job passes to its tasks, checked before the job is submitted.
 
-TensorFlow is not imported, and what the process itself was called with is not touched.
+TensorFlow is not imported, and the process's own flags stay as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ HINT = "flags of train come after a --"
 
 
 def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Train flags with each --flagfile replaced by what it holds: the tasks cannot read it."""
+    """Returns train flags with the flags of each --flagfile, which the tasks cannot read."""
     try:
         return tuple(flags.FlagValues().read_flags_from_files(list(arguments), force_gnu=False))
     except flags.Error as error:
@@ -27,7 +27,7 @@ def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
 
 
 def with_strategy(arguments: Sequence[str], strategy: str) -> list[str]:
-    """Train flags with a `--strategy`: this one, unless they have one that is not auto."""
+    """Returns train flags with this `--strategy`, unless they have one that is not auto."""
     config, given = parse(arguments)
     if config.strategy != roles.AUTO:
         return [*arguments]
@@ -37,7 +37,7 @@ def with_strategy(arguments: Sequence[str], strategy: str) -> list[str]:
 
 
 def check_workers(config: TrainConfig, workers: int) -> None:
-    """Raises InputError for several workers with a strategy of one."""
+    """Raises InputError for several workers with a strategy that trains alone."""
     if config.strategy in roles.ALONE and workers > 1:
         raise InputError(
             f"--workers: found {workers} with the train flag --strategy={config.strategy}, "
@@ -55,7 +55,7 @@ def check_batch(config: TrainConfig, replicas: int) -> None:
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
-    """The config of train flags, and the names of those that were given."""
+    """Returns the config of train flags, and the names of the flags that were given."""
     for argument in arguments:
         if "\0" in argument or not is_text(argument):
             raise InputError(f"train flags: found {argument!r}, expected text without NUL")

@@ -1,4 +1,4 @@
-"""Ray: a `Job` becomes a Python program that `ray job submit` runs, and that starts all tasks.
+"""Ray: a job is a Python program that `ray job submit` runs, and that starts all tasks.
 
 Facts are from Ray's pages "Ray Jobs CLI" and "Placement groups" and from the source of its job
 supervisor (what stopping a job does), and were tried with Ray 2.60.
@@ -15,7 +15,7 @@ from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
 from mnist_estimator.runtime.flag_fields import setting
 
-# What the program may need beside the tasks' time to save.
+# Time that the program needs in addition to the tasks' time to save.
 _END_SECS = 15
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
@@ -23,7 +23,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RayJob(jobs.JobWithGrace):
-    """A Python program that starts all tasks."""
+    """A job of Ray, which is a Python program that starts all tasks."""
 
     engine = "ray"
     template = "ray.py.template"
@@ -52,7 +52,8 @@ class RayJob(jobs.JobWithGrace):
     def command(self, path: str) -> list[str]:
         # The program's whole folder goes to all nodes.
         folder, name = os.path.split(os.path.abspath(path))
-        # Ray kills what a signal has not ended after so long; its own 3 s are too short to save.
+        # Ray kills what a signal has not ended after this time. Its default, 3 s, is too short to
+        # save.
         environ = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _stop_secs(self)}}
         submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait"]
         submit += [f"--runtime-env-json={json.dumps(environ)}"]

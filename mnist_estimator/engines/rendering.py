@@ -13,9 +13,9 @@ from importlib import resources
 
 
 def render(template_name: str, /, **values: object) -> str:
-    """The template of that name with its $placeholders replaced.
+    """Returns the template of that name with its $placeholders replaced.
 
-    Values have to be quoted for the template's language already.
+    The caller quotes the values for the template's language.
 
     Raises:
       KeyError: if a placeholder has no value.
@@ -31,16 +31,16 @@ def render(template_name: str, /, **values: object) -> str:
 
 
 def yaml_quoted(value: object) -> str:
-    """A string, number, list or object on one line of YAML, whatever characters are in it."""
-    # JSON is YAML, but for characters that YAML takes for line ends or does not allow unescaped.
-    # Not ensure_ascii: of its pairs of surrogates YAML makes two characters.
+    """Returns a string, number, list or object on one line of YAML, with any characters in it."""
+    # JSON is YAML, except for characters that YAML takes for line ends or wants escaped. Without
+    # ensure_ascii, because YAML reads its pairs of surrogates as two characters.
     text = json.dumps(value, ensure_ascii=False)
     return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, text)
 
 
 def in_comment(text: str) -> str:
-    """A word of a command that stands in a comment of a job file, as a shell takes it."""
-    # What YAML does not allow, it does not allow in a comment either, which a line's end would end.
+    """Returns a word of a command in a comment of a job file, quoted for a shell."""
+    # YAML allows no control characters in comments either, and a line's end would end the comment.
     return shlex.quote(text if text.isprintable() else yaml_quoted(text)[1:-1])
 
 

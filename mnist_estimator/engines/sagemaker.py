@@ -1,4 +1,4 @@
-"""SageMaker: a `Job` becomes a CreateTrainingJob request in YAML that the AWS client submits.
+"""SageMaker: a job is a CreateTrainingJob request in YAML that the AWS client submits.
 
 Facts are from SageMaker's API reference (CreateTrainingJob, CheckpointConfig, StoppingCondition,
 RetryStrategy, FileSystemDataSource) and botocore's model of that service.
@@ -63,7 +63,7 @@ TensorBoardOutputConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SageMakerJob(jobs.CloudJob):
-    """A CreateTrainingJob request."""
+    """A job of SageMaker, which is a CreateTrainingJob request."""
 
     engine = "sagemaker"
     template = "sagemaker.yaml"

@@ -1,4 +1,4 @@
-"""Slurm: a `Job` becomes a batch script that `sbatch` submits.
+"""Slurm: a job is a batch script that `sbatch` submits.
 
 Facts are from the manual pages of sbatch, srun, scancel and slurm.conf, and were tried with Slurm
 22.05.
@@ -20,7 +20,7 @@ _SIGNAL_EARLY_SECS = 60
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SlurmJob(jobs.JobWithGrace):
-    """A batch script."""
+    """A job of Slurm, which is a batch script."""
 
     engine = "slurm"
     template = "slurm.sh"
@@ -77,7 +77,7 @@ def _check(job: SlurmJob) -> None:
 
 
 def _option(name: str, value: object, example: str) -> str:
-    """A line for sbatch; one that is switched off if there is no value."""
+    """A line for sbatch; without a value an example in a comment."""
     if not value:
         return f"##SBATCH --{name}={example}"
     return f"#SBATCH --{name}={shlex.quote(str(value))}"

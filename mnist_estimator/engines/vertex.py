@@ -1,4 +1,4 @@
-"""Vertex AI: a `Job` becomes a CustomJobSpec in YAML that `gcloud ai custom-jobs create` submits.
+"""Vertex AI: a job is a CustomJobSpec in YAML that `gcloud ai custom-jobs create` submits.
 
 Facts are from Vertex AI's pages "Distributed training" (a pool's place decides its role),
 "Understand the custom training service" (what is restarted, and when a job ends) and the REST
@@ -41,7 +41,7 @@ exit "$code"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VertexJob(jobs.CloudJob, jobs.JobWithAccount):
-    """A CustomJobSpec."""
+    """A job of Vertex AI, which is a CustomJobSpec."""
 
     engine = "vertex"
     template = "vertex.yaml"
@@ -155,7 +155,7 @@ def _machine(job: VertexJob, gpus: int) -> dict[str, object]:
 
 
 def _task(job: VertexJob) -> str:
-    """What every task runs: a command of the image, or the package, which the image installs."""
+    """The part of the file that says what tasks run: a command of the image, or the package."""
     quoted = rendering.yaml_quoted
     program, flags = job.train_command[:3], job.train_command[3:]
     if job.package:
@@ -188,5 +188,5 @@ def _pool(job: VertexJob, what: str, count: int, machine: str) -> str:
 
 
 def _line(name: str, value: str) -> str:
-    """A line of the file; one that is a comment if there is no value."""
+    """A line of the file; without a value a comment."""
     return f"{name}: {rendering.yaml_quoted(value)}" if value else f"# {name}: ..."

@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 
 from mnist_estimator import InputError
+from mnist_estimator.runtime import file_kinds
 
 MAX_FILE_BYTES = 64 << 20
 MAX_PIXELS = 50_000_000
@@ -199,7 +200,7 @@ def _kind(encoded: bytes) -> str:
         if encoded.startswith(magic):
             return kind
     text = encoded[:1024].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if text.startswith((b"<!doctype html", b"<html")):
+    if file_kinds.is_html(encoded[:1024]):
         return "an HTML page"
     if text.startswith((b"<svg", b"<?xml", b"<!doctype svg", b"<!--")) and b"<svg" in text:
         return "an SVG drawing"
@@ -216,7 +217,7 @@ _OTHERS = {
     b"\0\0\0\x0cJXL ": "a JPEG XL picture",
     b"\xff\x0a": "a JPEG XL picture",
     b"PK\x03\x04": "a ZIP archive",
-    b"\x1f\x8b": "a gzip archive",
+    file_kinds.GZIP: "a gzip archive",
 }
 
 

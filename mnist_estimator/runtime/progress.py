@@ -85,7 +85,12 @@ def warn(line: str) -> None:
 
 
 class ProgressLine:
-    """Call it as often as you like, it shows only some; leaving it clears a terminal's line."""
+    """How far long work is: a line kept up to date on a terminal, a line now and then in a log.
+
+    `line(text)` may be called as often as you like: a terminal shows it at most every 0.2 s, a log
+    every 10 s. `line.show(text)` shows it whenever it is called, and `line.say(text)` prints a line
+    that stays. At the end of a `with` block a terminal's line is cleared.
+    """
 
     def __init__(
         self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
@@ -101,14 +106,22 @@ class ProgressLine:
         if now < self._next:
             return
         self._next = now + self._secs
+        self.show(line)
+
+    def show(self, line: str) -> None:
+        """Shows a line at once."""
         show(line, self._stream)
+
+    def say(self, line: str) -> None:
+        """Prints a line that stays, in place of what a terminal shows."""
+        say(line, self._stream)
 
     def __enter__(self) -> ProgressLine:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._live:
-            show("", self._stream)
+            self.show("")
 
 
 def _columns(stream: TextIO) -> int:

@@ -43,6 +43,19 @@ def test_short_work_says_nothing():
     assert _show(io.StringIO(), 5) == ""
 
 
+@pytest.mark.parametrize(
+    ("stream", "shown"),
+    [(_Terminal, "\r\x1b[Kat 1\r\x1b[Kdone\n"), (io.StringIO, "at 1\ndone\n")],
+)
+def test_a_line_is_shown_at_once_and_what_is_said_takes_its_place(stream, shown):
+    stream = stream()
+    line = ProgressLine(stream, clock=lambda: 0.0)
+    line("not yet due")
+    line.show("at 1")
+    line.say("done")
+    assert stream.getvalue() == shown
+
+
 @pytest.mark.parametrize("term", ["dumb", "", None])
 def test_a_terminal_that_cannot_replace_a_line_is_a_log(term, monkeypatch):
     if term is None:

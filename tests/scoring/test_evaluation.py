@@ -11,6 +11,7 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.scoring import evaluation, scores
 
 MANIFEST = types.SimpleNamespace(num_examples=lambda split: 1234, dataset="squares")
@@ -90,7 +91,7 @@ def test_what_tensorflow_raises_is_one_line(evaluate, error, line):
 
 def test_a_damaged_record_is_named(evaluate, monkeypatch):
     monkeypatch.setattr(records, "find_damage", lambda *given: "shard 3: damaged")
-    monkeypatch.setattr(records, "prepare_again", lambda *given: "prepare it again")
+    monkeypatch.setattr(evaluation, "prepare_again", lambda *given: "prepare it again")
     with pytest.raises(RunError, match="data: shard 3: damaged; stopped; prepare it again"):
         evaluate(Model(tf.errors.DataLossError(None, None, "corrupted")))
 
@@ -108,9 +109,9 @@ def test_other_errors_stay_what_they_are(evaluate, error):
 
 
 def test_too_many_classes_have_no_scores():
-    data = records.TrainedOn((2, 2, 1), 1000, ("x",) * 1000, 16, "plain", "")
+    data = TrainedOn((2, 2, 1), 1000, ("x",) * 1000, 16, "plain", "")
     assert evaluation.make_scores(data).num_classes == 1000
-    more = records.TrainedOn((2, 2, 1), 1001, ("x",) * 1001, 16, "plain", "")
+    more = TrainedOn((2, 2, 1), 1001, ("x",) * 1001, 16, "plain", "")
     assert evaluation.make_scores(more) is None
 
 

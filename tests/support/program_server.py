@@ -76,6 +76,7 @@ def become(request: dict[str, Any], streams: list[int]) -> None:
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["environ"])
+    sys.path.remove(os.path.dirname(os.path.abspath(__file__)))  # Of a script, the first place.
     sys.argv = request["words"]
 
 
