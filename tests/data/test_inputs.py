@@ -12,7 +12,7 @@ from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import checked_records, inputs, records
 from mnist_estimator.data.manifest import Dataset, read_manifest
 
 BATCH = 16
@@ -263,7 +263,7 @@ def test_lengths_are_looked_at_once_in_a_process(make_dataset, monkeypatch, cach
         looked.append(path)
         return find(path, most)
 
-    monkeypatch.setattr(inputs, "find_overlong", spy)
+    monkeypatch.setattr(checked_records, "find_overlong", spy)
     for _ in range(2):
         batches(data_dir, 3 * TRAIN // BATCH, cache_bytes=cache_bytes)
     assert sorted(looked) == sorted(Dataset(data_dir, read_manifest(data_dir)).shard_paths("train"))
