@@ -1,4 +1,4 @@
-"""What a training step costs, as a ratio of two ways to compute it, measured in turn.
+"""Compares the cost of a training step computed in two ways.
 
   python benchmarks/step_time.py --data_dir=data/mnist --compare=precision
   python benchmarks/step_time.py --data_dir=data/mnist --compare=pooling
@@ -7,9 +7,8 @@
 
 precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, as in the textbook,
 against after it. input: streamed from disk against gathered in memory. determinism: only
-deterministic operations against any. Both sides live in one
-process and take turns (A B A B ...), so that a machine that speeds up or slows down does so for
-both.
+deterministic operations against any. Both sides run in one process and take turns (A B A B ...), so
+that a machine that speeds up or slows down does so for both.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from mnist_estimator import model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
-from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.data.manifest import Dataset, read_manifest
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
@@ -68,8 +67,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     with tf.Graph().as_default():
         v1.train.create_global_step()
         batches = inputs.train_batches(
-            _DATA_DIR.value,
-            manifest,
+            Dataset(_DATA_DIR.value, manifest),
             start_step=0,
             batch_size=config.batch_size,
             seed=0,
