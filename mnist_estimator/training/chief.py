@@ -12,7 +12,7 @@ from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs import checkpoints, layout, open_run, record, status
 from mnist_estimator.runtime import progress, signals
 from mnist_estimator.scoring import summaries
 from mnist_estimator.training import checkpoint_saver, endings, loop, results
@@ -52,12 +52,12 @@ def _resume(config: TrainConfig, manifest: Manifest) -> str:
     newest = checkpoints.newest_whole(config.model_dir, progress.warn)
     compute_dtype = model_fn.compute_dtype(config.precision).name
     if newest:
-        open_run.check_continues(config, manifest, compute_dtype)
+        record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.remove_left_overs(config.model_dir)
     check_network(config, manifest)
-    open_run.write_run(config, manifest, compute_dtype)
-    summaries.write_hparams(config.model_dir, open_run.learning_flags(config))
+    record.write_run(config, manifest, compute_dtype)
+    summaries.write_hparams(config.model_dir, record.learning_flags(config))
     return newest
 
 
@@ -143,9 +143,9 @@ def _without_best(run: Run) -> Run:
 
     Which one is the best, is known only after the evaluator has seen the last checkpoint.
     """
-    if not run.task.has_evaluator or run.config.export != open_run.BEST:
+    if not run.task.has_evaluator or run.config.export != layout.BEST:
         return run
-    config = dataclasses.replace(run.config, export=open_run.FINAL)
+    config = dataclasses.replace(run.config, export=layout.FINAL)
     return dataclasses.replace(run, config=config)
 
 
