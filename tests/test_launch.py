@@ -116,14 +116,14 @@ class Told:
 
 
 def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(monkeypatch):
-    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    monkeypatch.setattr(launch, "_POLL_SECS", 0)
     chief, worker = Told("chief 0", 137, 137), Told("worker 0", None, None, 138)
     assert launch._wait_for_all([chief, worker], max_restarts=1) == 137
     assert (chief.restarts, worker.restarts) == (1, 0)
 
 
 def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
-    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    monkeypatch.setattr(launch, "_POLL_SECS", 0)
     monkeypatch.setattr(launch, "_END_SECS", 0)
     ps = Told("ps 0")
     assert launch._wait_for_all([Told("chief 0", 138), ps], max_restarts=0) == 138
@@ -131,7 +131,7 @@ def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
 
 
 def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
-    monkeypatch.setattr(launch, "_LOOK_SECS", 0)
+    monkeypatch.setattr(launch, "_POLL_SECS", 0)
     evaluator = Told("evaluator 0", None, 137, 0)
     assert launch._wait_for_all([Told("chief 0", 0), evaluator], max_restarts=1) == 0
     assert evaluator.restarts == 1
@@ -168,7 +168,7 @@ def test_lines_of_tasks_are_coloured_where_that_is_wanted(environ, coloured, mon
     task = launch._Task.__new__(launch._Task)
     task.name, task._color, task._width = "chief 0", 36, 8
     terminal = Terminal()
-    task._pass_on(io.StringIO("one\n\x1b[2Jtwo\n"), terminal)
+    task._print_lines(io.StringIO("one\n\x1b[2Jtwo\n"), terminal)
     prefix = "\x1b[36mchief 0  | \x1b[0m" if coloured else "chief 0  | "
     assert terminal.getvalue() == f"{prefix}one\n{prefix}\\x1b[2Jtwo\n"
 
