@@ -90,7 +90,7 @@ def _evaluate_if_missed(run: Run, newest: str) -> None:
 
 
 def _evaluate(run: Run, checkpoint: str) -> None:
-    with signals.at_once():
+    with signals.interruptible():
         results.evaluate(run, checkpoint)
 
 
@@ -119,7 +119,7 @@ def _finish(run: Run) -> dict[str, Any] | None:
     """Evaluates the chosen model on the test split, and exports it."""
     run = _without_best(run)
     metrics = None
-    with signals.at_once():
+    with signals.interruptible():
         checkpoint = open_run.chosen_checkpoint(run.config)  # Which reads all of it.
         if run.manifest.num_examples("test"):
             metrics = results.test(run, checkpoint)
@@ -128,7 +128,7 @@ def _finish(run: Run) -> dict[str, Any] | None:
             progress.say(
                 f"trained to step {step}; the data has no test split to evaluate", sys.stdout
             )
-    with signals.at_once():
+    with signals.interruptible():
         results.export(run, checkpoint)
     model_dir = run.config.model_dir
     progress.say(
