@@ -46,7 +46,7 @@ main() {
   choose_python "${PYTHON:-}"
   make_venv tests "[test,keras,report,engines,docs]"
   if [[ ${1:-} == --quick ]]; then
-    run_pytest "${two[@]}" "$@" || failed=1
+    run_pytest "${two[@]}" -r fE "$@" || failed=1
   elif (($#)); then
     run_pytest "$@" || failed=1
   else

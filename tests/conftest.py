@@ -30,6 +30,10 @@ LONG = (
     "programs/test_programs.py",
     "test_predict.py",
     "programs/test_compat_cluster.py",
+    "test_export.py",
+    "runs/test_formats.py",
+    "test_evaluate.py",
+    "reporting/test_page_in_browser.py",
     "test_report.py",
 )
 

@@ -410,7 +410,7 @@ def test_tests_that_fail_or_are_none_fail(ready, status, arguments):
 
 def test_the_quick_tests_run_in_two_processes(ready):
     assert ready.run("run_tests.sh", "--quick", "-k", "idx").returncode == 0
-    assert ready.calls()[2:] == [f"pytest {PARALLEL} --quick -k idx"]
+    assert ready.calls()[2:] == [f"pytest {PARALLEL} -r fE --quick -k idx"]
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,9 @@ class _Forked(subprocess.Popen):
         pipes = rest[9:15]  # Stdin, stdout and stderr: (to read, to write) each; -1 is inherited.
         environ = dict(os.environ if env is None else env)
         _check_environment(environ)
-        assert words[0] == sys.executable, words
+        preexec_fn, pass_fds = rest[1], rest[3]
+        if words[0] != sys.executable or preexec_fn or pass_fds:
+            raise ValueError(f"{words} cannot be forked, or not with these options")
         request = {"words": list(map(str, words[1:])), "cwd": os.path.abspath(cwd or os.curdir)}
         request["environ"] = {os.fsdecode(k): os.fsdecode(v) for k, v in environ.items()}
         streams = [
