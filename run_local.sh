@@ -29,6 +29,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/scripts/venv.sh"
 
 # 28 passes over the 3,600 training digits: more steps gain nothing.
 readonly SAMPLE_STEPS=1000
+# The status of prepare where no mirror gives the files of a dataset.
+readonly NO_MIRROR=3
 
 main() {
   local flag
@@ -65,32 +67,14 @@ run() { # COMMAND FLAGS...
 }
 
 # Checks train's flags, so that a wrong one is answered before anything is done, and sets
-# `model_dir`, `max_steps`, `dataset`, `data_dir`, `data_flags`, which prepare and train share, and
-# `given`, the names of the flags that are not left to their defaults. Where the flags ask for help,
+# `model_dir`, `max_steps`, `dataset`, `data_dir`, `given`, the names of the flags that are not left
+# to their defaults, and `data_flags`, which prepare and train share. Where the flags ask for help,
 # that is all that happens.
 read_flags() { # FLAGS...
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
-  # What is printed may be a help text, so the settings go to a file: values, each with a NUL behind.
-  "$venv/bin/python" -c '
-import sys
-from absl import flags
-from mnist_estimator import config, program
-
-def main(_):
-    settings = config.train_config()
-    given = [name for name in flags.FLAGS if flags.FLAGS[name].present]
-    shared = [flags.FLAGS[name].serialize() for name in config.DATA_FLAGS if name in given]
-    names = ("model_dir", "max_steps", "dataset", "data_dir")
-    values = [str(getattr(settings, name)) for name in names]
-    values += [" " + " ".join(given) + " ", *shared, "--data_dir=" + settings.data_dir]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        file.writelines(value + "\0" for value in values)
-
-sys.argv[0], path = "run_local.sh", sys.argv.pop(1)
-config.define_train_flags()
-program.run(main)
-' "$scratch/settings" "$@"
+  # What is printed may be a help text, so the settings go to a file.
+  "$venv/bin/python" "$root/scripts/train_settings.py" "$scratch/settings" "$@"
   [[ -s $scratch/settings ]] || exit 0
   local flag
   {
@@ -111,19 +95,15 @@ prepare_data() {
   # Whether a dataset that is there is the one asked for, train will judge.
   [[ ! -f $data_dir/manifest.json ]] || return 0
   say "preparing the data in $data_dir"
-  messages=$scratch/messages
-  { run prepare "${data_flags[@]}" 2>&1 >&3 | tee "$messages" >&2; } 3>&1 || status=$?
-  if ((status)); then
-    can_use_sample || exit "$status"
+  run prepare "${data_flags[@]}" || status=$?
+  if ((status == NO_MIRROR)) && [[ $given != *" dataset "* && $given != *" data_dir "* ]]; then
+    # MNIST was not asked for, but taken by default.
     use_sample
+  elif ((status == NO_MIRROR)); then
+    exit 2
+  elif ((status)); then
+    exit "$status"
   fi
-}
-
-# Only if MNIST was not asked for but taken by default, and no mirror gave it: then, and only then,
-# prepare itself names --dataset=sample as a way out.
-can_use_sample() {
-  [[ $given != *" dataset "* && $given != *" data_dir "* ]] &&
-    grep -q -e "--dataset=sample" "$messages"
 }
 
 use_sample() {

@@ -5,8 +5,11 @@ usage() {
   cat <<'END'
 Sets up what the tests need and runs them.
 
-  ./run_tests.sh                 all: ruff, the tests on the newest TensorFlow, and those marked
-                                 smoke on TensorFlow 2.15.1, the oldest supported
+  ./run_tests.sh                 all: ruff, mypy, the documentation, the tests on the newest
+                                 TensorFlow, and those marked smoke on TensorFlow 2.15.1, the
+                                 oldest supported
+  ./run_tests.sh --quick         only the tests on the newest TensorFlow that start no program and
+                                 train nothing; more ARGUMENTS for pytest can follow
   ./run_tests.sh ARGUMENTS       only the tests on the newest TensorFlow, ARGUMENTS for pytest:
                                  ./run_tests.sh -k idx, ./run_tests.sh tests/test_records.py -x
 
@@ -25,6 +28,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 source scripts/venv.sh
 
 readonly OLDEST=2.15.1
+# Two processes, each with the files of tests in the order that conftest.py gives them.
+readonly two=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 results=()
 failed=0
 
@@ -39,8 +44,10 @@ main() {
   trap 'exit 130' INT
   choose_tensorflow "${TENSORFLOW:-}"
   choose_python "${PYTHON:-}"
-  make_venv tests "[test,keras,report,engines]"
-  if (($#)); then
+  make_venv tests "[test,keras,report,engines,docs]"
+  if [[ ${1:-} == --quick ]]; then
+    run_pytest "${two[@]}" "$@" || failed=1
+  elif (($#)); then
     run_pytest "$@" || failed=1
   else
     test_all
@@ -53,13 +60,14 @@ test_all() {
   local newest=$venv oldest=""
   stage "ruff check" "$venv/bin/python" -m ruff check
   stage "ruff format" "$venv/bin/python" -m ruff format --check
+  stage "mypy" "$venv/bin/python" -m mypy
+  stage "the documentation" \
+    "$venv/bin/python" -m mkdocs build --strict --quiet --site-dir .venv/site
   if [[ $tensorflow != tensorflow==2.15* ]]; then
     make_oldest
     oldest=$venv venv=$newest
   fi
   # Models that one of the two exports are served by the other as well.
-  # Two processes, each with the files of tests in the order that conftest.py gives them.
-  local two=(--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
   export OTHER_PYTHON=${oldest:-$newest}/bin/python
   stage "the tests on $(versions)" run_pytest "${two[@]}" --durations=10
   if [[ -n $oldest ]]; then

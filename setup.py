@@ -68,6 +68,8 @@ setup(
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
+        # The documentation as a site: mkdocs build --strict.
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
         "test": [
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
@@ -76,7 +78,8 @@ setup(
             "mypy==2.4.1",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
-            "pytest>=8.0",
+            # The first that ends a test that is stuck.
+            "pytest>=9.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
             "pytest-xdist>=3.7",
             "pyyaml>=6.0",

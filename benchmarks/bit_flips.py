@@ -1,15 +1,16 @@
-"""Flips a bit of every byte, and cuts at every length, of every kind of file this package reads.
+"""Flips a bit of every byte of every kind of file that this package reads, and cuts it everywhere.
 
   python benchmarks/bit_flips.py
 
-The files are small and made in a temporary folder. What comes of each damage is one of:
+The files are small and made in a temporary folder. The outcome of each damage is one of:
 
-  detected  a named error, of a shard with the record; or an older checkpoint and a warning
-  harmless  what is read is what was written, bit for bit
-  changed   an IDX file, which has no checksum, reads as another array; so many by their sha256
+  detected  an error that names the file, and for a shard the record; or an older checkpoint is
+            taken, with a warning
+  harmless  the file reads as it was written, bit for bit
+  changed   an IDX file, which has no checksum, reads as another array
   broken    any other error, wrong data, a process that ends, or more than 10 seconds
 
-What is broken is printed as it is met and makes the exit status 1; a table comes last.
+Each broken outcome is printed at once and makes the exit status 1. A table comes last.
 """
 
 from __future__ import annotations
@@ -31,17 +32,18 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import idx, inputs, records, sources
+from mnist_estimator.data.manifest import ManifestError, read_manifest, shard_name
 from mnist_estimator.runs import checkpoints
 
 _LIMIT_SECS = 10
 _EXAMPLES, _BATCH = 6, 3
 _KINDS = ("detected", "harmless", "changed", "changed, by sha256", "broken")
 _DETECTED, _HARMLESS, _CHANGED, _SHOWN, _BROKEN = _KINDS
-_SHARD = records.shard_name("train", 0, 1)
+_SHARD = shard_name("train", 0, 1)
 
 
 class _Case(NamedTuple):
-    """A file, once whole and once to damage, and what reads it: `read(case, flipped)`."""
+    """A whole file, its copy to damage, and the function that reads it: `read(case, flipped)`."""
 
     whole: Path
     work: Path
@@ -170,7 +172,7 @@ def _array(path: Path) -> tuple[list[tuple], str]:
 
 
 def _find_damage(case: _Case, flipped: int | None) -> str:
-    manifest = records.read_manifest(str(case.whole.parent))
+    manifest = read_manifest(str(case.whole.parent))
     problem = records.find_damage(str(case.work.parent), manifest)
     size = case.whole.stat().st_size // _EXAMPLES  # All records are of one size.
     expected = f"{_SHARD}: " if flipped is None else f"{_SHARD}: record {flipped // size} "
@@ -179,10 +181,10 @@ def _find_damage(case: _Case, flipped: int | None) -> str:
 
 def _read_manifest(case: _Case, _: int | None) -> str:
     try:
-        manifest = records.read_manifest(str(case.work.parent))
-    except records.ManifestError:
+        manifest = read_manifest(str(case.work.parent))
+    except ManifestError:
         return _DETECTED
-    whole = records.read_manifest(str(case.whole.parent))
+    whole = read_manifest(str(case.whole.parent))
     return _HARMLESS if manifest == whole else f"{_BROKEN}: {manifest}"
 
 
@@ -204,7 +206,7 @@ def _epoch(data_dir: Path, cache_bytes: int) -> list[tuple]:
 def _batches(data_dir: str, cache_bytes: int) -> tf.data.Dataset:
     """The files are read by each iteration."""
     options = {"start_step": 0, "batch_size": _BATCH, "seed": 1, "shuffle_buffer": 2}
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     return inputs.train_batches(data_dir, manifest, cache_bytes=cache_bytes, **options)
 
 

@@ -1,13 +1,13 @@
-"""Kills training with SIGKILL again and again; what it ends with must be as if nothing had been.
+"""Kills training with SIGKILL again and again, and compares its results with an undisturbed run.
 
   python benchmarks/kill_resume.py --kills=200              # half in memory, half streaming
-  python benchmarks/kill_resume.py --kills=50 --ordinary    # what an ordinary input_fn makes of it
+  python benchmarks/kill_resume.py --kills=50 --ordinary    # the same with an ordinary input_fn
 
-Each run trains a small network on subsampled digits, saves and evaluates every 20 steps, and is
-killed at random instants of random phases (starting, training, saving, evaluating, exporting) and
+Each run trains a small network on subsampled digits, and saves and evaluates every 20 steps. It is
+killed at random moments of random phases (starting, training, saving, evaluating, exporting) and
 started again until it finishes. Then its variables and optimizer slots, its log of consumed
-examples, its evaluations, its export and its TensorBoard curves are compared with those of a run
-that was left alone. The exit code is 1 if anything differs.
+examples, its evaluations, its export and its TensorBoard curves are compared with those of an
+undisturbed run. The exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 
-from mnist_estimator.data import datasets, idx
+from mnist_estimator.data import idx, known_datasets
 
 CHILD = pathlib.Path(__file__).with_name("kill_resume_child.py")
 PHASES = ("starting", "training", "saving", "evaluating", "exporting")
@@ -45,7 +46,7 @@ _CURVES = ("loss", "accuracy", "learning_rate")
 
 @dataclasses.dataclass
 class Plan:
-    """One run: where, with which flags, and how it is to be killed."""
+    """One run: its folder, its flags, and when it is killed."""
 
     folder: pathlib.Path
     data_dir: pathlib.Path
@@ -54,6 +55,7 @@ class Plan:
     kills: int = 0
     steps: int = 300
     ordinary: bool = False
+    popen: Callable[..., subprocess.Popen] = subprocess.Popen
     killed: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
     @property
@@ -77,7 +79,7 @@ class Plan:
             "--shuffle_buffer=500",
             "--save_checkpoints_steps=20",
             "--log_steps=10",
-            # Not so that a checkpoint falls on the end of an epoch, which hides what is repeated.
+            # A checkpoint at the end of an epoch would hide which examples are repeated.
             "--batch_size=64",
             "--intra_op_threads=1",
             f"--ordinary={self.ordinary}",
@@ -145,7 +147,7 @@ def small_dataset(data_dir: pathlib.Path) -> pathlib.Path:
     """The bundled digits, every third pixel of every third row: a network of them saves fast."""
     data_dir.mkdir(parents=True, exist_ok=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
-        with gzip.open(pathlib.Path(datasets.sample_dir()) / f"{name}-ubyte.gz") as file:
+        with gzip.open(pathlib.Path(known_datasets.sample_dir()) / f"{name}-ubyte.gz") as file:
             array = idx.read_idx(file, name=name)
         with (data_dir / f"{name}-ubyte").open("wb") as file:
             idx.write_idx(
@@ -201,9 +203,14 @@ def run_until_done(plan: Plan) -> None:
         if live_and_die(plan, chance):
             return
         print(f"{plan.folder.name}: kill {plan.killed.total()}", file=sys.stderr, flush=True)
-    done = subprocess.run(plan.command(), capture_output=True, text=True, timeout=_TIMEOUT_SECS)
-    if done.returncode:
-        raise RuntimeError(f"{plan.folder.name}: exit code {done.returncode}: {done.stderr}")
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    with plan.popen(plan.command(), **pipes, text=True) as child:
+        try:
+            _, errors = child.communicate(timeout=_TIMEOUT_SECS)
+        finally:
+            child.kill()
+    if child.returncode:
+        raise RuntimeError(f"{plan.folder.name}: exit code {child.returncode}: {errors}")
 
 
 def live_and_die(plan: Plan, chance: random.Random) -> bool:
@@ -214,7 +221,7 @@ def live_and_die(plan: Plan, chance: random.Random) -> bool:
     start = plan.log.stat().st_size if plan.log.exists() else 0
     errors = plan.folder / "stderr"
     with errors.open("w") as stderr:
-        child = subprocess.Popen(plan.command(), stdout=subprocess.DEVNULL, stderr=stderr)
+        child = plan.popen(plan.command(), stdout=subprocess.DEVNULL, stderr=stderr)
     try:
         until = time.monotonic() + _TIMEOUT_SECS
         while child.poll() is None and not reached(plan.log, start, phase, steps):

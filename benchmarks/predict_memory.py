@@ -2,9 +2,9 @@
 
   python benchmarks/predict_memory.py [--calls=100000] [--pictures=digit]
 
-Small pictures of every format, one a call: whole ones, cut off ones, damaged ones, ones that
-declare gigapixels and no pictures at all. A network with fresh weights answers, by the graph that
-an export has. Printed is what the process holds, every 5,000 calls, and at the end the growth by
+Each call sends one small picture of any format: whole, cut off, damaged, with a header that
+declares gigapixels, or no picture at all. A network with fresh weights answers, in the graph that
+an export has. Every 5,000 calls the memory of the process is printed, and at the end its growth per
 call over the last half.
 """
 
@@ -20,14 +20,14 @@ import numpy as np
 from absl import app, flags
 from PIL import Image
 
-from mnist_estimator import estimators
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets, records
+from mnist_estimator.data.manifest import TrainedOn
+from mnist_estimator.pictures import methods
 from mnist_estimator.serving import signatures
 
 _CALLS = flags.DEFINE_integer("calls", 100_000, "How many to make.", lower_bound=20_000)
-_PICTURES = flags.DEFINE_enum("pictures", datasets.DIGIT, datasets.PICTURES, "How to prepare them.")
+_PICTURES = flags.DEFINE_enum("pictures", methods.DIGIT, methods.PICTURES, "How to prepare them.")
 
 _EVERY = 5_000
 _FORMS = ("PNG", "JPEG", "GIF", "BMP")
@@ -37,8 +37,8 @@ def main(_: list[str]) -> None:
     """Measures and prints."""
     pool, dice, outcomes = pictures(), random.Random(0), Counter()
     names = tuple(map(str, range(10)))
-    data = records.TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
-    params = estimators.make_params(TrainConfig(model="cnn"), data)
+    data = TrainedOn((28, 28, 1), 10, names, 255, _PICTURES.value, "0" * 64)
+    params = TrainConfig(model="cnn").model_params(data)
     with tf.Graph().as_default(), v1.Session() as session:
         signature = signatures.build([signatures.PREDICT_IMAGES], params, data)[
             signatures.PREDICT_IMAGES

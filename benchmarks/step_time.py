@@ -1,4 +1,4 @@
-"""What a training step costs, as a ratio of two ways to compute it, measured in turn.
+"""Compares the cost of a training step computed in two ways.
 
   python benchmarks/step_time.py --data_dir=data/mnist --compare=precision
   python benchmarks/step_time.py --data_dir=data/mnist --compare=pooling
@@ -7,9 +7,8 @@
 
 precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, as in the textbook,
 against after it. input: streamed from disk against gathered in memory. determinism: only
-deterministic operations against any. Both sides live in one
-process and take turns (A B A B ...), so that a machine that speeds up or slows down does so for
-both.
+deterministic operations against any. Both sides run in one process and take turns (A B A B ...), so
+that a machine that speeds up or slows down does so for both.
 """
 
 from __future__ import annotations
@@ -21,10 +20,11 @@ from typing import Any
 
 from absl import app, flags
 
-from mnist_estimator import estimators, model_fn, networks
+from mnist_estimator import model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import inputs
+from mnist_estimator.data.manifest import read_manifest
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
@@ -59,10 +59,10 @@ def main(_: list[str]) -> None:
 
 def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     """Yields again and again the mean time of a step over a turn, without end."""
-    manifest = records.read_manifest(_DATA_DIR.value)
+    manifest = read_manifest(_DATA_DIR.value)
     model = options.get("model", "cnn")
     config = TrainConfig(**{k: v for k, v in options.items() if k != "model"})
-    params = estimators.make_params(config, manifest) | {"model": model}
+    params = config.model_params(manifest) | {"model": model}
     allow_any_operation(not config.is_deterministic)
     with tf.Graph().as_default():
         v1.train.create_global_step()
@@ -107,7 +107,7 @@ def _pool_last(
     with v1.variable_scope(name):
         kernel = networks._weights("kernel", [5, 5, images.shape[-1], filters], params)
         values = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
-        values = tf.nn.relu(networks._plus_bias(values, params))
+        values = tf.nn.relu(networks._add_bias(values, params))
         return tf.nn.max_pool2d(values, ksize=2, strides=2, padding="SAME")
 
 

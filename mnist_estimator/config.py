@@ -1,239 +1,386 @@
-"""Flags, read once at the edge of a program, become one frozen and validated `TrainConfig`.
+"""Turns flags into one frozen and validated `TrainConfig`, once, where a program starts.
 
-Below a command's `main` everything takes plain arguments. Nothing here imports TensorFlow, so that
-a wrong flag and `--help` are answered at once.
+Functions below a command's `main` take plain arguments and read no flags. Nothing here imports
+TensorFlow, so that a wrong flag and `--help` are answered at once.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, splits
-from mnist_estimator.runtime import flag_fields
-from mnist_estimator.runtime.flag_fields import setting
+from mnist_estimator.data import known_datasets, splits
+from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.optimizers import OPTIMIZERS
+from mnist_estimator.runtime import flag_fields, help_text
+
+if TYPE_CHECKING:
+    from mnist_estimator.data.manifest import Manifest, TrainedOn
 
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
 INITIALIZERS = ("glorot_uniform", "truncated_normal")
-OPTIMIZERS = ("sgd", "momentum", "adagrad", "adam")
 SCHEDULES = ("constant", "exponential", "cosine")
 SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
-STRATEGIES = ("none", "mirrored", "multi_worker", "ps")
+STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "ps")
 
-# The flags that say which data a command works on; `prepare` shares them with `train`.
-DATA_FLAGS = ("data_dir", "dataset", "validation_split", "shards", "seed")
+# What a flag affects; `flags_affecting` makes lists of them.
+PLACE = "place"  # Where the process reads and writes, and which task of its cluster it is.
+DATA = "data"  # Which examples there are; `prepare` has these flags too.
+NETWORK = "network"  # Which variables there are, and what they mean: a run keeps these flags.
+LEARNING = "learning"  # What the weights follow from, beside the network and the data.
+ARITHMETIC = "arithmetic"  # The type that the layers compute in.
+LENGTH = "length"  # When training ends.
+CHECKPOINTS = "checkpoints"  # Which checkpoints are saved and kept.
+EVALUATION = "evaluation"  # What is evaluated, and which checkpoint is the best.
+EXPORT = "export"  # What is exported.
+REPORTING = "reporting"  # What is logged.
+MACHINE = "machine"  # How the machine is used.
+CLUSTER = "cluster"  # Who trains with whom.
+EFFECTS = (
+    *(PLACE, DATA, NETWORK, LEARNING, ARITHMETIC, LENGTH, CHECKPOINTS, EVALUATION, EXPORT),
+    *(REPORTING, MACHINE, CLUSTER),
+)
+
+
+def _setting(
+    affects: str | tuple[str, ...],
+    default: Any,
+    text: str,
+    *,
+    heading: str = "",
+    report_line: str = "",
+    set_by: str = "",
+    unrecorded: Any = dataclasses.MISSING,
+    **limits: Any,
+) -> Any:
+    """The value of a field that is a flag.
+
+    Args:
+      affects: one or several of `EFFECTS`.
+      heading: a title of `--help`, for this flag and those that follow; "": no new one.
+      report_line: the line of a report's run panel that shows the value; "": none of its own.
+      set_by: what sets the flag in a job that `submit` or `launch` starts: the engine, or one of
+        their own flags. It is no train flag of such a job.
+      unrecorded: the value that means what was done before there was this flag, for runs whose
+        run.json lacks it; without it the default does.
+      limits: as for `flag_fields.setting`.
+    """
+    affects = (affects,) if isinstance(affects, str) else affects
+    return flag_fields.setting(
+        default,
+        text,
+        affects=affects,
+        heading=heading,
+        report_line=report_line,
+        set_by=set_by,
+        unrecorded=default if unrecorded is dataclasses.MISSING else unrecorded,
+        **limits,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All settings of a training run; every field is the flag of the same name.
+    """All flags of a training run; every field is the flag of the same name.
 
     Raises:
       InputError: if a value is out of range or contradicts another; the message names the flag.
     """
 
-    # Where things are.
-    model_dir: str = setting(
+    model_dir: str = _setting(
+        PLACE,
         "tboard/mod1",
         "Folder for checkpoints, TensorBoard events, run.json and metrics.json. Running the same "
         "command again continues from the newest checkpoint here.",
         is_path=True,
+        heading="The run",
     )
-    data_dir: str = setting(
+    data_dir: str = _setting(
+        (PLACE, DATA),
         "",
         "Folder with the prepared records, or with the four IDX files, which are then prepared "
         "in place. One with other files is refused. Default: data/DATASET.",
         is_path=True,
+        report_line="Data folder",
+        heading="The data",
     )
-    dataset: str = setting(
+    dataset: str = _setting(
+        DATA,
         "",
         "Named dataset to fetch when the data_dir holds none: mnist, fashion_mnist, kmnist, or "
         "sample (5,000 digits that come with the package, no network needed). Default: whatever "
         "the data_dir holds, else mnist.",
+        report_line="Data",
     )
-    validation_split: str = setting(
+    validation_split: str = _setting(
+        DATA,
         "auto",
         "Training examples set apart for evaluation while training: a count from the front "
         "(5000), a fraction by seeded shuffle (0.3), 0 for none, or auto: 5000, but a tenth of a "
         "training set smaller than 50,000; from the front of a named dataset, of other data by "
         "seeded shuffle in each class.",
+        report_line="Validation",
     )
-    shards: int = setting(
-        8, "TFRecord files a split is written as.", least=1, most=splits.MAX_SHARDS
+    shards: int = _setting(
+        DATA, 8, "TFRecord files a split is written as.", least=1, most=splits.MAX_SHARDS
     )
-    cache_mb: int = setting(
+    cache_mb: int = _setting(
+        LEARNING,
         1024,
         "Hold the training images in memory when they take at most this many MiB (a perfect "
         "shuffle, any step entered at once); larger sets stream from disk.",
     )
-    shuffle_buffer: int = setting(
-        20_000, "Examples in the shuffle buffer of a set that streams.", least=1
+    shuffle_buffer: int = _setting(
+        LEARNING, 20_000, "Examples in the shuffle buffer of a set that streams.", least=1
     )
 
-    # The network.
-    model: str = setting(
+    model: str = _setting(
+        NETWORK,
         "cnn",
         "Network to train: cnn (two convolutions and a dense layer), softmax (softmax regression), "
         "dnn (dense layers), or a function of yours, as my_module:my_network.",
+        report_line="Model",
+        heading="The network",
     )
-    hidden_units: str = setting("256,128", "Units of each of the dnn's hidden layers.")
-    dropout_rate: float = setting(
-        0.4, "Fraction of the units of the dense hidden layers dropped in training."
+    hidden_units: str = _setting(
+        NETWORK, "256,128", "Units of each of the dnn's hidden layers.", report_line="Model"
     )
-    batch_norm: str = setting(
+    dropout_rate: float = _setting(
+        LEARNING, 0.4, "Fraction of the units of the dense hidden layers dropped in training."
+    )
+    batch_norm: str = _setting(
+        NETWORK,
         "none",
         "Normalize by the mean and variance of the batch: the dense hidden layers, or all layers "
         "but the last.",
         choices=BATCH_NORMS,
     )
-    pixel_max: float = setting(
-        1.0, "What the network gets for the brightest pixel, 255; 0 stays 0."
+    pixel_max: float = _setting(
+        NETWORK, 1.0, "What the network gets for the brightest pixel, 255; 0 stays 0."
     )
-    initializer: str = setting(
-        "glorot_uniform", "How the weights start; softmax starts at zero.", choices=INITIALIZERS
+    initializer: str = _setting(
+        LEARNING,
+        "glorot_uniform",
+        "How the weights start; softmax starts at zero.",
+        choices=INITIALIZERS,
     )
-    initial_stddev: float = setting(0.1, "Standard deviation of --initializer=truncated_normal.")
-    initial_bias: float = setting(0.0, "What the biases start at.", least=-(2**31))
-    precision: str = setting(
+    initial_stddev: float = _setting(
+        LEARNING, 0.1, "Standard deviation of --initializer=truncated_normal."
+    )
+    initial_bias: float = _setting(LEARNING, 0.0, "What the biases start at.", least=-(2**31))
+    precision: str = _setting(
+        ARITHMETIC,
         "auto",
         "Arithmetic of the network's layers. Weights, loss and metrics are always float32. auto: "
         "bfloat16 where the processor computes in it, else float32.",
         choices=PRECISIONS,
+        report_line="Computed in",
     )
 
-    serving_precision: str = setting(
+    serving_precision: str = _setting(
+        (ARITHMETIC, EXPORT),
         "float32",
         "Arithmetic of the layers in exported models, and for predict: other machines may lack "
         "the one that trains.",
         choices=SERVING_PRECISIONS,
     )
 
-    # The optimization.
-    max_steps: int = setting(5000, "Train until this global step.", least=1)
-    batch_size: int = setting(
+    max_steps: int = _setting(
+        LENGTH,
+        5000,
+        "Train until this global step.",
+        least=1,
+        report_line="Steps",
+        heading="The training",
+    )
+    batch_size: int = _setting(
+        LEARNING,
         100,
         "Examples a step, over all workers together (with --strategy=ps: a worker's step).",
         least=1,
+        report_line="Batch size",
     )
-    optimizer: str = setting("adam", "How gradients change the weights.", choices=OPTIMIZERS)
-    loss_reduction: str = setting(
+    optimizer: str = _setting(
+        LEARNING,
+        "adam",
+        "How gradients change the weights.",
+        choices=OPTIMIZERS,
+        report_line="Optimizer",
+    )
+    loss_reduction: str = _setting(
+        LEARNING,
         "mean",
         "Loss that is minimized: the mean over the examples of a batch, or their sum. Evaluations "
         "always give the mean.",
         choices=("mean", "sum"),
     )
-    learning_rate: float = setting(0.001, "Peak learning rate.")
-    schedule: str = setting(
+    learning_rate: float = _setting(
+        LEARNING, 0.001, "Peak learning rate.", report_line="Learning rate"
+    )
+    schedule: str = _setting(
+        LEARNING,
         "cosine",
         "Course of the learning rate after the warm-up: constant, exponential (times decay_rate "
         "every decay_steps), cosine (to 0 at decay_steps).",
         choices=SCHEDULES,
+        report_line="Learning rate",
     )
-    warmup_steps: int = setting(0, "Steps in which the learning rate rises linearly to its peak.")
-    decay_steps: int = setting(0, "Length of the schedule in steps; 0: max_steps.")
-    decay_rate: float = setting(0.96, "Factor of the exponential schedule.")
-    momentum: float = setting(0.9, "Momentum of the momentum optimizer.")
-    clip_norm: float = setting(0.0, "Scale gradients down to this global norm; 0: leave them.")
-    deterministic: bool | None = setting(
+    warmup_steps: int = _setting(
+        LEARNING, 0, "Steps in which the learning rate rises linearly to its peak."
+    )
+    decay_steps: int = _setting(LEARNING, 0, "Length of the schedule in steps; 0: max_steps.")
+    decay_rate: float = _setting(LEARNING, 0.96, "Factor of the exponential schedule.")
+    momentum: float = _setting(LEARNING, 0.9, "Momentum of the momentum optimizer.")
+    clip_norm: float = _setting(
+        LEARNING, 0.0, "Scale gradients down to this global norm; 0: leave them."
+    )
+    deterministic: bool | None = _setting(
+        LEARNING,
         None,
         "Use only operations that give the same bits every time. Default: yes, except with "
         "--strategy=ps, whose workers are never in step.",
     )
-    seed: int = setting(
+    seed: int = _setting(
+        (LEARNING, DATA),
         0,
         "Decides the weights' start, the order of the examples, dropout, and the seeded "
         "validation split.",
         most=splits.MAX_SEED,
+        report_line="Seed",
     )
 
-    # What is kept and shown.
-    save_checkpoints_steps: int = setting(
-        500, "Steps between checkpoints; each one is evaluated on the eval_split.", least=1
+    save_checkpoints_steps: int = _setting(
+        (CHECKPOINTS, EVALUATION),
+        500,
+        "Steps between checkpoints; each one is evaluated on the eval_split.",
+        least=1,
+        heading="Checkpoints and evaluation",
     )
-    keep_checkpoint_max: int = setting(
-        5, "Newest checkpoints kept; 0: all. Older ones go, at the start too."
+    keep_checkpoint_max: int = _setting(
+        CHECKPOINTS, 5, "Newest checkpoints kept; 0: all. Older ones go, at the start too."
     )
-    eval_split: str = setting(
+    eval_split: str = _setting(
+        EVALUATION,
         "validation",
         "Split evaluated while training; none: no evaluation before the end. The test split is "
         "evaluated once, at the end.",
         choices=("validation", "none"),
     )
-    best_metric: str = setting(
+    best_metric: str = _setting(
+        EVALUATION,
         "accuracy",
         "Metric on the eval_split by which the best checkpoint is chosen.",
         choices=("accuracy", "loss"),
     )
-    early_stop_patience: int = setting(
-        0, "Stop when so many evaluations in a row have been no better than the best; 0: never."
+    early_stop_patience: int = _setting(
+        LENGTH,
+        0,
+        "Stop when so many evaluations in a row have been no better than the best; 0: never.",
     )
-    export: str = setting(
+    export: str = _setting(
+        EXPORT,
         "best",
         "Model that is exported as a SavedModel to model_dir/export, and evaluated on the test "
         "split: the best on the eval_split (the final one if nothing was evaluated), the final "
         "one, or none (the final one is evaluated). In a cluster the chief takes the final one, "
         "and the evaluator exports the best.",
         choices=("best", "final", "none"),
+        heading="What is exported",
     )
-    eval_batch_size: int = setting(1000, "Examples a batch in evaluation.", least=1)
-    log_steps: int = setting(
-        100, "Steps between progress lines and between TensorBoard's training points.", least=1
+    eval_batch_size: int = _setting(
+        EVALUATION,
+        1000,
+        "Examples a batch in evaluation.",
+        least=1,
+        heading="Checkpoints and evaluation",
     )
-    profile_steps: str = setting(
-        "", "First and last step of a profile for TensorBoard's profile page, as 100,110."
+    log_steps: int = _setting(
+        REPORTING,
+        100,
+        "Steps between progress lines and between TensorBoard's training points.",
+        least=1,
+        heading="What is shown",
+    )
+    profile_steps: str = _setting(
+        REPORTING,
+        "",
+        "First and last step of a profile for TensorBoard's profile page, as 100,110.",
     )
 
-    # The machine, or machines.
-    intra_op_threads: int = setting(0, "Threads one operation may use; 0: TensorFlow's choice.")
-    inter_op_threads: int = setting(0, "Operations that may run at once; 0: TensorFlow's choice.")
-    strategy: str = setting(
-        "none",
+    intra_op_threads: int = _setting(
+        MACHINE, 0, "Threads one operation may use; 0: TensorFlow's choice.", heading="The machine"
+    )
+    inter_op_threads: int = _setting(
+        MACHINE, 0, "Operations that may run at once; 0: TensorFlow's choice."
+    )
+    strategy: str = _setting(
+        (CLUSTER, MACHINE),
+        "auto",
         "none: one device. mirrored: all GPUs of this machine. multi_worker: synchronous "
-        "all-reduce over workers. ps: asynchronous, with parameter servers. The last two take "
-        "the cluster from the host flags below, else from what the engine sets: TF_CONFIG, "
-        "CLUSTER_SPEC (Vertex AI), SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. "
-        "--strategy=none or mirrored on the command line trains alone, whatever is described.",
+        "all-reduce over workers. ps: asynchronous, with parameter servers. auto: ps or "
+        "multi_worker if a cluster of several tasks is described, else mirrored if this machine "
+        "has several GPUs that can share a batch evenly, else none. The cluster is described by "
+        "the host flags below, else by what the engine sets: TF_CONFIG, CLUSTER_SPEC (Vertex AI), "
+        "SM_HOSTS (SageMaker) or SLURM_PROCID (srun). See --explain. none and mirrored train "
+        "alone, whatever is described.",
         choices=STRATEGIES,
+        unrecorded="none",
+        heading="The cluster",
     )
-    ps_hosts: str = setting("", "Parameter servers, host:port,host:port.")
-    worker_hosts: str = setting("", "Workers, host:port,host:port.")
-    chief_hosts: str = setting(
-        "", "The chief, host:port. Without it the first worker is the chief."
+    ps_hosts: str = _setting(
+        CLUSTER, "", "Parameter servers, host:port,host:port.", set_by="the engine"
     )
-    job_name: str = setting(
+    worker_hosts: str = _setting(CLUSTER, "", "Workers, host:port,host:port.", set_by="the engine")
+    chief_hosts: str = _setting(
+        CLUSTER,
+        "",
+        "The chief, host:port. Without it the first worker is the chief.",
+        set_by="the engine",
+    )
+    job_name: str = _setting(
+        (CLUSTER, PLACE),
         "",
         "This process's role: chief, worker, ps or evaluator. Without it JOB_COMPLETION_INDEX, "
         "which Kubernetes sets in an Indexed Job, is its place among the host flags' chief, "
         "workers, ps and then the --evaluator.",
+        set_by="the engine",
     )
-    task_index: int | None = setting(
+    task_index: int | None = _setting(
+        (CLUSTER, PLACE),
         None,
         "This process's place among those of its role. Default: JOB_COMPLETION_INDEX if set, "
         "else 0.",
+        set_by="the engine",
     )
-    num_ps: int = setting(
+    num_ps: int = _setting(
+        CLUSTER,
         0,
         "Parameter servers among the tasks, where the engine only numbers them (Slurm, "
         "SageMaker): task 0 is the chief, then come the workers, then so many ps.",
+        set_by="--ps",
     )
-    evaluator: bool | None = setting(
+    evaluator: bool | None = _setting(
+        CLUSTER,
         None,
         "A task of its own evaluates the checkpoints; where the engine only numbers the tasks, "
         "the last one. Default: yes if the cluster's description lists an evaluator. Without "
         "one the chief evaluates.",
+        set_by="--evaluator",
     )
-    base_port: int = setting(
+    base_port: int = _setting(
+        CLUSTER,
         0,
         "First port of the tasks, where the engine gives no ports. 0: on Slurm derived from the "
         "job's id (task n listens at base_port + n), on SageMaker 2222.",
         most=65535,
     )
-    start_timeout_secs: int = setting(
+    start_timeout_secs: int = _setting(
+        CLUSTER,
         600,
         "How long to wait for a task of the cluster that has not answered yet, in seconds. Engines "
         "may start tasks minutes apart.",
@@ -246,7 +393,7 @@ class TrainConfig:
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
         if self.dataset:
-            datasets.check_name(self.dataset)
+            known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
         _parse_numbers("hidden_units", self.hidden_units)
@@ -274,7 +421,7 @@ class TrainConfig:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether only deterministic operations are to be used."""
+        """Whether to use only deterministic operations."""
         return self.strategy != "ps" if self.deterministic is None else self.deterministic
 
     @property
@@ -284,7 +431,7 @@ class TrainConfig:
 
     @property
     def profiled(self) -> tuple[int, ...]:
-        """First and last step of the profile; nothing if none is wanted."""
+        """First and last step of the profile; empty without one."""
         return _parse_numbers("profile_steps", self.profile_steps) if self.profile_steps else ()
 
     @property
@@ -292,20 +439,40 @@ class TrainConfig:
         """Steps over which the learning-rate schedule runs."""
         return self.decay_steps or self.max_steps
 
+    def model_params(self, data: Manifest | TrainedOn) -> dict[str, Any]:
+        """What `model_fn.model_fn` takes as params for a network that trains on such data."""
+        return dataclasses.asdict(self) | {
+            "num_classes": data.num_classes,
+            "full_scale": full_scale(data.brightest_pixel),
+            "hidden_units": self.layers,
+            "schedule_steps": self.schedule_steps,
+        }
+
+
+def flags_affecting(effect: str) -> tuple[str, ...]:
+    """The names of the flags that affect this, one of `EFFECTS`, in the order of the fields."""
+    every = flag_fields.fields_of(TrainConfig)
+    return tuple(field.name for field in every if effect in field.metadata["affects"])
+
+
+# The flags that say which data a command works on; `prepare` shares them with `train`.
+DATA_FLAGS = flags_affecting(DATA)
+
 
 def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
-    """Defines a flag for every setting of a training run."""
+    """Defines the flags of a training run."""
     flag_fields.define(flag_fields.fields_of(TrainConfig), values)
+    help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
 def define_data_flags() -> None:
-    """Defines the flags that `prepare` and `train` share: which data, split and written how."""
+    """Defines the flags of `train` that `prepare` has too: which data, and how they are split."""
     shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
     flag_fields.define(shared, flags.FLAGS)
 
 
 def define_label_column() -> None:
-    """Defines the flag that `prepare` and `evaluate` share: where a CSV file has its labels."""
+    """Defines the flag of `prepare` and `evaluate` that says where a CSV file has its labels."""
     flags.DEFINE_string(
         "label_column",
         "",
@@ -316,7 +483,11 @@ def define_label_column() -> None:
 
 
 def define_run_flags(*, data: bool = True) -> None:
-    """Defines the flags of the commands that work on a trained run: which run, checkpoint, data."""
+    """Defines the flags of commands that work on a trained run.
+
+    Args:
+      data: whether --data_dir is one of them.
+    """
     flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
     flag_fields.define_path(
         "checkpoint",
@@ -331,9 +502,11 @@ def define_run_flags(*, data: bool = True) -> None:
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
     flag_fields.show_in_help("model", flags.FLAGS)
+    help_text.group("The run", ["model_dir", "checkpoint", "model"])
     if data:
-        help_text = "Folder with prepared records. Default: the run's own."
-        flag_fields.define_path("data_dir", "", help_text)
+        text = "Folder with prepared records. Default: the run's own."
+        flag_fields.define_path("data_dir", "", text)
+        help_text.group("The data", ["data_dir"])
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
@@ -349,7 +522,7 @@ def default_data_dir(dataset: str) -> str:
 
 
 def _check_model(name: str) -> None:
-    # Whether there is such a function, is seen when TensorFlow is there, which it may import.
+    # Whether the function exists is checked later, as its module may import TensorFlow.
     if name not in MODELS and not re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", name):
         raise InputError(
             f"--model: found {name!r}, expected one of {', '.join(MODELS)}, or a function as "

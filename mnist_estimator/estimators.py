@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from typing import Any
 
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data.records import Manifest, TrainedOn
-from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.model_fn import model_fn
+from mnist_estimator.runtime.progress import warn
 
 
 def make_estimator(
@@ -26,9 +25,26 @@ def make_estimator(
     with graph(config):
         return estimator.Estimator(
             model_fn,
-            params=make_params(config, data),
+            params=config.model_params(data),
             config=_run_config(config, task),
         )
+
+
+def with_strategy(config: TrainConfig) -> TrainConfig:
+    """Returns the config of a process with the strategy that its `--strategy=auto` stands for.
+
+    In a cluster `roles.Task.strategy` has decided already; here the GPUs of this machine decide.
+    """
+    if config.strategy != roles.AUTO:
+        return config
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    if gpus and config.batch_size % gpus:
+        warn(
+            f"training on one of {gpus} GPUs: --batch_size={config.batch_size} cannot be shared "
+            f"evenly; give a multiple of {gpus} to train on all"
+        )
+        gpus = 1
+    return dataclasses.replace(config, strategy=roles.strategy_for(1, 0, gpus))
 
 
 def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
@@ -40,16 +56,6 @@ def graph(config: TrainConfig) -> contextlib.AbstractContextManager[object]:
     """
     multi_worker = config.strategy == "multi_worker"
     return tf.Graph().as_default() if multi_worker else contextlib.nullcontext()
-
-
-def make_params(config: TrainConfig, data: Manifest | TrainedOn) -> dict[str, Any]:
-    """What `model_fn.model_fn` takes as params."""
-    return dataclasses.asdict(config) | {
-        "num_classes": data.num_classes,
-        "full_scale": full_scale(data.brightest_pixel),
-        "hidden_units": config.layers,
-        "schedule_steps": config.schedule_steps,
-    }
 
 
 def session_config(config: TrainConfig, task: roles.Task) -> v1.ConfigProto:

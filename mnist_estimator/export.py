@@ -5,27 +5,20 @@
 
 A SavedModel has the signatures serving_default and serving_uint8 (images), predict_images (PNG or
 JPEG files) and classify (serialized tf.Example), the class names in its assets, and warm-up
-requests. It computes in float32, whatever the machine that trained computed in, unless
---serving_precision says otherwise. A TensorFlow Lite model takes pixels from 0 to 255 only; it is
-measured on the test split, beside the original.
+requests. It computes in float32, whatever the training machine computed in, unless
+--serving_precision says otherwise. A TensorFlow Lite model takes pixels from 0 to 255 only; the
+command prints its accuracy on the test split beside the original's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.data import splits
-from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import flag_fields, program, progress
-
-if TYPE_CHECKING:
-    from mnist_estimator.runs import open_run
+from mnist_estimator.runtime import flag_fields, help_text, program
 
 _SAVED_MODEL, _TFLITE = "saved_model", "tflite"
 _QUANTIZE = ("none", "float16", "int8")
@@ -48,13 +41,13 @@ def define_flags() -> None:
         "With --format=tflite: float16 halves the size of the weights; int8 computes in whole "
         "numbers only, in ranges that the first 500 training images give.",
     )
-
     flags.DEFINE_enum(
         "serving_precision",
         None,
         config.SERVING_PRECISIONS,
         "Arithmetic of the SavedModel's layers. Default: what the run says, which is float32.",
     )
+    help_text.group("The result", ["format", "output", "serving_precision", "quantize"])
 
 
 def main(argv: list[str]) -> None:
@@ -64,64 +57,25 @@ def main(argv: list[str]) -> None:
         raise InputError("--serving_precision: found it with --format=tflite; give --quantize")
     if given.quantize != "none" and given.format != _TFLITE:
         raise InputError("--quantize: found it without --format=tflite")
-    # This process works alone, even where the environment describes a cluster.
+    # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
-    # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator.runs import open_run
-    from mnist_estimator.serving import saved_model
+    # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
+    from mnist_estimator.runs import layout, open_run
+    from mnist_estimator.serving import exports
 
     run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
     if not given.output:
-        open_run.check_no_links(given.model_dir)
+        layout.check_no_links(given.model_dir)
+    default_folder = os.path.join(given.model_dir, layout.EXPORT_FOLDER)
     if given.format == _TFLITE:
-        _export_tflite(run, given)
+        kind = "float32" if given.quantize == "none" else given.quantize
+        path = given.output or os.path.join(default_folder, f"model-{kind}.tflite")
+        exports.export_tflite(run, path, given.quantize, given.data_dir)
         return
     if given.serving_precision:
         chosen = dataclasses.replace(run.config, serving_precision=given.serving_precision)
         run = dataclasses.replace(run, config=chosen)
-    folder = given.output or os.path.join(given.model_dir, "export")
-    path = saved_model.export(run.params, run.trained_on, run.checkpoint, folder)
-    progress.say(f"exported to {path}", sys.stdout)
-    _say_accuracies(run, given.data_dir)
-
-
-def _say_accuracies(run: open_run.OpenRun, data_dir: str) -> None:
-    """Compares the export with the run on the test split, where they compute differently."""
-    from mnist_estimator.runs import open_run
-
-    if not open_run.serves_otherwise(run.config):
-        return
-    try:
-        found, manifest = run.data(data_dir)
-    except InputError:  # The export is there; the data need not be on this machine.
-        return
-    if manifest.num_examples(splits.TEST):
-        original = open_run.evaluate_alone(run, found, manifest, splits.TEST)["accuracy"]
-        exported = open_run.serving_accuracy(run, found, manifest)
-        progress.say(
-            f"test accuracy {exported:.4f} in {run.config.serving_precision}, as exported; "
-            f"{original:.4f} as trained",
-            sys.stdout,
-        )
-
-
-def _export_tflite(run: open_run.OpenRun, given: flags.FlagValues) -> None:
-    from mnist_estimator.runs import open_run
-    from mnist_estimator.serving import tflite
-
-    kind = "float32" if given.quantize == tflite.NONE else given.quantize
-    path = given.output or os.path.join(given.model_dir, "export", f"model-{kind}.tflite")
-    data_dir, manifest = run.data(given.data_dir, splits.TEST)
-    tflite.export(run, data_dir, manifest, path, quantize=given.quantize)
-    white = full_scale(run.trained_on.brightest_pixel)
-    progress.say(f"exported to {path}", sys.stdout)
-    not_fractions = ", never from 0 to 1" if white > 1 else ""
-    progress.say(f"it takes pixels from 0 to {white}{not_fractions}", sys.stdout)
-    if manifest.num_examples("test"):
-        original = open_run.evaluate_alone(run, data_dir, manifest, "test")["accuracy"]
-        converted = tflite.accuracy(path, data_dir, manifest, "test")
-        line = f"test accuracy {converted:.4f}, the original's {original:.4f}"
-        progress.say(line, sys.stdout)
+    exports.export_saved_model(run, given.output or default_folder, given.data_dir)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,9 @@ r"""Runs a whole cluster as processes on this machine.
 
 So a distributed run is tried before it is submitted. What follows `--` are flags of `train`, which
 every task gets. The first worker is the chief. Each line of a task comes with its name before it.
-Ctrl-C has every task save and end. The exit code is the chief's, or that of the first task that
+On Ctrl-C every task saves and ends. The exit code is the chief's, or that of the first task that
 failed for good; a task whose exit code asks for it (128 or more, as after a kill) is started again
-up to --max_restarts times, but without a chief all end.
+up to --max_restarts times. When the chief has ended for good, all end.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.engines import passed_flags
-from mnist_estimator.runtime import program, progress, signals
+from mnist_estimator.runtime import help_text, program, progress, signals
 
 _HOST = "127.0.0.1"
-_LOOK_SECS = 0.1
-_END_SECS = 30.0  # How long tasks that are told to end have to save.
+_POLL_SECS = 0.1
+_END_SECS = 30.0  # How long tasks have to save and end.
 _COLORS = (36, 33, 35, 32, 34, 31)  # ANSI: cyan, yellow, magenta, green, blue, red.
-# Linux then signals a task whose launcher dies, however it dies.
+# Linux sends a task SIGTERM when its launcher dies, whatever ends that.
 _RUN_TRAIN = """
 import contextlib, ctypes, runpy, signal
 with contextlib.suppress(AttributeError, OSError):
@@ -50,12 +50,12 @@ def main(argv: list[str]) -> int:
     """Reads the flags, runs the cluster and returns its exit code."""
     values = flags.FLAGS
     check(values.workers, values.ps, values.max_restarts)
-    usual = roles.usual_strategy(values.workers, values.ps)
-    train_flags = passed_flags.with_strategy(argv[1:], usual)
-    settings, _ = passed_flags.parse(train_flags)
-    passed_flags.check_workers(settings, values.workers)
-    if settings.strategy == "multi_worker":
-        passed_flags.check_batch(settings, values.workers)
+    strategy = roles.strategy_for(values.workers, values.ps)
+    train_flags = passed_flags.with_strategy(argv[1:], strategy)
+    config, _ = passed_flags.parse(train_flags)
+    passed_flags.check_workers(config, values.workers)
+    if config.strategy == "multi_worker":
+        passed_flags.check_batch(config, values.workers)
     counts = environments.counts(values.workers, values.ps, values.evaluator)
     tasks = [(role, index) for role, count in counts.items() for index in range(count)]
     return run(tasks, train_flags, max_restarts=values.max_restarts)
@@ -69,10 +69,11 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "max_restarts", 0, "How often a task is started again after an exit code of 128 or more."
     )
+    help_text.group("The tasks", ["workers", "ps", "evaluator", "max_restarts"])
 
 
 def check(workers: int, ps: int, max_restarts: int) -> None:
-    """Raises InputError for what no cluster can be made of."""
+    """Raises InputError for numbers that make no cluster."""
     if workers < 1:
         raise InputError(f"--workers: found {workers}, expected at least 1: the chief")
     for name, value in (("ps", ps), ("max_restarts", max_restarts)):
@@ -87,32 +88,32 @@ def run(tasks: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_res
         hosts.setdefault(role, []).append(f"{_HOST}:{port}")
     width = max(len(f"{role} {index}") for role, index in tasks)
     started: list[_Task] = []
-    with _ending(started):
+    with _end_tasks_on_exit(started):
         for (role, index), color in zip(tasks, itertools.cycle(_COLORS), strict=False):
             started.append(_Task(role, index, hosts, train_flags, color=color, width=width))
-        return _watch(started, max_restarts)
+        return _wait_for_all(started, max_restarts)
 
 
-def _watch(tasks: Sequence[_Task], max_restarts: int) -> int:
+def _wait_for_all(tasks: Sequence[_Task], max_restarts: int) -> int:
     """Waits for all tasks, the first of which is the chief; returns the exit code of the whole."""
     chief = tasks[0]
     until = math.inf
     while any(task.is_running for task in tasks) and time.monotonic() < until:
-        time.sleep(_LOOK_SECS)
+        time.sleep(_POLL_SECS)
         for task in tasks:
-            failed = task.look(max_restarts)
+            failed = task.poll(max_restarts)
             if failed:
                 progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
                 return failed
         if chief.exit_code and not chief.is_running:
-            # Who is started again now would wait long for a chief that does not come.
+            # A task that starts again now would wait for a chief that does not come.
             max_restarts = 0
             until = min(until, time.monotonic() + _END_SECS)
     return chief.exit_code
 
 
 class _Task:
-    """A process of the cluster, and the threads that pass its lines on."""
+    """A process of the cluster, and the threads that print its lines."""
 
     def __init__(
         self,
@@ -131,7 +132,7 @@ class _Task:
         task = {"cluster": hosts, "task": {"type": role, "index": index}}
         self._environment = os.environ | {
             "TF_CONFIG": json.dumps(task),
-            # Else what it prints would come when it ends.
+            # Without it, what a task prints comes only when the task ends.
             "PYTHONUNBUFFERED": "1",
         }
         self._color, self._width = color, width
@@ -141,8 +142,8 @@ class _Task:
     def is_running(self) -> bool:
         return self._process is not None
 
-    def look(self, max_restarts: int) -> int:
-        """Notes whether the process has ended; returns its exit code if it failed for good."""
+    def poll(self, max_restarts: int) -> int:
+        """Restarts a process that has ended, if it may; returns its code if it failed for good."""
         if not self.is_running or self._process.poll() is None:
             return 0
         code = self._process.returncode
@@ -180,12 +181,12 @@ class _Task:
             stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="backslashreplace",
-            # Ctrl-C is for this process; it passes it on, once.
+            # A terminal then sends Ctrl-C to this process alone, which forwards it once.
             start_new_session=True,
         )
         pipes = ((self._process.stdout, sys.stdout), (self._process.stderr, sys.stderr))
         self._threads = [
-            threading.Thread(target=self._pass_on, args=pair, daemon=True) for pair in pipes
+            threading.Thread(target=self._print_lines, args=pair, daemon=True) for pair in pipes
         ]
         for thread in self._threads:
             thread.start()
@@ -195,7 +196,7 @@ class _Task:
             thread.join()
         self._process = None
 
-    def _pass_on(self, source: IO[str], target: IO[str]) -> None:
+    def _print_lines(self, source: IO[str], target: IO[str]) -> None:
         prefix = f"{self.name:{self._width}} | "
         if progress.is_live(target) and not os.environ.get("NO_COLOR"):
             prefix = f"\x1b[{self._color}m{prefix}\x1b[0m"
@@ -206,8 +207,8 @@ class _Task:
 
 
 @contextlib.contextmanager
-def _ending(tasks: Sequence[_Task]) -> Iterator[None]:
-    """However the block is left, no task is left running."""
+def _end_tasks_on_exit(tasks: Sequence[_Task]) -> Iterator[None]:
+    """Ends all tasks when the block is left, for whatever reason."""
     number = signal.SIGTERM
     try:
         yield
@@ -224,7 +225,7 @@ def _ending(tasks: Sequence[_Task]) -> Iterator[None]:
 
 
 def _free_ports(count: int) -> list[int]:
-    # All are held until the last one is known, so that no two are the same.
+    # Every port is held until the last is found, so that no two are the same.
     with contextlib.ExitStack() as stack:
         probes = [stack.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:

@@ -10,7 +10,8 @@ from typing import Any
 from mnist_estimator import own_networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.optimizers import OPTIMIZERS
+from mnist_estimator.runs import saver
 
 # Prediction keys.
 CLASSES = "classes"  # int64 [B]
@@ -25,7 +26,7 @@ CLASS_ACCURACY = "class_accuracy"  # followed by /0, /1, ...
 LEARNING_RATE = "learning_rate"
 
 # Collections of tensors for hooks, beside LEARNING_RATE.
-SCORED = "scored"  # Of an evaluation's batch: what `scores.Scores.add` takes, in its order.
+SCORED = "scored"  # In an evaluation: the arguments of `scores.Scores.add`, in its order.
 STOP_VOTES = "stop_votes"  # float32 [2], fed by a worker of synchronous training
 STOP_TOTAL = "stop_total"  # float32 [2]: their sums over all workers
 
@@ -49,7 +50,7 @@ def model_fn(
     """
     with tf.name_scope("scale"):
         pixels = tf.cast(features[inputs.IMAGES], tf.float32)
-        # White becomes pixel_max: 255 in most data, 1 in those of black and white pixels.
+        # The largest pixel, 255 or in black and white data 1, becomes pixel_max.
         scaled = pixels / (params["full_scale"] / params["pixel_max"])
         scaled = tf.cast(scaled, compute_dtype(params["precision"]))
     training = mode == estimator.ModeKeys.TRAIN
@@ -65,14 +66,14 @@ def model_fn(
         return estimator.EstimatorSpec(mode, predictions=predictions)
     with tf.name_scope("losses"):
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        # Estimator averages evaluation's loss over batches. Dividing by the mean size of a batch,
-        # and not by this one's, makes that the average over examples although the last one is
-        # smaller.
+        # Estimator averages the loss of an evaluation over its batches. Each batch's sum is divided
+        # by the mean batch size and not by its own, so that this is the mean over all examples even
+        # though the last batch is smaller.
         total = tf.reduce_sum(losses)
         if mode == estimator.ModeKeys.EVAL:
             loss = total / features[inputs.BATCH_MEAN]
         elif params["loss_reduction"] == "sum":
-            # Over all replicas, whose losses Estimator averages.
+            # Estimator averages the losses of the replicas, so this gives the sum over all.
             loss = total * tf.distribute.get_replica_context().num_replicas_in_sync
         else:
             loss = total / tf.cast(tf.size(losses), tf.float32)
@@ -81,7 +82,7 @@ def model_fn(
         for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
             v1.add_to_collection(SCORED, tensor)
         return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    checkpoints.add_saver()
+    saver.add_saver()
     _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
     return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
 
@@ -125,7 +126,7 @@ def _summarize(images: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor) -> None
     # Outside of any name scope, which would become part of the tags.
     with tf.name_scope("summaries"):
         correct = tf.cast(tf.equal(classes, labels), tf.float32)
-        batch_accuracy, grid = tf.reduce_mean(correct), _grid(images)
+        batch_accuracy, grid = tf.reduce_mean(correct), _image_grid(images)
     v1.summary.scalar(ACCURACY, batch_accuracy)
     v1.summary.image("images", grid, max_outputs=1)
 
@@ -136,18 +137,18 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
         rate = learning_rate(step, params)
     v1.summary.scalar(LEARNING_RATE, rate)
     v1.add_to_collection(LEARNING_RATE, rate)
-    _count_stop_votes()
-    optimizer = _optimizer(params["optimizer"], rate, params["momentum"])
+    _sum_stop_votes()
+    optimizer = OPTIMIZERS[params["optimizer"]].make(v1.train, rate, params)
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
-        gradients = _clipped(gradients, params["clip_norm"])
-    # The moving averages of batch normalization: of this step, so not after the step has counted.
+        gradients = _clip(gradients, params["clip_norm"])
+    # Batch normalization updates its moving averages before the global step is increased.
     with tf.control_dependencies(v1.get_collection(v1.GraphKeys.UPDATE_OPS)):
         return optimizer.apply_gradients(gradients, global_step=step)
 
 
-def _count_stop_votes() -> None:
-    """Lets synchronous workers agree to stop after the same step: the votes are summed in it."""
+def _sum_stop_votes() -> None:
+    """Sums the workers' votes in each step, so that synchronous workers stop after the same one."""
     replica = tf.distribute.get_replica_context()
     if replica.num_replicas_in_sync > 1:
         votes = v1.placeholder_with_default(tf.zeros([2]), [2], "stop_votes")
@@ -155,28 +156,18 @@ def _count_stop_votes() -> None:
         v1.add_to_collection(STOP_TOTAL, replica.all_reduce(tf.distribute.ReduceOp.SUM, votes))
 
 
-def _clipped(
+def _clip(
     gradients: list[tuple[tf.Tensor, tf.Variable]], norm: float
 ) -> list[tuple[tf.Tensor, tf.Variable]]:
     values, variables = zip(*gradients, strict=True)
     replica = tf.distribute.get_replica_context()
     replicas = replica.num_replicas_in_sync
     if replicas > 1:
-        # The whole batch's gradient is to be clipped, not each replica's share of it.
+        # Clips the gradient of the whole batch, not each replica's share of it.
         values = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(values))
     clipped, _ = tf.clip_by_global_norm(values, norm)
-    # apply_gradients adds up what the replicas bring.
+    # apply_gradients adds up the gradients of the replicas.
     return [(value / replicas, var) for value, var in zip(clipped, variables, strict=True)]
-
-
-def _optimizer(name: str, rate: tf.Tensor, momentum: float) -> v1.train.Optimizer:
-    optimizers = {
-        "sgd": lambda: v1.train.GradientDescentOptimizer(rate),
-        "momentum": lambda: v1.train.MomentumOptimizer(rate, momentum),
-        "adagrad": lambda: v1.train.AdagradOptimizer(rate),
-        "adam": lambda: v1.train.AdamOptimizer(rate),
-    }
-    return optimizers[name]()
 
 
 def _metrics(
@@ -184,7 +175,7 @@ def _metrics(
 ) -> dict[str, tuple[tf.Tensor, tf.Operation]]:
     metrics = {
         ACCURACY: v1.metrics.accuracy(labels, classes),
-        EXAMPLES: _count(labels),
+        EXAMPLES: _count_examples(labels),
     }
     for number in range(num_classes):
         metrics[f"{CLASS_ACCURACY}/{number}"] = v1.metrics.accuracy(
@@ -193,8 +184,8 @@ def _metrics(
     return metrics
 
 
-def _count(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
-    """A metric that counts examples, int64 []: float32, as in TensorFlow's own, stops at 2**24."""
+def _count_examples(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
+    """A metric that counts examples, int64 []; TensorFlow's own is a float32, exact up to 2**24."""
     total = v1.get_variable(
         "examples_evaluated",
         [],
@@ -207,7 +198,7 @@ def _count(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
     return total.read_value(), total.assign_add(tf.size(labels, tf.int64))
 
 
-def _grid(images: tf.Tensor) -> tf.Tensor:
+def _image_grid(images: tf.Tensor) -> tf.Tensor:
     """The first images [B,H,W,C] of a batch as one picture [1,rows*H,columns*W,C or 3]."""
     _, height, width, channels = images.shape
     shown = images[: _GRID * _GRID]
@@ -216,5 +207,5 @@ def _grid(images: tf.Tensor) -> tf.Tensor:
     grid = tf.reshape(
         tf.transpose(rows, [0, 2, 1, 3, 4]), [1, _GRID * height, _GRID * width, channels]
     )
-    # A PNG has 1, 3 or 4 channels; of any other number the first is shown.
+    # A PNG has 1, 3 or 4 channels; of images with other numbers the first channel is shown.
     return grid if channels in (1, 3, 4) else grid[..., :1]

@@ -7,10 +7,10 @@ A network is one function:
 `images` is [B,H,W,C], float32 or bfloat16, its pixels from 0 to `params["pixel_max"]`; the logits
 are [B,num_classes], of the same type. `training` says whether to drop units and to normalize by the
 batch. `params` has every field of `config.TrainConfig` under its name. Weights are float32; a
-network computes in the type of the images it is given. Everything random is drawn from (seed, name)
-or (seed, step), so a run is the same wherever and however often it starts.
+network computes in the type of the images. All random numbers are drawn by (seed, name) or by
+(seed, step), so a run is the same on all machines, and however often it is resumed.
 
-`NETWORKS` has those of the package; `find` also takes one of any other module.
+`NETWORKS` has the networks of the package; `find` also takes one of any other module.
 """
 
 from __future__ import annotations
@@ -96,9 +96,9 @@ NETWORKS: dict[str, Network] = {"cnn": cnn, "softmax": softmax, "dnn": dnn}
 
 
 def find(name: str) -> Network:
-    """Returns a network by its name in `NETWORKS`, or as `module:function`.
+    """Returns the network of a name in `NETWORKS`, or a function as `module:function`.
 
-    The module is imported as Python would from the folder that the program was started in.
+    Python looks for the module in the current folder, too.
 
     Raises:
       InputError: if there is no such module or function.
@@ -111,7 +111,7 @@ def find(name: str) -> Network:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            # Something that the user's module needs is missing.
+            # The user's module imports another one that is missing.
             raise InputError(f"--model: module {module_name!r}: {error}") from error
         raise InputError(
             f"--model: found no module {module_name!r}, expected {module_name}.py in this folder, "
@@ -148,12 +148,12 @@ def conv_pool_relu(
     with v1.variable_scope(name):
         kernel = _weights("kernel", [5, 5, images.shape[-1], filters], params)
         values = tf.nn.conv2d(images, tf.cast(kernel, images.dtype), strides=1, padding="SAME")
-        if normalize:  # Before the pooling: a negative gamma turns the order of values around.
+        if normalize:  # Before the pooling, because a negative gamma reverses the order of values.
             values = batch_norm(values, training=training)
         # Adding a bias and ReLU keep the order of values, so pooling first gives the same result
         # from a quarter of the elements.
         values = tf.nn.max_pool2d(values, ksize=2, strides=2, padding="SAME")
-        return tf.nn.relu(values if normalize else _plus_bias(values, params))
+        return tf.nn.relu(values if normalize else _add_bias(values, params))
 
 
 def dense_relu(
@@ -167,38 +167,38 @@ def dense_relu(
 ) -> tf.Tensor:
     """A dense layer with ReLU: [B,D] -> [B,units]."""
     with v1.variable_scope(name):
-        values = _product(values, units, params)
+        values = _multiply(values, units, params)
         if normalize:
             values = batch_norm(values, training=training)
-        return tf.nn.relu(values if normalize else _plus_bias(values, params))
+        return tf.nn.relu(values if normalize else _add_bias(values, params))
 
 
 def dense(values: tf.Tensor, name: str, *, units: int, params: Mapping[str, Any]) -> tf.Tensor:
     """A linear layer: [B,D] -> [B,units]."""
     with v1.variable_scope(name):
-        return _plus_bias(_product(values, units, params), params)
+        return _add_bias(_multiply(values, units, params), params)
 
 
 def dropout(values: tf.Tensor, *, rate: float, seed: int, name: str = "") -> tf.Tensor:
-    """Drops a fraction `rate` of `values` [b,D], scales the rest up; keyed by (seed, global step).
+    """Drops a fraction `rate` of `values` [b,D] and scales up the rest, by (seed, global step).
 
-    Replicas that train synchronously draw the mask of the whole batch and use their own rows of it:
-    what is dropped does not depend on how many they are. Layers of other names drop other units.
+    Replicas that train synchronously draw the mask of the whole batch and use their own rows of it,
+    so the result does not depend on their number. Layers of other names drop other units.
     """
     if not rate:
         return values
     with tf.name_scope("dropout"):
-        kept = _kept(values, rate, seed + zlib.crc32(name.encode()))
-        return values * kept / tf.cast(1 - rate, values.dtype)
+        mask = _dropout_mask(values, rate, seed + zlib.crc32(name.encode()))
+        return values * mask / tf.cast(1 - rate, values.dtype)
 
 
 def batch_norm(values: tf.Tensor, *, training: bool) -> tf.Tensor:
     """Normalizes each channel of `values` [B,...,C] (Ioffe and Szegedy, ICML 2015).
 
-    In training by the mean and the variance of the whole batch, over all synchronous replicas;
-    else by their moving averages. These are variables of the checkpoint, updated by what is in the
-    collection UPDATE_OPS. The decay grows with the global step, as that of TensorFlow's
-    ExponentialMovingAverage does, so that averages of a short run owe nothing to their start.
+    In training it uses the mean and the variance of the whole batch, over all synchronous replicas;
+    else their moving averages. These are variables of the checkpoint; the operations in the
+    collection UPDATE_OPS update them. The decay grows with the global step, as in TensorFlow's
+    ExponentialMovingAverage, so that the start values do not matter even in a short run.
     """
     channels = values.shape[-1]
     with v1.variable_scope("batch_norm"):
@@ -236,8 +236,8 @@ def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, mean_of_all(tf.math.squared_difference(values, mean))
 
 
-def _kept(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
-    """1 for what is kept of `values` [b,D], else 0."""
+def _dropout_mask(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
+    """The mask of `values` [b,D]: 1 for a value that is kept, 0 for one that is dropped."""
     replica = tf.distribute.get_replica_context()
     rows, width = tf.shape(values)[0], values.shape[1]
     step = tf.cast(v1.train.get_or_create_global_step(), tf.int64)
@@ -250,12 +250,12 @@ def _kept(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
     return tf.cast(drawn[first : first + rows] >= rate, values.dtype)
 
 
-def _product(values: tf.Tensor, units: int, params: Mapping[str, Any]) -> tf.Tensor:
+def _multiply(values: tf.Tensor, units: int, params: Mapping[str, Any]) -> tf.Tensor:
     kernel = _weights("kernel", [values.shape[-1], units], params)
     return tf.matmul(values, tf.cast(kernel, values.dtype))
 
 
-def _plus_bias(values: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
+def _add_bias(values: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     bias = _constant("bias", [values.shape[-1]], params["initial_bias"])
     return tf.nn.bias_add(values, tf.cast(bias, values.dtype))
 
@@ -282,7 +282,7 @@ def _weights(name: str, shape: list[int], params: Mapping[str, Any]) -> tf.Varia
 
 
 def _constant(name: str, shape: list[int], value: float, *, trainable: bool = True) -> tf.Variable:
-    # A mean of all replicas' values only where training by gradients does not see to it.
+    # Gradients keep the replicas' trainable variables equal; the others are averaged.
     aggregation = tf.VariableAggregation.NONE if trainable else tf.VariableAggregation.MEAN
     return v1.get_variable(
         name,

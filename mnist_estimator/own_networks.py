@@ -1,21 +1,20 @@
-"""Whether a user's own network can be trained, saved and evaluated: tried before training begins.
+"""Checks, before training begins, that a user's own network can be trained, saved and evaluated.
 
 The network is built once for training and once for evaluation, each in a graph of its own, as
-Estimator builds it. What would go wrong hours later, or not at all but with wrong results, shows in
-these graphs.
+Estimator builds it. The graphs show mistakes that would otherwise stop the run hours later, or give
+wrong results.
 """
 
 from __future__ import annotations
 
 import re
-import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mnist_estimator import InputError, networks
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runtime import progress
+from mnist_estimator.runtime.progress import warn
 
 _VARIABLES = ("VarHandleOp", "VariableV2")
 _ASSIGNMENTS = re.compile(r"Assign(Add|Sub)?(VariableOp)?")
@@ -26,7 +25,7 @@ _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 def check(
     name: str, image_shape: tuple[int, int, int], dtype: tf.DType, params: Mapping[str, Any]
 ) -> None:
-    """Raises InputError unless the network `module:function` can be used; warns of what is odd.
+    """Raises InputError unless the network `module:function` can be used; warns of likely mistakes.
 
     Args:
       image_shape: height, width, channels.
@@ -50,7 +49,7 @@ def check(
 
 
 def logits(name: str, images: tf.Tensor, params: Mapping[str, Any], *, training: bool) -> tf.Tensor:
-    """What a network, ours or a user's, makes of images [B,H,W,C]: float [B,num_classes].
+    """Returns a network's logits for images [B,H,W,C]: float [B,num_classes].
 
     Raises:
       InputError: if a user's network raises, or returns something else.
@@ -63,7 +62,7 @@ def logits(name: str, images: tf.Tensor, params: Mapping[str, Any], *, training:
             raise
         raise InputError(
             f"--model={name}: raises {type(error).__name__}: {_first_line(error)} "
-            f"({_place(error)}), expected logits [batch, {classes}]"
+            f"({_raised_at(error)}), expected logits [batch, {classes}]"
         ) from error
     what = found.shape if tf.is_tensor(found) else type(found).__name__
     if not tf.is_tensor(found) or not found.shape.is_compatible_with([None, classes]):
@@ -77,15 +76,15 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0]
 
 
-def _place(error: Exception) -> str:
-    """Where in the user's file it was raised, below the call of the network."""
+def _raised_at(error: Exception) -> str:
+    """The line of the user's file that raised the error."""
     frames = traceback.extract_tb(error.__traceback__)[1:] or [None]
     inside = [frame for frame in frames if frame and frame.filename == frames[0].filename]
     return f"{inside[-1].filename}:{inside[-1].lineno}" if inside else "at its call"
 
 
 def _check_saved(name: str, logits: tf.Tensor) -> None:
-    """Raises InputError unless each variable that the logits come from is in the checkpoint."""
+    """Raises InputError unless checkpoints have every variable that the logits depend on."""
     saved = {variable.op.name for variable in v1.global_variables()}
     for operation in _upstream([logits.op]):
         if operation.type in _VARIABLES and operation.name not in saved:
@@ -107,7 +106,7 @@ def _check_trained(name: str, logits: tf.Tensor) -> None:
 
 
 def _check_updates(name: str, logits: tf.Tensor) -> None:
-    """Raises InputError for what is assigned by an operation that no step of training runs."""
+    """Raises InputError for a variable whose update no training step runs."""
     with logits.graph.as_default():
         updates = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
         starts = {variable.initializer for variable in v1.global_variables()}
@@ -123,7 +122,7 @@ def _check_updates(name: str, logits: tf.Tensor) -> None:
 
 
 def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
-    """Raises InputError unless evaluation finds its variables in the checkpoint of training."""
+    """Raises InputError unless evaluation's variables have the names that training saves."""
     with training.as_default():
         trained = {variable.op.name for variable in v1.global_variables()}
     for operation in _upstream([logits.op]):
@@ -138,22 +137,18 @@ def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
 def _warn(name: str, logits: tf.Tensor) -> None:
     types = {operation.type for operation in _upstream([logits.op])}
     if any(map(_RANDOM.fullmatch, types)):
-        _say(
+        warn(
             f"--model={name}: draws random numbers that a resumed run draws anew, so it does not "
             "end with the same weights; use networks.dropout, or tf.random.stateless_uniform"
         )
     if types & {*_PYTHON}:
-        _say(f"--model={name}: calls Python while it computes, so no export of it can be served")
+        warn(f"--model={name}: calls Python while it computes, so no export of it can be served")
     if logits.op.type == "Softmax":
-        _say(f"--model={name}: returns probabilities, expected logits; leave the softmax out")
-
-
-def _say(line: str) -> None:
-    progress.say(f"warning: {line}", sys.stderr)
+        warn(f"--model={name}: returns probabilities, expected logits; leave the softmax out")
 
 
 def _upstream(operations: Iterable[tf.Operation]) -> set[tf.Operation]:
-    """Operations, and all that have to run before them."""
+    """Operations, and all others that have to run before them."""
     found: set[tf.Operation] = set()
     ahead = list(operations)
     while ahead:

@@ -7,7 +7,10 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
-It is all or nothing: a data_dir without a manifest.json holds no dataset.
+A data_dir without a manifest.json holds no dataset: it is written whole or not at all.
+
+The exit code is 3 if no mirror gives the files of the named dataset; else it is as for every
+command.
 """
 
 from __future__ import annotations
@@ -21,14 +24,18 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.data import datasets, splits
+from mnist_estimator.data import known_datasets, splits
 from mnist_estimator.data.statistics import full_scale
-from mnist_estimator.runtime import flag_fields, program, progress, signals
+from mnist_estimator.pictures import methods
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
 if TYPE_CHECKING:
-    from mnist_estimator.data import records, sources
+    from mnist_estimator.data import sources
+    from mnist_estimator.data.manifest import Manifest
 
-_IDX = datasets.ROLES
+EXIT_NO_MIRROR = 3
+
+_IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
 _FOLDERS = ("image_folder", "test_image_folder")
 
@@ -90,7 +97,7 @@ def define_flags() -> None:
     flags.DEFINE_enum(
         "pictures",
         splits.AUTO,
-        [splits.AUTO, *datasets.PICTURES],
+        [splits.AUTO, *methods.PICTURES],
         "How predict makes such an image from a picture. digit: finds the digit on it, makes it "
         "light on black, of MNIST's size and place. plain: only resizes it. auto: digit for images "
         "that have MNIST's form, else plain.",
@@ -106,6 +113,13 @@ def define_flags() -> None:
         "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
         "Until it is written both need room.",
     )
+    help_text.group("The prepared dataset", ["data_dir", "verify", "force"])
+    help_text.group("A named dataset", ["dataset"])
+    help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
+    help_text.group("CSV files", [*_CSV, "label_column"])
+    help_text.group("Folders of pictures", _FOLDERS)
+    help_text.group("The examples", ["image_shape", "num_classes", "pictures"])
+    help_text.group("The splits", ["validation_split", "seed", "shards"])
 
 
 def main(argv: list[str]) -> int | None:
@@ -123,7 +137,7 @@ def _check(values: Mapping[str, Any]) -> None:
     splits.check_range("seed", values["seed"], 0, splits.MAX_SEED)
     splits.check_validation_split(values["validation_split"])
     if values["dataset"]:
-        datasets.check_name(values["dataset"])
+        known_datasets.check_name(values["dataset"])
     given = [
         name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz", *_FOLDERS) if values[name]
     ]
@@ -181,10 +195,22 @@ def _parse_shape(text: str) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator.data import doubts, records
+def _prepare(data_dir: str, values: Mapping[str, Any]) -> int | None:
+    from mnist_estimator.data.download import NoMirrorError
 
-    before = None if values["force"] else records.find_manifest(data_dir)
+    try:
+        _write(data_dir, values)
+    except NoMirrorError as error:
+        progress.complain(error)
+        return EXIT_NO_MIRROR
+    return None
+
+
+def _write(data_dir: str, values: Mapping[str, Any]) -> None:
+    from mnist_estimator.data import doubts
+    from mnist_estimator.data.manifest import find_manifest
+
+    before = None if values["force"] else find_manifest(data_dir)
     opened = _open_sources(data_dir, values)
     if values["pictures"] != splits.AUTO:
         opened = dataclasses.replace(opened, pictures=values["pictures"])
@@ -206,7 +232,7 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> None:
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator.data import sources
+    from mnist_estimator.data import data_dirs, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
@@ -224,10 +250,10 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
-    return sources.from_data_dir(data_dir, values["dataset"])
+    return data_dirs.from_data_dir(data_dir, values["dataset"])
 
 
-def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
+def _summary(data_dir: str, manifest: Manifest) -> list[str]:
     from mnist_estimator.data import doubts
 
     shape = "x".join(map(str, manifest.image_shape))
@@ -252,7 +278,7 @@ def _summary(data_dir: str, manifest: records.Manifest) -> list[str]:
     return lines
 
 
-def _class_lines(manifest: records.Manifest) -> list[str]:
+def _class_lines(manifest: Manifest) -> list[str]:
     """The examples of each class, for data whose splits differ in that."""
     lines = []
     for split, counts in manifest.class_examples.items():
@@ -268,20 +294,21 @@ def _class_lines(manifest: records.Manifest) -> list[str]:
 
 _SHOWN_CLASSES = 12
 _PICTURES = {
-    datasets.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
-    datasets.PLAIN: "predict resizes a picture, and changes nothing else",
+    methods.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
+    methods.PLAIN: "predict resizes a picture, and changes nothing else",
 }
 
 
 def _verify(data_dir: str) -> int | None:
     from mnist_estimator.data import records
+    from mnist_estimator.data.manifest import read_manifest
 
     with progress.ProgressLine() as report:
         problems = records.verify(data_dir, report)
     if problems:
         progress.tell(*problems)
         return signals.EXIT_INPUT
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     counts = ", ".join(f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS)
     progress.tell(f"{data_dir}: OK, {counts} examples")
     return None

@@ -1,10 +1,10 @@
-"""Shows trained runs on one HTML page: curves, confusion matrix, mistakes, side by side.
+"""Shows trained runs side by side on one HTML page: curves, confusion matrix, mistakes.
 
   python -m mnist_estimator.report --model_dir=tboard/mod1 --output=report.html
   python -m mnist_estimator.report --model_dir=tboard/mod1,tboard/mod2 --split=validation
 
-Each run's checkpoint is evaluated on every example of a split. The page needs nothing but itself.
-Plots are made by matplotlib: pip install 'mnist_estimator[report]'.
+Each run's checkpoint is evaluated on every example of a split. The page loads nothing from
+elsewhere. matplotlib draws the plots: pip install 'mnist_estimator[report]'.
 """
 
 from __future__ import annotations
@@ -13,23 +13,18 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import flag_fields, program, progress
-
-if TYPE_CHECKING:
-    from mnist_estimator.reporting import panels
-    from mnist_estimator.runs import open_run
+from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
-    flags.FLAGS["model_dir"].help = "Folder of the run; several, with commas: side by side."
+    flags.FLAGS["model_dir"].help = "Folder of the run; for several runs, folders with commas."
     flags.FLAGS["model"].help += " For several runs: one for all, or one each, with commas."
     flags.DEFINE_enum(
         "split",
@@ -40,6 +35,8 @@ def define_flags() -> None:
     flags.DEFINE_integer("grid_class", 0, "Class of which 25 examples are shown.")
     flag_fields.define_path("output", "report.html", "File to write.")
     flags.DEFINE_string("title", "", "Title of the page. Default: the runs' names.")
+    help_text.group("The data", ["split", "grid_class"])
+    help_text.group("The page", ["output", "title"])
 
 
 def main(argv: list[str]) -> None:
@@ -49,35 +46,37 @@ def main(argv: list[str]) -> None:
     models = _models(given.model, len(model_dirs))
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
-            "matplotlib not found, which plots need; pip install 'mnist_estimator[report]'"
+            "matplotlib not found, which draws the plots; pip install 'mnist_estimator[report]'"
         )
-    # This process works alone, even where the environment describes a cluster.
+    # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
-    # TensorFlow takes seconds to import; wrong flags have been answered by now.
-    from mnist_estimator.reporting import panels
+    # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
+    from mnist_estimator.reporting import panels, results
     from mnist_estimator.runs import open_run
     from mnist_estimator.runtime import files
 
     for name in ("matplotlib", "tensorboard"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # They tell of caches and of restarts.
-    opened = {
-        name: open_run.open_run(name, given.checkpoint, model)
+        # They log caches that are built, and restarts of runs.
+        logging.getLogger(name).setLevel(logging.ERROR)
+    runs = [
+        open_run.open_run(name, given.checkpoint, model)
         for name, model in zip(model_dirs, models, strict=True)
-    }
-    for run in opened.values():
+    ]
+    for run in runs:
         splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
     _check_output(given.output)
-    results = [_evaluate(name, opened[name], given) for name in opened]
-    text = panels.document(results, given.title, given.grid_class)
+    evaluated = [results.evaluate(run, given.data_dir, given.split) for run in runs]
+    text = panels.document(evaluated, given.title, given.grid_class)
     files.write_text(given.output, text)
     size = len(text.encode()) / 1e6
     progress.say(f"{given.output}: {size:.2f} MB, {', '.join(model_dirs)}", sys.stdout)
 
 
 def _model_dirs(text: str, checkpoint: str) -> list[str]:
-    # Sweeps name folders after their flags, as in lr=0.1,seed=2.
-    several = [] if os.path.isdir(text) else text.split(",")
-    names = [os.path.expanduser(name.strip()) for name in several] or [text]
+    if os.path.isdir(text):
+        names = [text]  # Sweeps name folders after their flags, as in lr=0.1,seed=2.
+    else:
+        names = [os.path.expanduser(name.strip()) for name in text.split(",")]
     if "" in names:
         raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
     for name in names:
@@ -91,7 +90,7 @@ def _model_dirs(text: str, checkpoint: str) -> list[str]:
 
 
 def _models(text: str, count: int) -> list[str]:
-    """The network of each run, as far as they are named."""
+    """The network of each run; "" for a run whose network is not given."""
     names = [name.strip() for name in text.split(",")]
     if len(names) not in (1, count):
         raise InputError(
@@ -101,31 +100,13 @@ def _models(text: str, count: int) -> list[str]:
 
 
 def _check_output(path: str) -> None:
-    """Raises InputError if the page could not be written, before evaluations take their time."""
+    """Raises InputError if the page cannot be written, before evaluations take their time."""
     from mnist_estimator.compat import tf
     from mnist_estimator.runtime import files
 
     if not path or tf.io.gfile.isdir(path):
         raise InputError(f"--output: found {path or 'nothing'}, expected the name of a file")
     files.check_writable(path)
-
-
-def _evaluate(name: str, run: open_run.OpenRun, given: flags.FlagValues) -> panels.Result:
-    from mnist_estimator.reporting import panels
-    from mnist_estimator.runs import open_run
-
-    split = given.split or splits.TEST
-    data_dir, manifest = run.data(given.data_dir, split)
-    if given.split is None and not manifest.num_examples(splits.TEST):
-        split = splits.VALIDATION
-    progress.say(
-        f"evaluating {name} on the {manifest.num_examples(split):,} {split} examples of "
-        f"{manifest.dataset}",
-        sys.stderr,
-    )
-    scores = open_run.make_scores(manifest)
-    metrics = open_run.evaluate_alone(run, data_dir, manifest, split, scores=scores)
-    return panels.Result(name, run, data_dir, manifest, split, metrics, scores)
 
 
 if __name__ == "__main__":

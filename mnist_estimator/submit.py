@@ -28,56 +28,18 @@ import tempfile
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, kubernetes, passed_flags, ray, sagemaker, slurm, vertex
-from mnist_estimator.runtime import flag_fields, local_files, program, progress, signals
-
-# Each module has render(job), the text of the job file, and command(job, path), which submits it.
-ENGINES = {
-    "slurm": slurm,
-    "kubeflow": kubernetes,
-    "jobset": kubernetes,
-    "trainjob": kubernetes,
-    "vertex": vertex,
-    "sagemaker": sagemaker,
-    "ray": ray,
-}
-# How to see what a job does, and how to end it. {where} is its namespace, region or address.
-_KUBERNETES_LOGS = "kubectl logs -f --prefix --max-log-requests={job.num_tasks}{where} -l "
-WATCH = {
-    "slurm": (
-        "squeue --name={job.name} && tail -f {job.name}-JOBID.log",
-        "scancel --name={job.name}",
-    ),
-    "kubeflow": (
-        _KUBERNETES_LOGS + "training.kubeflow.org/job-name={job.name}",
-        "kubectl delete tfjob,networkpolicy {job.name}{where}",
-    ),
-    "jobset": (
-        _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete jobset,networkpolicy {job.name}{where}",
-    ),
-    "trainjob": (
-        _KUBERNETES_LOGS + "jobset.sigs.k8s.io/jobset-name={job.name}",
-        "kubectl delete trainjob,trainingruntime,networkpolicy {job.name}{where}",
-    ),
-    "vertex": (
-        "gcloud ai custom-jobs list --filter=displayName={job.name}{where}",
-        "gcloud ai custom-jobs cancel JOB{where}",
-    ),
-    "sagemaker": (
-        "aws sagemaker list-training-jobs --name-contains={job.name}{where}",
-        "aws sagemaker stop-training-job --training-job-name=JOB{where}",
-    ),
-    "ray": ("ray job list{where}", "ray job stop JOB{where}"),
-}
+from mnist_estimator.engines import catalog, passed_flags
+from mnist_estimator.engines.jobs import Job
+from mnist_estimator.runtime import flag_fields, help_text, local_files, program, progress, signals
 
 
 def main(argv: list[str]) -> int | None:
     """Reads the flags, makes the job file, and submits it."""
     values = flags.FLAGS
-    found = flag_fields.read(jobs.Job, values)
-    job = jobs.Job(**found, train_flags=passed_flags.read_flagfiles(argv[1:]))
-    text = ENGINES[job.engine].render(job)
+    options = {field.name: values[field.name].value for field in catalog.all_fields()}
+    train_flags = passed_flags.read_flagfiles(argv[1:])
+    job = catalog.make_job(values.engine, train_flags=train_flags, **options)
+    text = job.render()
     if values.output:
         _write(values.output, text)
         progress.say(f"submit: wrote {values.output}", sys.stderr)
@@ -88,16 +50,21 @@ def main(argv: list[str]) -> int | None:
         return None
     if _submit(job, text):
         return signals.EXIT_FAILED
-    _say_how_to_watch(job)
+    _print_how_to_watch(job)
     return None
 
 
-def _define_flags() -> None:
-    flag_fields.define(flag_fields.fields_of(jobs.Job), flags.FLAGS)
+def define_flags() -> None:
+    """Defines the command's flags."""
+    engines = ", ".join(catalog.ENGINES)
+    flags.DEFINE_string("engine", "", f"Engine that runs the job: {engines}.")
     flags.DEFINE_bool("dry_run", False, "Print the job file, and submit nothing.")
     flag_fields.define_path(
         "output", "", "Keep the job file here; a file of that name is replaced."
     )
+    help_text.group("The job", ["engine", "dry_run", "output"])
+    flag_fields.define(catalog.all_fields(), flags.FLAGS)
+    help_text.group_fields(catalog.all_fields())
 
 
 def _write(path: str, text: str) -> None:
@@ -109,17 +76,15 @@ def _write(path: str, text: str) -> None:
         raise InputError(f"--output={path}: {error.strerror}") from None
 
 
-def _submit(job: jobs.Job, text: str) -> int:
+def _submit(job: Job, text: str) -> int:
     """Hands the job file to the engine's client; returns the client's exit code."""
-    engine = ENGINES[job.engine]
-    template = engine.TEMPLATE if isinstance(engine.TEMPLATE, str) else engine.TEMPLATE[job.engine]
-    suffix = pathlib.Path(template.removesuffix(".template")).suffix
+    suffix = pathlib.Path(job.template.removesuffix(".template")).suffix
     # Also a file that is kept is handed over as a copy with nothing beside it: Ray sends the file's
     # whole folder to the cluster.
     with tempfile.TemporaryDirectory(prefix="submit-") as folder:
         path = os.path.join(folder, job.name + suffix)
         _write(path, text)
-        command = engine.command(job, path)
+        command = job.command(path)
         if not shutil.which(command[0]):
             raise InputError(
                 f"{command[0]}: not found on PATH, expected the client of --engine={job.engine}; "
@@ -129,17 +94,14 @@ def _submit(job: jobs.Job, text: str) -> int:
         return subprocess.run(command, check=False).returncode
 
 
-def _say_how_to_watch(job: jobs.Job) -> None:
-    options = {"namespace": job.namespace, "region": job.region, "address": job.ray_address}
-    where = "".join(f" --{name}={shlex.quote(text)}" for name, text in options.items() if text)
-    watch, end = (text.format(job=job, where=where) for text in WATCH[job.engine])
+def _print_how_to_watch(job: Job) -> None:
     model_dir = shlex.quote(job.model_dir)
-    progress.say(f"watch:       {watch}", sys.stdout)
-    progress.say(f"end:         {end}", sys.stdout)
+    progress.say(f"watch:       {job.watch_command}", sys.stdout)
+    progress.say(f"end:         {job.end_command}", sys.stdout)
     tensorboard = f"python -m tensorboard.main --logdir={model_dir}, where that can be read"
     progress.say(f"TensorBoard: {tensorboard}", sys.stdout)
 
 
 if __name__ == "__main__":
-    _define_flags()
+    define_flags()
     program.run(main, takes_arguments=True, hint=passed_flags.HINT)

@@ -6,13 +6,14 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import TEST, array_source
-from test_training import train
+from support.datasets import TEST, array_source
+from support.short_runs import train
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.data import writer
-from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs import checkpoints, copies, open_run, status
 from mnist_estimator.runs.checkpoints import damage
+from mnist_estimator.scoring import evaluation
 
 STEPS = 4
 
@@ -35,7 +36,7 @@ def trained(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(trained, tmp_path, monkeypatch) -> Path:
     """The model_dir of a run that goes on."""
-    monkeypatch.setattr(checkpoints, "_held", {})
+    monkeypatch.setattr(checkpoints, "_in_memory", {})
     model_dir = Path(shutil.copytree(trained, tmp_path / "run"))
     status.Recorder(str(model_dir), has_evaluator=False).write(status.TRAINING)
     return model_dir
@@ -50,7 +51,7 @@ def replaced(folder: Path, step: int) -> str:
             shutil.copy(file, file.with_name(file.name.replace(Path(old).name, Path(new).name)))
     checkpoints.seal(new)
     checkpoints.keep_newest(new, 0)
-    checkpoints._remove([old])
+    checkpoints.remove([old])
     return new
 
 
@@ -73,8 +74,8 @@ def replaced_when_verified(monkeypatch):
 
 
 def only_the_newest(model_dir: Path) -> None:
-    for path in checkpoints._older(checkpoints.newest(str(model_dir))):
-        checkpoints._remove([path])
+    for path in checkpoints.older_than(checkpoints.newest(str(model_dir))):
+        checkpoints.remove([path])
 
 
 @pytest.mark.parametrize("times", [0, 1, 3])
@@ -84,8 +85,8 @@ def test_the_newest_is_one_that_stays(run, replaced_when_verified, times):
     opened = open_run.open_run(str(run), open_run.NEWEST)
     assert opened.checkpoint == f"{run}/model.ckpt-{STEPS + times}"
     # By now it is gone, too.
-    checkpoints._remove([opened.checkpoint])
-    metrics = open_run.evaluate_alone(opened, *opened.data(), "test")
+    checkpoints.remove([opened.checkpoint])
+    metrics = evaluation.evaluate_alone(opened, *opened.data(), "test")
     assert metrics["examples"] == TEST and metrics["checkpoint"] == opened.checkpoint
     assert checkpoints.digest(opened.checkpoint)
 
@@ -99,7 +100,7 @@ def test_the_best_is_one_that_stays(run, monkeypatch):
     def recorded(secs: float) -> None:
         waited.append(secs)
         evaluations = open_run.Evaluations(str(run))
-        monkeypatch.setattr(checkpoints, "keep_copy", lambda *paths: None)
+        monkeypatch.setattr(copies, "keep_copy", lambda *paths: None)
         evaluations.add({"global_step": STEPS + 1, "accuracy": 1.1, "loss": 0.0}, new)
 
     monkeypatch.setattr(open_run.time, "sleep", recorded)
@@ -122,23 +123,23 @@ def test_what_never_comes_is_one_line(run, monkeypatch, training):
 
 def test_a_checkpoint_that_goes_while_it_is_copied(run, monkeypatch):
     path = checkpoints.newest(str(run))
-    monkeypatch.setattr(checkpoints, "_files", lambda path: [f"{path}.index"])
+    monkeypatch.setattr(checkpoints, "files_of", lambda path: [f"{path}.index"])
     with pytest.raises(RunError, match=f"{path}: deleted while it was read"):
-        checkpoints.hold(path)
-    monkeypatch.setattr(checkpoints, "_files", lambda path: [f"{path}.gone"])
+        checkpoints.copy_to_memory(path)
+    monkeypatch.setattr(checkpoints, "files_of", lambda path: [f"{path}.gone"])
     with pytest.raises(InputError, match=f"{path}.gone: No such file"):
-        checkpoints.hold(path)
+        checkpoints.copy_to_memory(path)
 
 
 def test_of_a_run_that_has_ended_nothing_is_copied(trained, monkeypatch):
-    monkeypatch.setattr(checkpoints, "_held", {})
+    monkeypatch.setattr(checkpoints, "_in_memory", {})
     assert open_run.open_run(str(trained)).checkpoint == f"{trained}/best/model.ckpt-{STEPS}"
-    assert checkpoints._held == {}
+    assert checkpoints._in_memory == {}
 
 
 def test_a_checkpoint_that_goes_after_all_is_one_line(trained, tmp_path):
     model_dir = Path(shutil.copytree(trained, tmp_path / "run"))
     opened = open_run.open_run(str(model_dir))
-    checkpoints._remove([opened.checkpoint])
+    checkpoints.remove([opened.checkpoint])
     with pytest.raises(RunError, match=f"{opened.checkpoint}: has been deleted"):
-        open_run.evaluate_alone(opened, *opened.data(), "test")
+        evaluation.evaluate_alone(opened, *opened.data(), "test")

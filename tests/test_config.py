@@ -11,15 +11,44 @@ import sys
 import pytest
 from absl import flags
 
-from mnist_estimator import InputError, __version__
+from mnist_estimator import InputError, __version__, config
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets
+from mnist_estimator.data import known_datasets
 from mnist_estimator.runtime import flag_fields
 
 
 def test_the_defaults_are_valid_and_every_setting_is_explained():
     TrainConfig()
     assert all(len(f.metadata["help"]) > 15 for f in dataclasses.fields(TrainConfig))
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(TrainConfig), ids=lambda field: field.name)
+def test_every_flag_says_what_it_affects(field):
+    affects = field.metadata["affects"]
+    assert affects and set(affects) <= set(config.EFFECTS)
+    assert len(affects) == len(set(affects))
+
+
+# A change of one of these lists changes what `train` refuses or warns of, and what a report shows.
+def test_lists_of_flags_follow_from_what_each_flag_says():
+    assert config.DATA_FLAGS == ("data_dir", "dataset", "validation_split", "shards", "seed")
+    network = ("model", "hidden_units", "batch_norm", "pixel_max")
+    assert config.flags_affecting(config.NETWORK) == network
+    assert set(config.flags_affecting(config.LEARNING)) == {
+        *("cache_mb", "shuffle_buffer", "batch_size", "seed", "dropout_rate", "deterministic"),
+        *("initializer", "initial_stddev", "initial_bias", "optimizer", "loss_reduction"),
+        *("learning_rate", "schedule", "warmup_steps", "decay_steps", "decay_rate", "momentum"),
+        "clip_norm",
+    }
+    fields = dataclasses.fields(TrainConfig)
+    assert {field.name for field in fields if field.metadata["set_by"]} == {
+        *("job_name", "task_index", "chief_hosts", "worker_hosts", "ps_hosts", "num_ps"),
+        "evaluator",
+    }
+    assert {field.name for field in fields if field.metadata["report_line"]} == {
+        *("model", "hidden_units", "optimizer", "learning_rate", "schedule", "batch_size"),
+        *("max_steps", "seed", "precision", "data_dir", "dataset", "validation_split"),
+    }
 
 
 @pytest.mark.parametrize(
@@ -44,7 +73,7 @@ def test_the_defaults_are_valid_and_every_setting_is_explained():
         ("optimizer", "lamb", "expected one of sgd, momentum, adagrad, adam"),
         ("schedule", "step", "expected one of constant, exponential, cosine"),
         ("precision", "float16", "expected one of float32, bfloat16, auto"),
-        ("strategy", "tpu", "expected one of none, mirrored, multi_worker, ps"),
+        ("strategy", "tpu", "expected one of auto, none, mirrored, multi_worker, ps"),
         ("eval_split", "test", "expected one of validation, none"),
         ("batch_size", 0, "expected at least 1"),
         ("max_steps", 0, "expected at least 1"),
@@ -191,7 +220,7 @@ def test_what_only_a_shell_could_read_is_refused(home, text):
 
 PATHS = {
     "prepare": {
-        *("data_dir", "source_dir", *datasets.ROLES, "npz"),
+        *("data_dir", "source_dir", *known_datasets.ROLES, "npz"),
         *("train_csv", "test_csv", "image_folder", "test_image_folder"),
     },
     "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},
@@ -206,7 +235,7 @@ PATHS = {
 def test_every_flag_that_is_a_path_is_read_as_one(name):
     module = importlib.import_module(f"mnist_estimator.{name}")
     before = set(flags.FLAGS)
-    (module._define_flags if name == "submit" else module.define_flags)()
+    module.define_flags()
     defined = set(flags.FLAGS) - before
     found = {
         flag for flag in defined if isinstance(flags.FLAGS[flag].parser, flag_fields.PathParser)

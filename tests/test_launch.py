@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import types
 from pathlib import Path
 
 import pytest
+from support import programs
 
 from mnist_estimator import launch
 from mnist_estimator.runs import checkpoints
@@ -50,9 +50,7 @@ def tasks_of(launcher: subprocess.Popen) -> dict[str, int]:
 
 
 def wait_for(path: Path, launcher: subprocess.Popen) -> None:
-    while not path.exists():
-        assert launcher.poll() is None, launcher.communicate()
-        threading.Event().wait(0.05)
+    programs.wait_until(path.exists, process=launcher, timeout=TIMEOUT_SECS)
 
 
 @pytest.mark.smoke
@@ -87,9 +85,11 @@ def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint
     arguments = ("--workers=2", "--ps=1", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
     launcher = start(work, *arguments, "--model_dir=again", "--max_steps=6000")
     wait_for(work / "again/model.ckpt-0.sha256", launcher)
-    while checkpoints.step_of(checkpoints.newest(str(work / "again"))) < 200:
-        assert launcher.poll() is None, launcher.communicate()
-        threading.Event().wait(0.05)
+
+    def is_at_step_200() -> bool:
+        return checkpoints.step_of(checkpoints.newest(str(work / "again"))) >= 200
+
+    programs.wait_until(is_at_step_200, process=launcher, timeout=TIMEOUT_SECS)
     tasks = tasks_of(launcher)
     for name in ("worker 0", "ps 0"):
         os.kill(tasks[name], signal.SIGKILL)
@@ -106,7 +106,7 @@ class Told:
         self.name, self.exit_code, self.is_running = name, 0, True
         self.exit_codes, self.restarts = list(exit_codes), 0
 
-    def look(self, max_restarts):
+    def poll(self, max_restarts):
         code = self.exit_codes.pop(0) if self.is_running and self.exit_codes else None
         if code is not None:
             self.exit_code = code
@@ -118,7 +118,7 @@ class Told:
 def test_nobody_is_started_again_for_a_chief_that_has_gone_for_good(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     chief, worker = Told("chief 0", 137, 137), Told("worker 0", None, None, 138)
-    assert launch._watch([chief, worker], max_restarts=1) == 137
+    assert launch._wait_for_all([chief, worker], max_restarts=1) == 137
     assert (chief.restarts, worker.restarts) == (1, 0)
 
 
@@ -126,14 +126,14 @@ def test_a_task_that_goes_on_without_its_chief_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     monkeypatch.setattr(launch, "_END_SECS", 0)
     ps = Told("ps 0")
-    assert launch._watch([Told("chief 0", 138), ps], max_restarts=0) == 138
+    assert launch._wait_for_all([Told("chief 0", 138), ps], max_restarts=0) == 138
     assert ps.is_running  # For `run` to end.
 
 
 def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     monkeypatch.setattr(launch, "_LOOK_SECS", 0)
     evaluator = Told("evaluator 0", None, 137, 0)
-    assert launch._watch([Told("chief 0", 0), evaluator], max_restarts=1) == 0
+    assert launch._wait_for_all([Told("chief 0", 0), evaluator], max_restarts=1) == 0
     assert evaluator.restarts == 1
 
 
@@ -141,7 +141,7 @@ def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
 def test_whatever_signal_ends_it_all_tasks_get(number):
     got = []
     task = types.SimpleNamespace(signal=got.append, wait=lambda until: None)
-    with pytest.raises(signals.Interruption), launch._ending([task]):
+    with pytest.raises(signals.Interruption), launch._end_tasks_on_exit([task]):
         raise signals.Interruption(number.name, 129)
     assert got == [number]
 
@@ -202,11 +202,7 @@ def test_tasks_end_when_their_launcher_is_killed(work):
     (task,) = tasks_of(launcher).values()
     launcher.kill()
     launcher.communicate(timeout=TIMEOUT_SECS)
-    for _ in range(600):
-        if not Path(f"/proc/{task}").exists():
-            break
-        threading.Event().wait(0.1)
-    assert not Path(f"/proc/{task}").exists()
+    programs.wait_until(lambda: not Path(f"/proc/{task}").exists(), timeout=60)
     assert json.loads((work / "orphan/status.json").read_text())["state"] == "preempted"
 
 

@@ -15,26 +15,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import CLASSES, array_source, tmpfs
-from test_training import train
+from support.datasets import CLASSES, array_source
+from support.disks import tmpfs
+from support.short_runs import train
 
 from mnist_estimator import InputError, RunError, report, submit
 from mnist_estimator.compat import v1
 from mnist_estimator.data import (
     csv_source,
-    datasets,
+    download,
     idx_source,
+    known_datasets,
     npz_source,
     records,
     workspace,
     writer,
 )
+from mnist_estimator.data.manifest import MANIFEST, find_manifest
 from mnist_estimator.reporting import curves
-from mnist_estimator.runs import checkpoints, events, lock, open_run, status
+from mnist_estimator.runs import checkpoints, copies, events, layout, lock, record, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.scoring import tables
-from mnist_estimator.serving import predictors, saved_model, signatures, tflite
+from mnist_estimator.serving import predictors, saved_model, sessions, tflite
 from mnist_estimator.training import parameter_server
 
 PACKAGE = Path(files.__file__).parent
@@ -88,7 +91,7 @@ def test_one_module_each_removes_folders_and_makes_them():
                 found[name.rpartition(".")[2]].add(path.stem)
     assert found["rmtree"] == {"files", "local_files"}
     # The last two make local folders only, and go without TensorFlow.
-    assert found["makedirs"] == {"files", "datasets", "own_modules"}
+    assert found["makedirs"] == {"files", "download", "own_modules"}
     assert found["mkdir"] == {"files"}
     assert not found["removedirs"]
 
@@ -181,11 +184,11 @@ def test_a_manifest_in_a_linked_workspace_has_no_shard_removed(tmp_path):
     with pytest.raises(InputError, match=f"found {shard} without a manifest"):
         write(data_dir)
     assert (data_dir / shard).read_text() == "mine"
-    assert (other / records.MANIFEST).exists()
+    assert (other / MANIFEST).exists()
 
 
 def test_the_sign_of_life_is_written_through_no_link(tmp_path, outside):
-    beat = workspace._Beat(str(tmp_path))
+    beat = workspace._heartbeat(str(tmp_path))
     (tmp_path / "alive").unlink()
     (tmp_path / "alive").symlink_to(outside / "a")
     beat._next = 0.0
@@ -230,14 +233,14 @@ def hostile(model_dir: Path, outside: Path, step: int) -> None:
 def test_a_run_writes_through_no_link_of_a_name_that_can_be_known(tmp_path, outside, monkeypatch):
     data_dir, model_dir = tmp_path / "data", tmp_path / "run"
     write(data_dir, validation_split="8")
-    original, before = checkpoints.make_way, {}
+    original, before = checkpoints.remove_links, {}
 
-    def make_way(path):
+    def remove_links(path):
         hostile(model_dir, outside, checkpoints.step_of(path))
         before.update(content(outside))
         original(path)
 
-    monkeypatch.setattr(checkpoints, "make_way", make_way)
+    monkeypatch.setattr(checkpoints, "remove_links", remove_links)
     options = {"model": "softmax", "max_steps": STEPS, "save_checkpoints_steps": 3}
     train(model_dir, str(data_dir), **options)
     assert content(outside) == before and len(before) > 3 * 60
@@ -257,21 +260,21 @@ def test_events_are_written_through_no_link(tmp_path, outside, name):
         events.writer(str(folder)).flush()
 
 
-@pytest.mark.parametrize("name", open_run._FOLDERS)
+@pytest.mark.parametrize("name", layout.FOLDERS)
 def test_a_folder_of_a_run_that_is_a_link_is_refused(tmp_path, outside, name):
     link = tmp_path / "run" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
     with untouched(outside), pytest.raises(InputError, match=f"run/{name}: is a symbolic link"):
-        open_run.check_folder(str(tmp_path / "run"))
+        layout.check_folder(str(tmp_path / "run"))
 
 
 def test_copies_of_checkpoints_do_not_go_through_a_link(tmp_path, outside):
     (tmp_path / "evaluating").symlink_to(outside)
     with untouched(outside):
         for change in (
-            lambda folder: checkpoints.drop_copies(folder),
-            lambda folder: checkpoints.keep_copy(str(tmp_path / "model.ckpt-3"), folder),
+            lambda folder: copies.drop_copies(folder),
+            lambda folder: copies.keep_copy(str(tmp_path / "model.ckpt-3"), folder),
         ):
             with pytest.raises(InputError, match="evaluating: is a symbolic link"):
                 change(str(tmp_path / "evaluating"))
@@ -281,7 +284,7 @@ def test_left_overs_that_are_links(tmp_path, outside):
     for name in ("model.ckpt-5_temp", "checkpoint.tmp1a"):
         (tmp_path / name).symlink_to(outside)
     with untouched(outside):
-        checkpoints.tidy(str(tmp_path))
+        checkpoints.remove_left_overs(str(tmp_path))
     assert os.listdir(tmp_path) == ["outside"]
 
 
@@ -382,7 +385,7 @@ def test_what_killed_processes_left_goes_a_day_later(tmp_path, outside, age_secs
     (scratch / "link").symlink_to(outside)
     os.utime(scratch, (then, then))
     with untouched(outside):
-        checkpoints.tidy(str(tmp_path))
+        checkpoints.remove_left_overs(str(tmp_path))
         files.remove_left_overs(str(tmp_path), saved_model._SCRATCH.fullmatch)
     found = set(os.listdir(tmp_path))
     assert found == {*mine, "outside", *([*names, scratch.name] if stays else [])}
@@ -456,10 +459,10 @@ def test_a_fifo_for_a_file_of_a_checkpoint(tmp_path, name):
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "run.json": lambda folder: open_run.read_run(str(folder)),
+    "run.json": lambda folder: record.read_run(str(folder)),
     "checkpoint": lambda folder: checkpoints.newest(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
-    "manifest.json": lambda folder: records.find_manifest(str(folder)),
+    "manifest.json": lambda folder: find_manifest(str(folder)),
     "train-00000-of-00001.tfrecord": lambda folder: list(
         records.read_records(str(folder / "train-00000-of-00001.tfrecord"))
     ),
@@ -472,12 +475,12 @@ READERS: dict[str, Callable[[Path], object]] = {
             types.SimpleNamespace(_paths=("", str(folder / "labels"))), 1
         )
     ),
-    "train-images-idx3-ubyte": lambda folder: datasets.fetch(
-        datasets.DATASETS["mnist"], str(folder), report=pytest.fail
+    "train-images-idx3-ubyte": lambda folder: download.fetch(
+        known_datasets.DATASETS["mnist"], str(folder), report=pytest.fail
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),
-    "saved_model.pb": lambda folder: signatures.loaded(str(folder), "x").__enter__(),
+    "saved_model.pb": lambda folder: sessions.load(str(folder), "x").__enter__(),
     "model.tflite": lambda folder: tflite.accuracy(str(folder / "model.tflite"), "", None, "test"),
 }
 
@@ -603,7 +606,7 @@ def test_a_run_that_a_full_disk_ended_is_recorded_as_failed(tmp_path, full_disk)
     folder = tmp_path / "disk/run"
     folder.mkdir()
     reason = f"{folder}/model.ckpt-0_temp/part: No space left on device"
-    with pytest.raises(RunError), status.recorded(str(folder)):
+    with pytest.raises(RunError), status.record_outcome(str(folder)):
         full_disk()
         raise RunError(reason)
     found = status.read(str(folder))
@@ -615,7 +618,7 @@ def test_room_that_a_save_took_is_given_back(tmp_path, full_disk):
     """Then the record of the end is a whole new file."""
     folder = tmp_path / "disk/run"
     folder.mkdir()
-    with pytest.raises(RunError), status.recorded(str(folder)):
+    with pytest.raises(RunError), status.record_outcome(str(folder)):
         (folder / "model.ckpt-0_temp").mkdir()
         (folder / "model.ckpt-0_temp/part").write_bytes(bytes(100_000))
         full_disk()

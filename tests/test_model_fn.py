@@ -7,20 +7,23 @@ import types
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST
+from support.datasets import CLASSES, TEST
 
 from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.config import OPTIMIZERS, TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.data import inputs
+from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
-from mnist_estimator.training import hooks
+from mnist_estimator.scoring import evaluation
+from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
 def params(**options):
     data = types.SimpleNamespace(num_classes=CLASSES, brightest_pixel=255)
     config = TrainConfig(**({"max_steps": 100} | options))
-    return estimators.make_params(config, data)
+    return config.model_params(data)
 
 
 def rate(step, **options):
@@ -57,16 +60,16 @@ def train_and_save(run, data_dir, manifest, *, steps):
         seed=0,
         cache_bytes=2**30,
         shuffle_buffer=1,
-        model_dir=run.model_dir,
+        saved_step=lambda: 0,
     )
-    saver = hooks.CheckpointSaver(run.model_dir, every_steps=steps)
+    saver = CheckpointSaver(run.model_dir, every_steps=steps)
     run.train(input_fn, hooks=[saver], max_steps=steps)
 
 
 def train_once(tmp_path, make_dataset, **options):
     """Trains a step; returns the change of every trainable variable."""
     data_dir = make_dataset()
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     options = {"precision": "float32", "schedule": "constant", "dropout_rate": 0.0} | options
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, **options)
     run = estimators.make_estimator(config, manifest)
@@ -93,11 +96,11 @@ def test_clip_norm_bounds_the_step(tmp_path, make_dataset):
 @pytest.mark.parametrize("batch_size", [1, 8, TEST, 1000])
 def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, batch_size):
     data_dir = make_dataset()
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     config = TrainConfig(model_dir=str(tmp_path / "run"), batch_size=8, precision="float32")
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
-    metrics = open_run.evaluate(
+    metrics = evaluation.evaluate(
         run,
         data_dir,
         manifest,
@@ -150,7 +153,7 @@ def test_each_class_has_its_own_accuracy():
 def test_the_picture_of_inputs_is_a_grid_in_reading_order():
     images = np.zeros((26, 2, 3, 1), np.float32)
     images += np.arange(26).reshape(-1, 1, 1, 1)
-    grid = np.asarray(model_fn._grid(tf.constant(images)))
+    grid = np.asarray(model_fn._image_grid(tf.constant(images)))
     assert grid.shape == (1, 10, 15, 1)
     np.testing.assert_array_equal(grid[0, ::2, ::3, 0], np.arange(25).reshape(5, 5))
 

@@ -7,12 +7,12 @@ import types
 
 import pytest
 
-from mnist_estimator import InputError, estimators, networks, own_networks
+from mnist_estimator import InputError, networks, own_networks
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 
 DATA = types.SimpleNamespace(num_classes=10, brightest_pixel=255)
-PARAMS = estimators.make_params(TrainConfig(), DATA)
+PARAMS = TrainConfig().model_params(DATA)
 
 
 def logits_of(images, units=10):

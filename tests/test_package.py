@@ -3,6 +3,7 @@
 import ast
 import email
 import functools
+import graphlib
 import os
 import pathlib
 import shutil
@@ -19,156 +20,79 @@ from mnist_estimator import __main__ as overview
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "mnist_estimator"
 
-# Each may import those before it.
-MODULES = (
+# Packages, and modules beside them. Each may import those before it.
+ORDER = (
     "__init__",
-    "streams",
-    "progress",
-    "signals",
-    "local_files",
-    "program",
-    "idx",
-    "example_arrays",
-    "idx_examples",
-    "datasets",
-    "splits",
-    "statistics",
-    "fields",
-    "json_files",
-    "slurm_step",
-    "environments",
-    "cluster",
-    "background",
-    "ports",
-    "hello",
-    "peers",
-    "settings",
-    "config",
-    "passed_flags",
-    "jobs",
-    "engine_kubernetes",
-    "engine_ray",
-    "engine_sagemaker",
-    "engine_slurm",
-    "engine_vertex",
-    "scores",
-    "picture_files",
-    "page",
-    "plots",
-    "estimator_training",
     "compat",
-    "decoding",
-    "digits",
+    "runtime",
     "pictures",
-    "files",
-    "records",
-    "folder_contents",
-    "doubts",
-    "events",
-    "workspace",
-    "csv_text",
-    "csv_columns",
-    "csv_labels",
-    "csv_source",
-    "folder_source",
-    "idx_folder",
-    "idx_source",
-    "npz_source",
-    "writer",
-    "transposed",
-    "sources",
-    "lock",
-    "checkpoints",
-    "status",
-    "inputs",
-    "own_modules",
+    "data",
+    "optimizers",
+    "config",
+    "cluster",
+    "engines",
     "networks",
     "own_networks",
-    "model_fn",
-    "summaries",
-    "hooks",
-    "stopping",
-    "evaluations",
-    "estimators",
-    "run_data",
-    "run_record",
     "runs",
-    "tables",
+    "model_fn",
+    "estimators",
+    "scoring",
     "serving",
-    "warmup",
-    "exports",
-    "tflite",
-    "predictors",
-    "endings",
-    "parameter_server",
-    "evaluating",
     "training",
-    "curves",
-    "panels",
-    "explain",
+    "reporting",
 )
 # Each may import all of the above, and none of these.
 COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report")
-COMMANDS += ("launch", "submit", "sample.make_sample")
+COMMANDS += ("launch", "submit", "sample")
 
-# What these import beside the standard library, and one another.
-LIGHT = {
-    "__init__": set(),
-    "__main__": set(),
-    "streams": set(),
-    "progress": set(),
-    "signals": set(),
-    "local_files": set(),
-    "program": {"absl"},
-    "datasets": set(),
-    "fields": set(),
-    "json_files": set(),
-    "slurm_step": set(),
-    "environments": set(),
-    "cluster": set(),
-    "background": set(),
-    "ports": set(),
-    "hello": set(),
-    "peers": set(),
-    "explain": set(),
-    "idx": {"numpy"},
-    "example_arrays": {"numpy"},
-    "idx_examples": {"numpy"},
-    "splits": {"numpy"},
-    "statistics": {"numpy"},
-    "settings": {"absl"},
-    "config": {"absl"},
-    "passed_flags": {"absl"},
-    "jobs": set(),
-    "engine_kubernetes": set(),
-    "engine_ray": set(),
-    "engine_sagemaker": set(),
-    "engine_slurm": set(),
-    "engine_vertex": set(),
-    "scores": {"numpy"},
-    "page": set(),
-    "picture_files": set(),
-    "own_modules": set(),
-}
-# The only ones that know TensorFlow's names of its parts.
-DOORS = ("compat", "estimator_training")
+# What needs no TensorFlow, so that --help and a wrong flag are answered at once. `runtime.files`
+# and some modules of `data` need it, and are imported by none of these before a command works.
+LIGHT = ("cluster", "engines", "config", *COMMANDS)
+TENSORFLOW = {f"mnist_estimator.compat.{name}" for name in ("tf", "v1", "estimator")}
 
 
+@functools.cache
 def module_names() -> list[str]:
+    """Every module of the package, as "data.idx"; a package's own as its name."""
     paths = [path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py")]
-    return sorted(".".join(path.parts) for path in paths if path.parts != ("sample", "__init__"))
+    return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths)
+
+
+def room(module: str) -> str:
+    return module.partition(".")[0]
 
 
 @functools.cache
 def tree(module: str) -> ast.Module:
-    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    place = PACKAGE.joinpath(*module.split("."))
+    path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imports(module: str) -> set[str]:
-    """Full names of what a module imports, wherever in it; names that are no modules included."""
-    names = set()
+def type_checking(module: ast.Module) -> set[ast.AST]:
+    """What lies below `if TYPE_CHECKING:`, and is imported by no program."""
+    blocks = [node for node in module.body if isinstance(node, ast.If)]
+    blocks = [node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING"]
+    return {node for block in blocks for node in ast.walk(block)}
+
+
+def functions(module: ast.Module) -> set[ast.AST]:
+    found = [node for node in ast.walk(module) if isinstance(node, ast.FunctionDef)]
+    return {node for function in found for node in ast.walk(function)}
+
+
+def imports(module: str, *, at_once: bool = False) -> set[str]:
+    """Full names of what a module imports, names that are no modules included.
+
+    Args:
+      at_once: leave out what only a call of a function imports.
+    """
+    names, left_out = set(), type_checking(tree(module))
+    if at_once:
+        left_out |= functions(tree(module))
     for node in ast.walk(tree(module)):
+        if node in left_out:
+            continue
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -177,40 +101,64 @@ def imports(module: str) -> set[str]:
     return names
 
 
-def imports_of_ours(module: str) -> set[str]:
+def imports_of_ours(module: str, *, at_once: bool = False) -> set[str]:
     found = set()
-    for name in imports(module):
+    for name in imports(module, at_once=at_once):
         if name.split(".")[0] == "mnist_estimator":
             inner = name.removeprefix("mnist_estimator").strip(".")
-            known = [m for m in (*MODULES, *COMMANDS) if inner == m or inner.startswith(f"{m}.")]
-            found.update(known or ["__init__"])
+            while inner and inner not in module_names():
+                inner = inner.rpartition(".")[0]
+            found.add(inner or "__init__")
     return found - {module}
 
 
-def imports_of_others(module: str) -> set[str]:
-    roots = {name.split(".")[0] for name in imports(module)}
+def imports_of_others(module: str, *, at_once: bool = False) -> set[str]:
+    roots = {name.split(".")[0] for name in imports(module, at_once=at_once)}
     return roots - set(sys.stdlib_module_names) - {"mnist_estimator"}
 
 
 @pytest.mark.parametrize("module", module_names())
-def test_every_module_has_its_place(module):
-    assert module in (*MODULES, *COMMANDS), "give it a place in the order of this test"
-
-
-@pytest.mark.parametrize("module", [*MODULES, *COMMANDS])
 def test_imports_go_one_way(module):
-    allowed = MODULES[: MODULES.index(module)] if module in MODULES else MODULES
-    assert imports_of_ours(module) <= set(allowed)
+    assert room(module) in (*ORDER, *COMMANDS), "give it a place in the order of this test"
+    others = {room(name) for name in imports_of_ours(module)} - {room(module)}
+    allowed = ORDER[: ORDER.index(room(module))] if room(module) in ORDER else ORDER
+    assert others <= set(allowed)
 
 
-@pytest.mark.parametrize("module", LIGHT)
-def test_light_modules_need_little(module):
-    assert imports_of_others(module) <= LIGHT[module]
-    assert imports_of_ours(module) <= set(LIGHT)
+def test_imports_go_one_way_inside_each_package():
+    graph = {
+        module: {name for name in imports_of_ours(module) if room(name) == room(module)}
+        for module in module_names()
+    }
+    # Raises CycleError, which names the modules that import one another.
+    graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("module", [m for m in (*MODULES, *COMMANDS) if m not in DOORS])
-def test_only_the_doors_know_tensorflow(module):
+@pytest.mark.parametrize("package", [name for name in ORDER if (PACKAGE / name).is_dir()])
+def test_a_package_says_what_it_is_for_and_imports_nothing(package):
+    assert ast.get_docstring(tree(package))
+    if package != "compat":  # It is itself what users import.
+        assert len(tree(package).body) == 1
+
+
+@pytest.mark.parametrize("module", [m for m in module_names() if m == "compat" or room(m) in LIGHT])
+def test_light_modules_need_no_tensorflow(module):
+    for name in reached(module):
+        assert imports_of_others(name, at_once=True) <= {"absl", "numpy"}, name
+        assert not imports(name, at_once=True) & TENSORFLOW, f"{name} imports TensorFlow"
+
+
+def reached(module: str) -> set[str]:
+    """A module and all of ours that its import imports."""
+    found, new = set(), {module}
+    while new:
+        found |= new
+        new = {name for each in new for name in imports_of_ours(each, at_once=True)} - found
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in module_names() if room(m) != "compat"])
+def test_only_compat_knows_tensorflow(module):
     assert not imports_of_others(module) & {"tensorflow", "tensorflow_estimator"}
     attributes = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)]
     assert not [node for node in attributes if ast.unparse(node).startswith("tf.compat.")]
@@ -219,7 +167,7 @@ def test_only_the_doors_know_tensorflow(module):
 @pytest.mark.smoke
 def test_commands_start_without_tensorflow():
     """So that --help and wrong flags are answered at once."""
-    modules = [f"mnist_estimator.{name}" for name in ("cluster", *overview.COMMANDS)]
+    modules = [f"mnist_estimator.{name}" for name in ("cluster.roles", *overview.COMMANDS)]
     found = f"import sys, {', '.join(modules)}; print('tensorflow' in sys.modules)"
     assert python("-c", found).stdout == "False\n"
 
@@ -279,8 +227,8 @@ def test_the_source_distribution_can_be_built_and_tested(built):
         names = {name.partition("/")[2] for name in sdist.getnames()}
     wanted = {"setup.py", "pyproject.toml", "LICENSE", "run_tests.sh", "scripts/venv.sh"}
     wanted |= {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*.gz")}
-    wanted |= {str(path.relative_to(ROOT)) for path in PACKAGE.glob("templates/*.*")}
-    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("*.py")}
+    wanted |= {str(path.relative_to(ROOT)) for path in PACKAGE.rglob("templates/*.*")}
+    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("*.py")}
     assert wanted <= names
 
 
@@ -291,7 +239,7 @@ def test_the_metadata_say_what_is_needed(built):
     assert metadata["Name"] in ("mnist_estimator", "mnist-estimator")
     assert metadata["Version"] == mnist_estimator.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"engines", "keras", "report", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {"docs", "engines", "keras", "report", "test"}
     needs = metadata.get_all("Requires-Dist")
     assert "tensorflow<2.22,>=2.15" in needs
     assert "tensorflow-estimator==2.15.0" in needs
@@ -300,5 +248,10 @@ def test_the_metadata_say_what_is_needed(built):
 def python(*arguments: str, cwd: pathlib.Path = ROOT) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )

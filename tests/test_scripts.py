@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from mnist_estimator import prepare
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 # A Python that answers questions about itself as VERSION and MODULES say, does as if it made
@@ -22,15 +24,18 @@ echo "$@" >>"$CALLS"
 case "$1" in
   venv) mkdir -p "$2/bin"; cp "$0" "$2/bin/python" ;;
   pip) echo "$PIP_SAYS"; [[ -z $PIP_SAYS ]] ;;
-  ruff) [[ $RUFF_FAILS != "$2" ]] ;;
+  ruff | mypy | mkdocs) [[ $FAILS != "$1 $2" ]] ;;
   pytest)
     [[ -z $OTHER_PYTHON ]] || echo "other: $OTHER_PYTHON" >>"$CALLS"
     exit "$PYTEST_STATUS" ;;
-  *.prepare) [[ $* == *=sample* || -z $PREPARE_SAYS ]] || {{ echo "$PREPARE_SAYS" >&2; exit 2; }} ;;
+  *.prepare)
+    [[ $* != *=sample* && -n $PREPARE_SAYS ]] || exit 0
+    echo "$PREPARE_SAYS" >&2
+    exit "$PREPARE_STATUS" ;;
 esac
 """
 TOOLS = ["bash", "basename", "cat", "cp", "dirname", "env", "grep", "mkdir", "mktemp", "rm"]
-TOOLS += ["tail", "tee", "tr"]
+TOOLS += ["tail", "tr"]
 NO_MIRROR = "prepare: MNIST cannot be downloaded: refused; or use --dataset=sample"
 
 
@@ -41,8 +46,10 @@ class Checkout:
         self.folder, self.bin, self.calls_file = folder / "it", folder / "bin", folder / "calls"
         (self.folder / "scripts").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("run_local.sh", "run_tests.sh", "scripts/venv.sh", "setup.py"):
-            shutil.copy(ROOT / name, self.folder / name)
+        for name in ("run_local.sh", "run_tests.sh", "setup.py"):
+            shutil.copy(ROOT / name, self.folder)
+        for name in ("venv.sh", "train_settings.py"):
+            shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         self.environment = {
@@ -52,8 +59,9 @@ class Checkout:
             "CALLS": str(self.calls_file),
             "PIP_SAYS": "",
             "PREPARE_SAYS": "",
+            "PREPARE_STATUS": str(prepare.EXIT_NO_MIRROR),
             "PYTEST_STATUS": "0",
-            "RUFF_FAILS": "",
+            "FAILS": "",
         }
 
     def add_python(self, name: str, version: str, modules: str = "whole") -> pathlib.Path:
@@ -73,6 +81,7 @@ class Checkout:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
+            timeout=120,
         )
         print(done.stdout, done.stderr)  # pytest shows it if the test fails.
         return done
@@ -259,7 +268,7 @@ def test_of_two_set_ups_at_once_one_waits(ready):
         )
         assert "waiting for another set-up to end" in script.stderr.readline()
         assert not ready.calls()
-    script.communicate()
+    script.communicate(timeout=60)
     assert script.returncode == 0
     assert ready.calls()[0] == "venv .venv/local-3.13"
 
@@ -358,11 +367,12 @@ def test_local_never_replaces_data_that_were_asked_for(ready, flags):
 
 
 def test_local_uses_the_sample_for_no_other_mistake(ready):
-    done = ready.run("run_local.sh", PREPARE_SAYS="prepare: data/mnist: cannot be written")
+    done = ready.run("run_local.sh", PREPARE_SAYS=NO_MIRROR, PREPARE_STATUS="2")
     assert (done.returncode, done.stdout) == (2, "")
     assert len(ready.calls()) == 3
 
 
+EXTRAS = "[test,keras,report,engines,docs]"
 PARALLEL = "--numprocesses=2 --dist=loadfile --no-loadscope-reorder"
 
 
@@ -372,9 +382,11 @@ def test_tests_run_on_both_ends(ready):
     newest, oldest = ".venv/tests-3.13", ".venv/tests-3.11-tf2.15.1"
     assert ready.calls() == [
         f"venv {newest}",
-        f"pip install --no-compile --editable {ready.folder}[test,keras,report,engines] tensorflow",
+        f"pip install --no-compile --editable {ready.folder}{EXTRAS} tensorflow",
         "ruff check",
         "ruff format --check",
+        "mypy",
+        "mkdocs build --strict --quiet --site-dir .venv/site",
         f"venv {oldest}",
         f"pip install --no-compile --editable {ready.folder}[test,report] tensorflow==2.15.1",
         f"pytest {PARALLEL} --durations=10",
@@ -382,7 +394,7 @@ def test_tests_run_on_both_ends(ready):
         f"pytest {PARALLEL} -m smoke",
         f"other: {newest}/bin/python",
     ]
-    assert len([line for line in done.stdout.splitlines() if line.startswith("passed: ")]) == 4
+    assert len([line for line in done.stdout.splitlines() if line.startswith("passed: ")]) == 6
 
 
 def test_tests_with_arguments_run_pytest_alone(ready):
@@ -396,17 +408,30 @@ def test_tests_that_fail_or_are_none_fail(ready, status, arguments):
     assert ready.run("run_tests.sh", *arguments, PYTEST_STATUS=status).returncode == 1
 
 
-@pytest.mark.parametrize("command", ["check", "format"])
-def test_a_ruff_that_complains_fails_after_the_tests_ran(ready, command):
-    done = ready.run("run_tests.sh", RUFF_FAILS=command)
+def test_the_quick_tests_run_in_two_processes(ready):
+    assert ready.run("run_tests.sh", "--quick", "-k", "idx").returncode == 0
+    assert ready.calls()[2:] == [f"pytest {PARALLEL} --quick -k idx"]
+
+
+@pytest.mark.parametrize(
+    ("command", "stage"),
+    [
+        ("ruff check", "ruff check"),
+        ("ruff format", "ruff format"),
+        ("mypy ", "mypy"),
+        ("mkdocs build", "the documentation"),
+    ],
+)
+def test_a_check_that_complains_fails_after_the_tests_ran(ready, command, stage):
+    done = ready.run("run_tests.sh", FAILS=command)
     assert done.returncode == 1
-    assert f"FAILED: ruff {command}" in done.stdout
+    assert f"FAILED: {stage}" in done.stdout
     assert f"pytest {PARALLEL} -m smoke" in ready.calls()
 
 
 def test_all_tests_on_the_oldest_tensorflow(ready):
     assert ready.run("run_tests.sh", TENSORFLOW="2.15.1").returncode == 0
-    assert ready.calls()[4:] == [
+    assert ready.calls()[6:] == [
         f"pytest {PARALLEL} --durations=10",
         "other: .venv/tests-3.11-tf2.15.1/bin/python",
     ]

@@ -35,7 +35,7 @@ def describe(
             ("described by", task.source or "nothing: no host flags, and no engine's variables"),
             ("role", task.name if task.source else "trains alone"),
             *_answers(task, probe_all),
-            ("strategy", config.strategy),
+            ("strategy", _strategy(config)),
             ("batch", _batch(config, task)),
             ("data shard", _shard(config, task)),
             ("evaluation", _evaluation(config, task)),
@@ -44,6 +44,12 @@ def describe(
             ("TF_CONFIG", task.tf_config()),
         ]
     )
+
+
+def _strategy(config: TrainConfig) -> str:
+    if config.strategy == roles.AUTO:
+        return "none; mirrored if this machine has several GPUs"
+    return config.strategy
 
 
 def _batch(config: TrainConfig, task: roles.Task) -> str:

@@ -17,6 +17,7 @@ from mnist_estimator.cluster.environments import CHIEF, EVALUATOR, PS, WORKER
 
 TRAINERS = (CHIEF, WORKER)
 ALONE = ("none", "mirrored")  # Strategies of a process that trains alone.
+AUTO = "auto"  # The strategy that the cluster and the machine call for.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +88,15 @@ class Task:
         """This process's rank among the trainers: the chief is 0, the workers follow."""
         return self.index + (self.role == WORKER and self.has_chief)
 
+    def strategy(self, strategy: str) -> str:
+        """Returns a `--strategy` as this task trains by it; auto where this task trains alone.
+
+        In that case the machine's GPUs decide, which only TensorFlow counts.
+        """
+        if strategy != AUTO or not self.jobs:
+            return strategy
+        return strategy_for(self.num_trainers, len(self.jobs.get(PS, ())))
+
     def tf_config(self) -> str:
         """The value of TF_CONFIG for TensorFlow, as JSON; "{}" without a cluster."""
         if not self.jobs:
@@ -95,8 +105,14 @@ class Task:
         return json.dumps({"cluster": jobs, "task": {"type": self.role, "index": self.index}})
 
 
-def usual_strategy(workers: int, num_ps: int, gpus: int = 0) -> str:
-    """The strategy for a cluster of so many trainers and parameter servers, and GPUs a trainer."""
+def strategy_for(workers: int, num_ps: int, gpus: int = 0) -> str:
+    """The strategy that `--strategy=auto` stands for.
+
+    Args:
+      workers: the tasks that train, the chief included.
+      num_ps: the parameter servers.
+      gpus: the GPUs of each task that trains.
+    """
     if num_ps:
         return "ps"
     if workers > 1:
@@ -108,7 +124,6 @@ def resolve(
     environ: Mapping[str, str],
     *,
     strategy: str,
-    insists: bool = False,
     ps_hosts: str = "",
     worker_hosts: str = "",
     chief_hosts: str = "",
@@ -123,11 +138,10 @@ def resolve(
 
     The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
     variables. Without any, or in a cluster of one task, the process trains alone. So does a trainer
-    of a larger cluster if its user gave a strategy for that.
+    of a larger cluster whose strategy is none or mirrored.
 
     Args:
       environ: the environment.
-      insists: whether the user gave the strategy, so that it is not only the default.
       resource_config: the file in which SageMaker describes a job.
       The others are the flags of the same names.
 
@@ -150,7 +164,7 @@ def resolve(
             "evaluator": bool(evaluator),
             "base_port": base_port,
         }
-        in_shell = strategy in ALONE and slurm_step.is_shell(environ)
+        in_shell = strategy in (AUTO, *ALONE) and slurm_step.is_shell(environ)
         found = (
             environments.from_tf_config(environ)
             or environments.from_cluster_spec(environ)
@@ -159,7 +173,7 @@ def resolve(
         )
     _check_flags(found, num_ps, evaluator)
     if found:
-        return _fit(_task(found, evaluator), strategy, insists)
+        return _fit(_task(found, evaluator), strategy)
     _check_alone(strategy, environ)
     return Task()
 
@@ -198,7 +212,7 @@ def _task(found: environments.Description, evaluator: bool | None) -> Task:
 
 
 def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
-    if strategy in ALONE:
+    if strategy in (AUTO, *ALONE):
         return
     what_to_do = "expected TF_CONFIG or --worker_hosts, --job_name and --task_index"
     if "SLURM_JOB_ID" in environ and not slurm_step.is_step(environ):
@@ -206,17 +220,19 @@ def _check_alone(strategy: str, environ: Mapping[str, str]) -> None:
     raise InputError(f"--strategy: found {strategy} without a cluster, {what_to_do}")
 
 
-def _fit(task: Task, strategy: str, insists: bool) -> Task:
+def _fit(task: Task, strategy: str) -> Task:
+    """Returns the task as the strategy needs it: without a cluster if it trains alone."""
     is_alone = task.num_trainers == 1 and PS not in task.jobs
     if strategy in ALONE and not is_alone:
-        if insists and task.role in TRAINERS:
+        if task.role in TRAINERS:
             return Task(source=f"--strategy={strategy}, not {task.source}")
-        raise _several(task, strategy)
-    if strategy in (*ALONE, "multi_worker") and is_alone:
+        raise _cannot_train_alone(task, strategy)
+    if strategy in (AUTO, *ALONE, "multi_worker") and is_alone:
         # Without a cluster TensorFlow starts no server, to which anybody could connect.
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
+    strategy = task.strategy(strategy)
     if strategy == "multi_worker":
         if PS in task.jobs:
             raise InputError("--strategy: found multi_worker with ps tasks, expected --strategy=ps")
@@ -227,14 +243,13 @@ def _fit(task: Task, strategy: str, insists: bool) -> Task:
     return _with_chief(task)
 
 
-def _several(task: Task, strategy: str) -> InputError:
-    """The error about a task of a cluster whose strategy is for training alone."""
+def _cannot_train_alone(task: Task, strategy: str) -> InputError:
+    """The error about a parameter server or an evaluator that is told to train alone."""
     tasks = sum(map(len, task.jobs.values()))
-    expected = "ps" if PS in task.jobs else "multi_worker"
     return InputError(
         f"--strategy: found {strategy}, but a cluster of {tasks} tasks is described "
-        f"({task.source}); expected {expected} in each of them, or, to train alone in this one, "
-        f"--strategy={strategy} on the command line"
+        f"({task.source}), in which this is the {task.name}; expected auto or "
+        f"{task.strategy(AUTO)}: it cannot train alone"
     )
 
 

@@ -76,7 +76,7 @@ def is_fraction(field: bytes) -> bool:
 
 
 def check_first(path: str, first: Values, last: Values) -> None:
-    """Raises InputError if the first column, which nothing names the label, does not look it."""
+    """Raises InputError if the first column, the label by default, does not look like labels."""
     if first.lines < _FEW_LINES:
         return
     if first.counts_up:

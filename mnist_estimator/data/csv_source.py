@@ -19,7 +19,7 @@ _SAMPLE_LINES = 20
 
 
 class CsvSource:
-    """Examples from one CSV file, plain or .gz, with or without a header line; a `writer.Source`.
+    """Examples from one CSV file, plain or .gz, with or without a header line; a `plan.Source`.
 
     The label is a whole number from 0 up, a pixel one from 0 to 255; an image's pixels stand row
     by row, and the channels of a pixel side by side, unless the header's names say another order.

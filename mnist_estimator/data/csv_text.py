@@ -1,7 +1,7 @@
-"""The lines of a CSV file, in one form whatever program wrote them.
+"""The lines of a CSV file in one form, whatever program wrote it.
 
-Read are commas, semicolons, tabs, bars or spaces between fields; quotes around them; UTF-8 and,
-with a byte order mark, UTF-16; line ends of every system; gzip; the head of an ARFF file.
+It reads fields with commas, semicolons, tabs, bars or spaces between them, in quotes or not; UTF-8
+and, with a byte order mark, UTF-16; the line ends of every system; gzip; the head of an ARFF file.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ _OTHER_KINDS = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook, expected text; save it as CSV",
     b"\x89PNG": "a PNG picture, expected text with a label and pixels a line",
     b"version https://git-lfs": "a pointer of Git LFS, expected text; run git lfs pull",
-    b"<": "an HTML or XML page, expected text with a label and pixels a line; download it again",
 }
 
 
@@ -200,7 +199,7 @@ def _is_word(field: str) -> bool:
 
 
 def _check_mangled(path: str, number: int, fields: Sequence[str]) -> None:
-    """Refuses an example that pandas took for a header, and whose repeated values it numbered."""
+    """Raises CsvError for an example that pandas took for a header, numbering equal values."""
     copies = collections.defaultdict(list)
     for field in fields:
         value, _, copy = field.partition(".")
@@ -264,6 +263,11 @@ def _recoded(path: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _check_kind(path: str, start: bytes) -> None:
+    if file_kinds.is_markup(start):
+        raise InputError(
+            f"{path}: found an HTML or XML page, expected text with a label and pixels a line; "
+            "download it again"
+        )
     for kind, problem in _OTHER_KINDS.items():
         if start.lstrip().startswith(kind):
             raise InputError(f"{path}: found {problem}")

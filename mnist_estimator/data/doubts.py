@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import records
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest, prepare_command
 from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
 
 _SHOWN = 8  # Classes that a line names.
@@ -20,14 +19,14 @@ _BRIGHTER, _DARKER = 2, 4  # From here on it is doubtful.
 
 
 def of_dataset(data_dir: str, manifest: Manifest) -> list[str]:
-    """What `train` and `prepare` say of a dataset. Format version 1 has no counts to look at."""
+    """What `train` and `prepare` warn of. Format version 1 has no counts to look at."""
     lines = [_same_examples(manifest), _one_class(manifest), _sorted(data_dir, manifest)]
     lines += [_untrained_classes(manifest), _absent_classes(manifest)]
     return [f"{data_dir}: {line}" for line in lines if line]
 
 
 def of_splits(data_dir: str, manifest: Manifest) -> list[str]:
-    """Which classes validation or test lack although training has them: for `prepare` to say."""
+    """The classes that validation or test lack although training has them, for `prepare`."""
     train = _counts(manifest, TRAIN)
     lines = []
     for split in (VALIDATION, TEST):
@@ -48,7 +47,7 @@ def differ(manifest: Manifest) -> bool:
 
 
 def check_trainable(data_dir: str, manifest: Manifest) -> None:
-    """Raises InputError where training could only be wrong."""
+    """Raises InputError if there is nothing to learn, as all training examples are of one class."""
     problem = _one_class(manifest)
     if problem:
         raise InputError(f"{data_dir}: {problem}")
@@ -136,7 +135,7 @@ def _sorted(data_dir: str, manifest: Manifest) -> str:
     by_front = manifest.split_rule.startswith("first ") and validation.any() and train.any()
     if not by_front or not _spread_otherwise(train, validation):
         return ""
-    again = records.prepare_command(data_dir, "--validation_split=auto", "--force")
+    again = prepare_command(data_dir, "--validation_split=auto", "--force")
     return (
         f"the examples are sorted by class: validation, the {manifest.split_rule}, has other "
         f"classes than training; prepare it again with {again} and the flags that name its files"

@@ -1,4 +1,4 @@
-"""What a folder holds that is no dataset of this package, and the command that reads it."""
+"""Says what a folder holds that is not a prepared dataset, and which command reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import shlex
 from collections.abc import Callable, Iterator
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, records
+from mnist_estimator.data import known_datasets
+from mnist_estimator.data.manifest import MANIFEST, is_shard_name, prepare_command
 from mnist_estimator.runtime import files
 
 _DEPTH = 4  # Folders below one another, as in MNIST/raw or mnist/3.0.1.
@@ -75,7 +76,7 @@ def _files(folder: str) -> Iterator[str]:
             if seen > _MOST:
                 return
             path = os.path.join(under, name.rstrip("/"))
-            if name.startswith(".") or _NEUTRAL.fullmatch(name) or records.is_shard_name(path):
+            if name.startswith(".") or _NEUTRAL.fullmatch(name) or is_shard_name(path):
                 continue
             # To ask an object store takes time, and a name mostly tells.
             is_file = re.search(r"\.[A-Za-z]\w*(-\d+-of-\d+)?$", name)
@@ -96,7 +97,7 @@ def _run(folder: str, names: list[str]) -> Contents | None:
 
 
 def _dataset_below(folder: str, names: list[str]) -> Contents | None:
-    below = [name for name in names if os.path.basename(name) == records.MANIFEST]
+    below = [name for name in names if os.path.basename(name) == MANIFEST]
     if not below:
         return None
     where = os.path.join(folder, os.path.dirname(below[0]))
@@ -106,8 +107,8 @@ def _dataset_below(folder: str, names: list[str]) -> Contents | None:
 def _four_files(folder: str, names: list[str]) -> Contents | None:
     for under in sorted({os.path.dirname(name) for name in names}):
         inside = [os.path.basename(name) for name in names if os.path.dirname(name) == under]
-        sets = datasets.locate(inside).values()
-        if any(len(roles) == len(datasets.ROLES) for roles in sets):
+        sets = known_datasets.locate(inside).values()
+        if any(len(roles) == len(known_datasets.ROLES) for roles in sets):
             where = os.path.join(folder, under).rstrip("/")
             return _readable(
                 folder, [f"{under or '.'}/"], "the four IDX files", f"--source_dir={where}"
@@ -121,7 +122,7 @@ def _idx(folder: str, names: list[str]) -> Contents | None:
     ]
     if not there:
         return None
-    roles = {role: _only(there, *role.split("_")) or "FILE" for role in datasets.ROLES}
+    roles = {role: _only(there, *role.split("_")) or "FILE" for role in known_datasets.ROLES}
     flags = [
         f"--{role}={os.path.join(folder, name) if name != 'FILE' else name}"
         for role, name in roles.items()
@@ -196,7 +197,7 @@ _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
 
 def _readable(folder: str, there: list[str], what: str, *flags: str) -> Contents:
     beside = f"{folder.rstrip('/') or 'data'}-prepared"
-    advice = f"read them with {records.prepare_command(beside, *flags)}, and give that --data_dir"
+    advice = f"read them with {prepare_command(beside, *flags)}, and give that --data_dir"
     return Contents(f"{what} ({_list(there)})", advice, True)
 
 

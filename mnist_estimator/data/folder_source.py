@@ -26,7 +26,7 @@ _MOST_BYTES = 64 << 20  # Of pictures as they are encoded, at once.
 
 
 class FolderSource:
-    """Examples from a folder with a folder of pictures for each class; a `writer.Source`.
+    """Examples from a folder with a folder of pictures for each class; a `plan.Source`.
 
     The examples are in the order of the classes, and within each of the files' names. A picture
     that has the shape of the images comes through as it is, another is resized as
@@ -199,7 +199,7 @@ def _class_folders(folder: str) -> dict[str, str]:
             raise InputError(f"{folder}: found two folders called {normal}, expected one")
         classes[normal] = name
     classes = dict(sorted(classes.items()))
-    _say_if_numbered_otherwise(folder, list(classes))
+    _warn_of_numbers_out_of_order(folder, list(classes))
     return classes
 
 
@@ -221,7 +221,7 @@ def _check_no_splits(folder: str, names: Sequence[str]) -> None:
     )
 
 
-def _say_if_numbered_otherwise(folder: str, names: list[str]) -> None:
+def _warn_of_numbers_out_of_order(folder: str, names: list[str]) -> None:
     numbers = [int(name) for name in names if name.isascii() and name.isdigit()]
     if len(numbers) == len(names) and numbers != sorted(numbers):
         at = next(at for at, number in enumerate(numbers) if number != sorted(numbers)[at])

@@ -1,11 +1,11 @@
 """IDX bytes -> arrays, as a stream: the format MNIST and its successors are published in.
 
 An IDX file is two zero bytes, a type byte, the number of dimensions, each dimension's size as a
-big-endian uint32, then the elements in row-major order, big-endian. Here it is read from any binary
-file object that has `read(n)`, plain or gzip (told apart by content, without seeking), in chunks,
-so memory does not grow with the file. Nothing that a header declares is believed before the bytes
-are there: one that promises 2**62 elements costs no memory, and gzip data is never inflated past
-what the header declares. Every way for a file to be wrong is an error class of its own.
+big-endian uint32, then the elements in row-major order, big-endian. It is read from any binary file
+object that has `read(n)`, plain or gzip (told apart by content, without seeking), in chunks, so the
+memory does not grow with the file. A header is not trusted: one that promises 2**62 elements costs
+no memory, and gzip data is never inflated past what the header declares. Whatever is wrong with a
+file is an `IdxError`.
 
 The caller opens and closes the files; their own errors (OSError, tf.errors) pass through.
 """
@@ -32,7 +32,7 @@ _TYPES: dict[int, np.dtype[Any]] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-# What one read asks for: the most memory that a false header can cost.
+# The bytes that one read asks for, and so the most memory that a false header can cost.
 _PIECE_BYTES = 1 << 20
 # Small: zlib hands back a copy of what it has not used, at every read.
 _GZIP_PIECE_BYTES = 1 << 16
@@ -41,6 +41,8 @@ _CHUNK_BYTES = 64 << 20
 _MAX_DIMENSIONS = 32
 _MAX_BYTES = 2**63 - 1
 _END = "the end of the data"
+_SHORTER_THAN_FILE = "get the file again, or correct the sizes and the type byte in its header"
+_GIVE_IDX = "give an IDX file, plain or gzip"
 _WHOLE = "whole gzip data"
 
 
@@ -49,75 +51,24 @@ class IdxError(InputError):
 
     Attributes: `name` the file; `offset` the byte where it shows, counted in the uncompressed
     content (for the gzip errors in the file as it is: where the piece that fails begins); `found`;
-    `expected`; `advice` what to do, by default what the class says.
+    `expected`; `advice` what to do.
     """
 
-    advice = "get the file again"
-
     def __init__(
-        self, name: str, offset: int, found: str, expected: str, advice: str | None = None
+        self,
+        name: str,
+        offset: int,
+        found: str,
+        expected: str,
+        advice: str = "get the file again",
     ) -> None:
         super().__init__(name, offset, found, expected, advice)
         self.name, self.offset, self.found, self.expected = name, offset, found, expected
-        self.advice = advice or type(self).advice
+        self.advice = advice
 
     def __str__(self) -> str:
         where = f"found {self.found} at byte {self.offset}, expected {self.expected}"
         return f"{self.name}: {where}; {self.advice}"
-
-
-class EmptyFileError(IdxError):
-    """There is not one byte in the file."""
-
-
-class NotIdxError(IdxError):
-    """The first bytes are no IDX header."""
-
-    advice = "give an IDX file, plain or gzip"
-
-
-class TextError(NotIdxError):
-    """Text stands where the IDX file should be."""
-
-
-class HtmlError(TextError):
-    """A web page stands where the IDX file should be: a mirror's error page, most often."""
-
-    advice = "the download went wrong: get the file again"
-
-
-class UnknownTypeError(IdxError):
-    """The header's type byte is none of the format's six."""
-
-
-class DimensionsError(IdxError):
-    """The header declares dimensions that no array can have."""
-
-
-class TruncatedHeaderError(IdxError):
-    """The file ends inside its header."""
-
-
-class TruncatedDataError(IdxError):
-    """The file ends before the elements that its header declares."""
-
-
-class TruncatedGzipError(IdxError):
-    """The file ends inside its gzip data."""
-
-
-class CorruptGzipError(IdxError):
-    """The gzip data cannot be decompressed."""
-
-
-class GzipChecksumError(CorruptGzipError):
-    """The gzip data decompresses to something else than what was compressed."""
-
-
-class TrailingBytesError(IdxError):
-    """There are bytes after the last element."""
-
-    advice = "get the file again, or correct the sizes and the type byte in its header"
 
 
 @dataclass(frozen=True)
@@ -148,7 +99,7 @@ class IdxReader:
       file: a binary file object at its start; only `read(n)` is used.
       name: what errors call the file.
 
-    Raises: IdxError, by its subclasses, here for the header and while reading for the rest.
+    Raises: IdxError, here for the header and while reading for the rest.
     """
 
     def __init__(self, file: BinaryIO, *, name: str) -> None:
@@ -182,39 +133,40 @@ class IdxReader:
         data = self._read(wanted)
         if len(data) < wanted:
             expected = f"{self.header.file_bytes} bytes in all ({self.header})"
-            raise TruncatedDataError(self._name, self._offset, _END, expected)
+            raise IdxError(self._name, self._offset, _END, expected)
         array = np.frombuffer(data, self._type).astype(self.header.dtype, copy=False)
         return array.reshape(count, *self.header.shape[1:])
 
     def _check_end(self) -> None:
-        """Raises TrailingBytesError or a gzip error unless the data ends here."""
+        """Raises IdxError unless the data ends here."""
         if self._read(1):
             expected = f"the end of the data ({self.header})"
-            raise TrailingBytesError(self._name, self._offset - 1, "more bytes", expected)
+            offset = self._offset - 1
+            raise IdxError(self._name, offset, "more bytes", expected, _SHORTER_THAN_FILE)
 
     def _read_header(self) -> tuple[IdxHeader, np.dtype]:
         """The header, and the dtype of the elements as they are stored."""
         magic = self._read(4)
         if not magic:
-            raise EmptyFileError(self._name, 0, "nothing", "an IDX header")
+            raise IdxError(self._name, 0, "nothing", "an IDX header")
         if magic[:2] != b"\0\0"[: len(magic)]:
             raise _not_idx(self._name, bytes(magic + self._read(508)))
         if len(magic) < 4:
-            raise TruncatedHeaderError(self._name, len(magic), _END, "a header of 8 bytes or more")
+            raise IdxError(self._name, len(magic), _END, "a header of 8 bytes or more")
         code, dimensions = magic[2:]
         if code not in _TYPES:
             known = ", ".join(f"0x{known:02x}" for known in _TYPES)
-            raise UnknownTypeError(self._name, 2, f"type byte 0x{code:02x}", f"one of {known}")
+            raise IdxError(self._name, 2, f"type byte 0x{code:02x}", f"one of {known}")
         sizes = self._read(4 * dimensions)
         if len(sizes) < 4 * dimensions:
             expected = f"a header of {4 + 4 * dimensions} bytes"
-            raise TruncatedHeaderError(self._name, self._offset, _END, expected)
+            raise IdxError(self._name, self._offset, _END, expected)
         shape = tuple(np.frombuffer(sizes, ">u4").tolist())
         _check_dimensions(self._name, shape, _TYPES[code].itemsize)
         return IdxHeader(_TYPES[code].newbyteorder("="), shape), _TYPES[code]
 
     def _read(self, size: int) -> bytearray:
-        """`size` bytes of the content, fewer only at its end, in pieces: `size` may be a lie."""
+        """Reads `size` bytes, fewer at the end; in pieces, as a header may promise too many."""
         data = bytearray()
         while len(data) < size:
             piece = self._content.read(min(size - len(data), _PIECE_BYTES))
@@ -274,13 +226,13 @@ def encode_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 def _check_dimensions(name: str, shape: tuple[int, ...], item_size: int) -> None:
     if not 1 <= len(shape) <= _MAX_DIMENSIONS:
         expected = f"1 to {_MAX_DIMENSIONS}"
-        raise DimensionsError(name, 3, f"{len(shape)} dimensions", expected)
+        raise IdxError(name, 3, f"{len(shape)} dimensions", expected)
     if 0 in shape[1:]:
         at = shape.index(0, 1)
-        raise DimensionsError(name, 4 + 4 * at, f"dimension {at + 1} of size 0", "1 or more")
+        raise IdxError(name, 4 + 4 * at, f"dimension {at + 1} of size 0", "1 or more")
     if max(shape[0], 1) * math.prod(shape[1:]) * item_size > _MAX_BYTES:
         found = f"dimensions {_by(shape)}{_other_order(shape)}"
-        raise DimensionsError(name, 4, found, "an array of less than 2**63 bytes")
+        raise IdxError(name, 4, found, "an array of less than 2**63 bytes")
 
 
 def _by(shape: tuple[int, ...]) -> str:
@@ -288,48 +240,49 @@ def _by(shape: tuple[int, ...]) -> str:
 
 
 def _other_order(shape: tuple[int, ...]) -> str:
-    """Says so if sizes make sense only with their bytes in the other order."""
+    """What to add to a message where the sizes make sense only in the other byte order; else ""."""
     turned = tuple(int.from_bytes(size.to_bytes(4, "little"), "big") for size in shape)
     if max(turned) >= min(shape):
         return ""
     return f" (or {_by(turned)} with the lowest byte first; IDX has the highest first)"
 
 
-def _not_idx(name: str, start: bytes) -> NotIdxError:
+def _not_idx(name: str, start: bytes) -> IdxError:
     expected = "the two zero bytes of an IDX header"
     for magic, (kind, advice) in _OTHER_FORMATS.items():
         if start.startswith(magic):
-            return NotIdxError(name, 0, kind, expected, advice)
+            return IdxError(name, 0, kind, expected, advice)
     if start[2:4] == b"\0\0" and start[1] in _TYPES and 1 <= start[0] <= _MAX_DIMENSIONS:
         found = f"the bytes {start[:4].hex(' ')}"
         advice = "write its header and elements with the highest byte first"
-        return NotIdxError(name, 0, found, expected, advice)
+        return IdxError(name, 0, found, expected, advice)
     text = _as_text(start)
     if text is None:
-        return NotIdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected)
+        return IdxError(name, 0, f"the bytes {start[:4].hex(' ')}", expected, _GIVE_IDX)
     begin = f"that begins {text[:40]!r}"
     if file_kinds.is_html(start):
-        return HtmlError(name, 0, f"an HTML page {begin}", expected)
+        advice = "the download went wrong: get the file again"
+        return IdxError(name, 0, f"an HTML page {begin}", expected, advice)
     kind = "a Git LFS pointer" if text.startswith("version https://git-lfs") else "text"
-    return TextError(name, 0, f"{kind} {begin}", expected)
+    return IdxError(name, 0, f"{kind} {begin}", expected, _GIVE_IDX)
 
 
 _DECOMPRESS = "decompress it first: IDX files are read plain or as .gz"
 _OTHER_FORMATS = {
-    file_kinds.GZIP: ("gzip data inside gzip data", None),
+    file_kinds.GZIP: ("gzip data inside gzip data", _GIVE_IDX),
     b"PK\x03\x04": ("a zip archive", "unpack it first; an .npz goes to prepare --npz"),
     b"BZh": ("bzip2 data", _DECOMPRESS),
     b"\xfd7zXZ\x00": ("xz data", _DECOMPRESS),
     b"\x28\xb5\x2f\xfd": ("zstd data", _DECOMPRESS),
     b"\x89PNG": ("a PNG image", "folders of pictures go to prepare --image_folder"),
     b"\x93NUMPY": ("a numpy array file", "save the arrays as an .npz for prepare --npz"),
-    b"MATLAB 5.0 MAT-file": ("a MATLAB file", None),
-    b"\x89HDF": ("an HDF5 file", None),
-    b"PAR1": ("a Parquet file", None),
-    b"\x80\x02": ("a Python pickle", None),
-    b"\x80\x03": ("a Python pickle", None),
-    b"\x80\x04": ("a Python pickle", None),
-    b"\x80\x05": ("a Python pickle", None),
+    b"MATLAB 5.0 MAT-file": ("a MATLAB file", _GIVE_IDX),
+    b"\x89HDF": ("an HDF5 file", _GIVE_IDX),
+    b"PAR1": ("a Parquet file", _GIVE_IDX),
+    b"\x80\x02": ("a Python pickle", _GIVE_IDX),
+    b"\x80\x03": ("a Python pickle", _GIVE_IDX),
+    b"\x80\x04": ("a Python pickle", _GIVE_IDX),
+    b"\x80\x05": ("a Python pickle", _GIVE_IDX),
 }
 
 
@@ -342,7 +295,7 @@ def _as_text(start: bytes) -> str | None:
 
 
 class _Plain:
-    """A file's bytes, given back as they are, with the ones read for a look at the start."""
+    """Reads a plain file, from the first bytes on, which have been looked at already."""
 
     def __init__(self, file: BinaryIO, start: bytes) -> None:
         self._file, self._start = file, start
@@ -357,7 +310,7 @@ class _Plain:
 
 
 class _Gunzip:
-    """The content of gzip data, inflated no further than is read; members may follow each other."""
+    """Reads gzip data, of several members too, and inflates no more than is asked for."""
 
     def __init__(self, file: _Plain, name: str) -> None:
         self._file, self._name = file, name
@@ -371,7 +324,7 @@ class _Gunzip:
                 self._inflater = zlib.decompressobj(wbits=31)
             if not self._fill():
                 offset = self._file.offset
-                raise TruncatedGzipError(self._name, offset, "the end of the file", _WHOLE)
+                raise IdxError(self._name, offset, "the end of the file", _WHOLE)
             data = self._inflate(size)
             if data:
                 return data
@@ -394,7 +347,8 @@ class _Gunzip:
         self._fill(2)
         if self._pending and not file_kinds.is_gzip(self._pending):
             offset = self._file.offset - len(self._pending)
-            raise TrailingBytesError(self._name, offset, "more bytes", "the end of the file")
+            expected = "the end of the file"
+            raise IdxError(self._name, offset, "more bytes", expected, _SHORTER_THAN_FILE)
         return not self._pending
 
     def _inflate(self, size: int) -> bytes:
@@ -403,11 +357,7 @@ class _Gunzip:
             data = self._inflater.decompress(self._pending, size)
         except zlib.error as error:
             reason = str(error).split(": ")[-1]
-            # zlib's words are "incorrect data check", "incorrect length check"; a wrong "header
-            # check" is no checksum.
-            checksum = reason in ("incorrect data check", "incorrect length check")
-            kind = GzipChecksumError if checksum else CorruptGzipError
-            raise kind(self._name, offset, f"damaged gzip data ({reason})", _WHOLE) from error
+            raise IdxError(self._name, offset, f"damaged gzip data ({reason})", _WHOLE) from error
         self._pending = self._inflater.unconsumed_tail or self._inflater.unused_data
         return data
 

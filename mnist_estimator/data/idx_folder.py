@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, idx
+from mnist_estimator.data import idx
+from mnist_estimator.data.known_datasets import ROLES, is_file_name, locate
 from mnist_estimator.runtime import files
 
 # Where torchvision puts them, below the folder that it is given.
@@ -17,7 +18,7 @@ _GIVE = "--train_images, --train_labels, --test_images and --test_labels"
 
 
 def find(folder: str) -> dict[str, str]:
-    """The paths of a folder's IDX files by role (`datasets.ROLES`); roles without a file lack.
+    """Finds a folder's IDX files: role (of `known_datasets.ROLES`) -> path, where there is a file.
 
     Files may lie in folders of their own names, as some programs unpack them, and where torchvision
     puts them. Files of the four usual names in the folder itself come before any others.
@@ -28,9 +29,9 @@ def find(folder: str) -> dict[str, str]:
     with files.file_errors(folder):
         if not tf.io.gfile.isdir(folder):
             return {}
-        found = datasets.locate(_files(folder, ""))
+        found = locate(_files(folder, ""))
         if not found:
-            found = datasets.locate(path for below in _BELOW for path in _files(folder, below))
+            found = locate(path for below in _BELOW for path in _files(folder, below))
     if "" in found:
         found = {"": found[""]}
     if len(found) > 1:
@@ -49,14 +50,14 @@ def find_in_data_dir(data_dir: str) -> dict[str, str]:
     with files.file_errors(data_dir):
         if not tf.io.gfile.isdir(data_dir):
             return {}
-        return _one_each(data_dir, datasets.locate(_files(data_dir, "")).get("", {}))
+        return _one_each(data_dir, locate(_files(data_dir, "")).get("", {}))
 
 
 def not_taken(folder: str) -> list[str]:
     """The names in a folder that seem to be IDX files', but are none that `find` knows."""
     with files.file_errors(folder):
         names = [name for name in _names(folder) if re.search("idx|ubyte", name.lower())]
-    return [name for name in names if not datasets.is_file_name(name)]
+    return [name for name in names if not is_file_name(name)]
 
 
 def _files(folder: str, below: str) -> list[str]:
@@ -64,7 +65,7 @@ def _files(folder: str, below: str) -> list[str]:
     if below and not tf.io.gfile.isdir(os.path.join(folder, below)):
         return []
     paths = []
-    for name in filter(datasets.is_file_name, _names(os.path.join(folder, below))):
+    for name in filter(is_file_name, _names(os.path.join(folder, below))):
         path = os.path.join(below, name)
         if tf.io.gfile.isdir(os.path.join(folder, path)):
             paths += [os.path.join(path, inner) for inner in _names(os.path.join(folder, path))]
@@ -80,7 +81,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _one_each(folder: str, roles: Mapping[str, list[str]]) -> dict[str, str]:
-    return {role: _only(folder, role, roles[role]) for role in datasets.ROLES if role in roles}
+    return {role: _only(folder, role, roles[role]) for role in ROLES if role in roles}
 
 
 def _only(folder: str, role: str, names: list[str]) -> str:

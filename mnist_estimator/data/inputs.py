@@ -14,16 +14,14 @@ from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.data.manifest import Manifest, shard_paths
 from mnist_estimator.data.records import (
     IMAGE_KEY,
     LABEL_KEY,
-    Manifest,
     Overlong,
     find_overlong,
     most_record_bytes,
-    shard_paths,
 )
-from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime.files import check_plain
 
 # Feature keys.
@@ -36,9 +34,8 @@ _FOREVER = tf.int64.max
 # (0.82 between epochs of 55,000 examples); with 24 no correlation is measurable.
 _SHUFFLE_ROUNDS = 24
 
-# AutoGraph leaves its temporary files behind where a process is ended at once, and there is nothing
-# for it to convert.
-_as_it_is = tf.autograph.experimental.do_not_convert
+# AutoGraph has nothing to convert here, and leaves temporary files where a process is killed.
+_no_autograph = tf.autograph.experimental.do_not_convert
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,14 +63,15 @@ def train_input_fn(
     seed: int,
     cache_bytes: int,
     shuffle_buffer: int,
-    model_dir: str,
+    saved_step: Callable[[], int],
     worker: int = 0,
     num_workers: int = 1,
 ) -> Callable[..., tf.data.Dataset]:
     """Returns the input_fn of a training run; it starts at the step that its session restores.
 
     Args:
-      model_dir: where the run's checkpoints are.
+      saved_step: returns the global step of the checkpoint that the session will restore, 0 if
+        there is none. It is called where the graph has no global step yet.
       worker, num_workers: this worker's place among those that train asynchronously.
       The others are as in `train_batches`.
     """
@@ -86,7 +84,7 @@ def train_input_fn(
             return train_batches(
                 data_dir,
                 manifest,
-                start_step=_start_step(model_dir),
+                start_step=_start_step(saved_step),
                 batch_size=batch_size,
                 seed=seed,
                 cache_bytes=cache_bytes,
@@ -97,7 +95,7 @@ def train_input_fn(
     return input_fn
 
 
-@_as_it_is
+@_no_autograph
 def train_batches(
     data_dir: str,
     manifest: Manifest,
@@ -141,7 +139,7 @@ def train_batches(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-@_as_it_is
+@_no_autograph
 def eval_batches(
     data_dir: str, manifest: Manifest, split: str, *, batch_size: int
 ) -> tf.data.Dataset:
@@ -179,18 +177,14 @@ def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
         raise InputError(f"{data_dir}: found no examples in the {split} split; choose another one")
 
 
-def _start_step(model_dir: str) -> int | tf.Tensor:
+def _start_step(saved_step: Callable[[], int]) -> int | tf.Tensor:
     step = v1.train.get_global_step()
     if step is not None:
-        # The iterator is initialized once the checkpoint is restored, also when a session recovers
-        # from a lost parameter server: what is read there cannot disagree with the weights.
+        # The iterator is initialized after the checkpoint is restored, also when a session recovers
+        # from a lost parameter server. So this step always agrees with the weights.
         return tf.cast(step, tf.int64)
     # Under a synchronous strategy Estimator makes the input before the global step.
-    checkpoint = checkpoints.newest(model_dir)
-    if not checkpoint:
-        return 0
-    with checkpoints.opened(checkpoint) as reader:
-        return int(reader.get_tensor("global_step"))
+    return saved_step()
 
 
 def _gathered(
@@ -218,11 +212,12 @@ def _gathered(
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
-    records = _read_records(files, manifest).concatenate(_missing_record())
-    numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records)).batch(examples)
-    return numbered.map(
-        lambda index, serialized: _parse(index, serialized, manifest.image_shape)
-    ).flat_map(batches)
+    numbered = _numbered(tf.data.Dataset.range(examples), _read_records(files, manifest), examples)
+    return (
+        numbered.batch(examples)
+        .map(lambda index, serialized: _parse(index, serialized, manifest.image_shape))
+        .flat_map(batches)
+    )
 
 
 def _streamed(
@@ -262,8 +257,7 @@ def _epoch_records(
     def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
         path = _checked(tf.gather(tf.constant(files), shard), manifest)
-        records = tf.data.TFRecordDataset(path)
-        return tf.data.Dataset.zip((numbers, records.concatenate(_missing_record())))
+        return _numbered(numbers, tf.data.TFRecordDataset(path), counts[shard])
 
     place = tf.range(len(files), dtype=tf.int64)
     order = _shuffled_index(epoch * len(files) + place, len(files), seed)
@@ -292,17 +286,17 @@ def _read_records(files: list[str], manifest: Manifest) -> tf.data.Dataset:
 
 
 def _checked(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
-    """A shard's path, string []; it fails when it is asked for if a length is wrong.
+    """A shard's path, string []; to evaluate it fails if the length of a record is wrong.
 
-    A split that is streamed may be larger than what a start can wait for, so each shard is looked
-    at just before it is read.
+    To check all shards of a large split at the start would take too long, so each one is checked
+    just before it is read.
     """
 
     def check(path: bytes) -> bytes:
         try:
             overlong = _overlong(path.decode(), manifest)
         except InputError as error:
-            raise ValueError(str(error)) from None  # What TensorFlow has an error for.
+            raise ValueError(str(error)) from None  # TensorFlow has an error of its own for it.
         if overlong:
             raise ValueError(str(overlong))
         return path
@@ -313,9 +307,9 @@ def _checked(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
 
 
 def _overlong(path: str, manifest: Manifest) -> Overlong | None:
-    """The first record of a shard whose length cannot be right; looked at once in a process."""
+    """The first record of a shard whose length is impossible; a process looks for it once."""
     check_plain(path)
-    # What cannot be read, TensorFlow finds.
+    # TensorFlow itself reports a file that cannot be read.
     with contextlib.suppress(tf.errors.OpError):
         found = tf.io.gfile.stat(path)
         return _find_overlong(path, found.length, found.mtime_nsec, most_record_bytes(manifest))
@@ -327,15 +321,15 @@ def _find_overlong(path: str, size: int, mtime_nsec: int, most: int) -> Overlong
     return find_overlong(path, most=most)
 
 
-def _missing_record() -> tf.data.Dataset:
-    """Fails when it is read: records ran out that the manifest counts, and order would shift."""
+def _numbered(
+    numbers: tf.data.Dataset, records: tf.data.Dataset, count: int | tf.Tensor
+) -> tf.data.Dataset:
+    """(index int64 [], serialized string []) of `count` records, as many as the manifest says.
 
-    def fail(number: tf.Tensor) -> tf.Tensor:
-        # An assertion would have a state, and tf.data would run all that follows one by one.
-        nonsense = tf.strings.join(["a shard lacks records", tf.as_string(number)])
-        return tf.as_string(tf.strings.to_number(nonsense))
-
-    return tf.data.Dataset.range(1).map(fail)
+    Where records are missing it fails: the order of all later examples would shift.
+    """
+    numbered = tf.data.Dataset.zip((numbers, records))
+    return numbered.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tuple[tf.Tensor, ...]:

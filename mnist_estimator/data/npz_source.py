@@ -50,7 +50,7 @@ class NpzError(InputError):
 
 
 class NpzSource:
-    """Examples from two arrays of an .npz file; a `writer.Source`.
+    """Examples from two arrays of an .npz file; a `plan.Source`.
 
     Attributes:
       content_bytes: size of the content by role. The content is that of the IDX files that would

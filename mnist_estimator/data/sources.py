@@ -6,38 +6,37 @@ import atexit
 import dataclasses
 import functools
 import math
-import os
-import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.compat import tf
 from mnist_estimator.data import (
     csv_labels,
-    datasets,
+    download,
     folder_contents,
     folder_source,
     idx_folder,
+    known_datasets,
     npz_source,
-    records,
+    plan,
     splits,
     transposed,
-    workspace,
     writer,
 )
 from mnist_estimator.data.csv_source import CsvSource
 from mnist_estimator.data.idx_source import IdxSource
+from mnist_estimator.data.known_datasets import DATASETS, FILE_NAMES, ROLES, KnownDataset
+from mnist_estimator.data.manifest import (
+    Manifest,
+)
 from mnist_estimator.data.npz_source import NpzSource
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
-from mnist_estimator.runtime.progress import ProgressLine, warn
+from mnist_estimator.runtime.progress import warn
 
 CUSTOM = "custom"  # The manifest's name for data that are none of the known datasets.
-DEFAULT_DATASET = "mnist"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,8 +44,8 @@ class Sources:
     """What `writer.write_dataset` is given: a dataset's name, its examples and its classes."""
 
     dataset: str
-    train: writer.Source
-    test: writer.Source | None
+    train: plan.Source
+    test: plan.Source | None
     num_classes: int | None = None
     class_names: tuple[str, ...] = ()
     pictures: str = splits.AUTO
@@ -60,7 +59,7 @@ class Sources:
 def from_idx(
     paths: Mapping[str, str], num_classes: int | None = None, *, transpose: bool = False
 ) -> Sources:
-    """Opens IDX files, plain or .gz, by role (`datasets.ROLES`); both test files may be missing.
+    """Opens IDX files, plain or .gz, by role (`ROLES`); both test files may be missing.
 
     Files with the content of a known dataset get its name and class names.
 
@@ -105,8 +104,8 @@ def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool 
     """
     paths = idx_folder.find(folder)
     has_test = any(role.startswith("test") for role in paths)
-    wanted = datasets.ROLES if has_test else datasets.ROLES[:2]
-    missing = [datasets.FILE_NAMES[role] for role in wanted if role not in paths]
+    wanted = ROLES if has_test else ROLES[:2]
+    missing = [FILE_NAMES[role] for role in wanted if role not in paths]
     if missing:
         contents = folder_contents.look(folder)
         rest = f"; it holds {contents.found}; {contents.advice}" if contents else ""
@@ -175,178 +174,48 @@ def from_name(name: str, folder: str, report: Callable[[str], None] | None = Non
       InputError: if the name is unknown; on reading also if the files cannot be had or others are
         in their place.
     """
-    datasets.check_name(name)
-    if name == datasets.SAMPLE:
-        sample = from_folder(datasets.sample_dir(), 10)
-        return dataclasses.replace(sample, dataset=name, pictures=datasets.DIGIT)
-    known = datasets.DATASETS[name]
+    known_datasets.check_name(name)
+    if name == known_datasets.SAMPLE:
+        sample = from_folder(known_datasets.sample_dir(), 10)
+        return dataclasses.replace(sample, dataset=name, pictures=methods.DIGIT)
+    known = DATASETS[name]
 
     @functools.cache
     def fetch() -> dict[str, str]:
-        return datasets.fetch(known, _local_folder(folder), report=report)
+        return download.fetch(known, _local_folder(folder), report=report)
 
     return _named(known, *(_FetchedSource(known, part, fetch) for part in ("train", "test")))
-
-
-def from_data_dir(
-    data_dir: str, dataset: str = "", report: Callable[[str], None] | None = None
-) -> Sources:
-    """Opens what a data_dir's dataset is prepared from, if nothing but perhaps a name is said.
-
-    That is the four IDX files in it, unless they are not the named dataset's; else the named
-    dataset, or MNIST.
-
-    Raises:
-      InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
-        files of other kinds. With a name only files that may be meant as examples are in the way.
-    """
-    present = idx_folder.find_in_data_dir(data_dir) if dataset != datasets.SAMPLE else {}
-    if len(present) == len(datasets.ROLES):
-        sources = from_idx(present)
-        if dataset in ("", sources.dataset):
-            return sources
-    elif present and not dataset:
-        missing = [datasets.FILE_NAMES[role] for role in datasets.ROLES if role not in present]
-        raise InputError(
-            f"{data_dir}: no {' and no '.join(missing)}, expected all four IDX files or none; "
-            f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
-        )
-    if not present:
-        dataset = dataset or _prepared(data_dir)
-        if not tf.io.gfile.exists(os.path.join(data_dir, records.MANIFEST)):
-            _check_fillable(data_dir, dataset)
-    return from_name(dataset or DEFAULT_DATASET, data_dir, report)
-
-
-def _prepared(data_dir: str) -> str:
-    """The named dataset that a data_dir holds already; "" if it holds none.
-
-    Raises:
-      InputError: if what it holds is no named one: in its place MNIST would be prepared.
-    """
-    try:
-        manifest = records.find_manifest(data_dir)
-        problem = f"holds {manifest.dataset}" if manifest else ""
-    except records.ManifestError:
-        manifest, problem = None, f"its {records.MANIFEST} is damaged"
-    if manifest and datasets.is_known(manifest.dataset):
-        return manifest.dataset
-    if problem:
-        raise InputError(
-            f"{data_dir}: {problem}; to prepare it again give the flags that name its files, or "
-            "--dataset, or give another --data_dir"
-        )
-    return ""
-
-
-def default_dataset(data_dir: str) -> str:
-    """What is prepared in a data_dir if no name is said; "" for the IDX files in it."""
-    return "" if idx_folder.find_in_data_dir(data_dir) else DEFAULT_DATASET
-
-
-def _check_fillable(data_dir: str, dataset: str) -> None:
-    """Raises InputError if a data_dir holds what may be the data that the user means."""
-    contents = folder_contents.look(data_dir)
-    if contents and (contents.is_data or not dataset):
-        raise InputError(
-            f"{data_dir}: holds {contents.found}, expected a prepared dataset, the four IDX files "
-            f"in it, or nothing; {contents.advice}"
-        )
-
-
-def ensure_dataset(
-    data_dir: str,
-    *,
-    dataset: str = "",
-    validation_split: str = splits.AUTO,
-    shards: int = 8,
-    seed: int = 0,
-    report: Callable[[str], None] | None = None,
-) -> Manifest:
-    """Sees to it that `data_dir` holds the dataset that was asked for.
-
-    A data_dir with a manifest is taken as it is. One with the four IDX files is prepared in place,
-    one with files of other kinds refused.
-    Otherwise the dataset is fetched, MNIST if none is named, and prepared. Never is it another one
-    than was asked for, by name or by validation split ("auto" asks for none). Of several processes
-    that come at once, such as a cluster's, one prepares and the others wait for it.
-
-    Args:
-      dataset: a name, or "" for whatever is there.
-      The others are as in `writer.write_dataset`; `report` is by default a progress line on stderr.
-
-    Raises:
-      InputError: if the dataset cannot be had, or another one is there.
-    """
-    if dataset:
-        datasets.check_name(dataset)
-    options = {"validation_split": validation_split, "shards": shards, "seed": seed}
-    with ProgressLine() as line:
-        while (manifest := records.find_manifest(data_dir)) is None:
-            try:
-                sources = from_data_dir(data_dir, dataset, report)
-                return sources.write(data_dir, report=report or line, **options)
-            except workspace.BusyError:
-                (report or line)(f"waiting for the process that prepares {data_dir}")
-                # Not all at once: without locks, those that start together all give way.
-                time.sleep(random.uniform(0.5, 1.5))
-    check_asked(data_dir, manifest, dataset, validation_split, seed)
-    # A shard that lost whole records has sound checksums; training would just see fewer examples.
-    for damage in writer.damages(data_dir, manifest):
-        again = records.prepare_again(data_dir, manifest)
-        raise InputError(f"{data_dir}: found {damage}; {again}")
-    return manifest
-
-
-def check_asked(
-    data_dir: str, manifest: Manifest, dataset: str, validation_split: str, seed: int
-) -> None:
-    """Raises InputError if a prepared dataset is another one than is asked for."""
-    advice = "give another --data_dir, or"
-    if dataset and manifest.dataset != dataset:
-        command = records.prepare_command(data_dir, f"--dataset={dataset}", "--force")
-        raise InputError(
-            f"{data_dir}: holds {manifest.dataset}, expected {dataset} (--dataset); {advice} "
-            f"replace it with {command}"
-        )
-    if validation_split != splits.AUTO:
-        total = manifest.num_examples(splits.TRAIN) + manifest.num_examples(splits.VALIDATION)
-        asked = str(splits.validation_split(validation_split, total, seed))
-        if manifest.split_rule != asked:
-            raise InputError(
-                f"{data_dir}: its validation split is {manifest.split_rule!r}, expected {asked!r} "
-                f"(--validation_split); {advice} {records.prepare_again(data_dir, manifest)} and "
-                f"--validation_split={validation_split}"
-            )
 
 
 class _FetchedSource:
     """The images and labels of a part of a known dataset, fetched when they are first read."""
 
-    def __init__(
-        self, known: datasets.Dataset, part: str, fetch: Callable[[], dict[str, str]]
-    ) -> None:
+    def __init__(self, known: KnownDataset, part: str, fetch: Callable[[], dict[str, str]]) -> None:
         self.name = f"{known.title} ({part})"
         self._known, self._part, self._fetch = known, part, fetch
         self._roles = (f"{part}_images", f"{part}_labels")
+        self._opened: IdxSource | None = None
         images, labels = (known.content_bytes[role] for role in self._roles)
         self.num_examples = labels - 8  # The rest is the header.
         side = math.isqrt((images - 16) // self.num_examples)
         self.image_shape = (side, side, 1)
 
-    @functools.cached_property
-    def _files(self) -> IdxSource:
-        images, labels = (self._fetch()[role] for role in self._roles)
-        return IdxSource(images, labels, self._part, len(self._known.class_names))
-
     def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return self._files.chunks(max_items)
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
+        return self._open().chunks(max_items)
 
     def digests(self) -> dict[str, str]:
-        digests = self._known.digests
-        if "_files" in vars(self) or not set(self._roles) <= set(digests):
-            return self._files.digests()
-        return {role: digests[role] for role in self._roles}
+        """Returns sha256 of the content by role; fetches nothing if all of them are known."""
+        known = self._known.digests
+        if self._opened or not set(self._roles) <= set(known):
+            return self._open().digests()
+        return {role: known[role] for role in self._roles}
+
+    def _open(self) -> IdxSource:
+        if self._opened is None:
+            images, labels = (self._fetch()[role] for role in self._roles)
+            self._opened = IdxSource(images, labels, self._part, len(self._known.class_names))
+        return self._opened
 
 
 def _local_folder(folder: str) -> str:
@@ -360,12 +229,12 @@ def _local_folder(folder: str) -> str:
 
 def _identify(
     train: IdxSource | NpzSource, test: IdxSource | NpzSource | None
-) -> datasets.Dataset | None:
+) -> KnownDataset | None:
     """The known dataset with exactly this content."""
     if test is None:
         return None
     sizes = train.content_bytes | test.content_bytes
-    candidates = [known for known in datasets.DATASETS.values() if known.content_bytes == sizes]
+    candidates = [known for known in DATASETS.values() if known.content_bytes == sizes]
     if not candidates:  # Spares large files a pass.
         return None
     found = (train.digests() | test.digests()).items()
@@ -373,7 +242,7 @@ def _identify(
     return next((known for known in candidates if known.digests.items() <= found), None)
 
 
-def _named(known: datasets.Dataset, train: writer.Source, test: writer.Source) -> Sources:
+def _named(known: KnownDataset, train: plan.Source, test: plan.Source) -> Sources:
     return Sources(
         known.name, train, test, len(known.class_names), known.class_names, known.pictures
     )

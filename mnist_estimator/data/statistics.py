@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator.data.datasets import DIGIT, PLAIN
 from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
+from mnist_estimator.pictures.methods import DIGIT, PLAIN
 
 # MNIST's form: the digit lies in the middle by its centre of mass, and leaves the edge black.
 _EDGE = 2 / 28  # Of the frame's side.
@@ -18,8 +18,8 @@ _LEAST_SHARE = 0.5  # Of the images. MNIST has 0.88, its pixels as 0 and 1 0.81,
 def full_scale(brightest_pixel: int) -> int:
     """The pixel that stands for white, in data with this brightest pixel.
 
-    Images of bytes need not reach 255. Where the brightest pixel is below half of it, though, it
-    shows another scale: 0 and 1, 0 to 16.
+    Images need not reach 255. But a brightest pixel below half of it shows that the data have
+    another scale, such as 0 and 1, or 0 to 16.
     """
     return 255 if brightest_pixel > 127 else brightest_pixel
 
@@ -57,7 +57,7 @@ class Statistics:
 
     @property
     def pictures(self) -> str:
-        """How pictures become such images: `datasets.DIGIT` if these have MNIST's form."""
+        """The method that makes such images: `methods.DIGIT` if these have the form of MNIST."""
         return DIGIT if self._like_mnist >= _LEAST_SHARE * max(self._examined, 1) else PLAIN
 
     def class_examples(self, num_classes: int) -> dict[str, tuple[int, ...]]:

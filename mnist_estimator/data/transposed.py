@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from mnist_estimator.data import writer
+from mnist_estimator.data import plan
 
 _SUFFIX = "_transposed"
 # Training images of EMNIST's splits: letters (in two versions), balanced, digits, by class and by
@@ -17,12 +17,12 @@ _EMNIST_EXAMPLES = (88_800, 124_800, 112_800, 240_000, 697_932)
 
 
 class Transposed:
-    """The examples of another source, each image with rows and columns swapped; a `writer.Source`.
+    """The examples of another source, each image with rows and columns swapped; a `plan.Source`.
 
     The role of the images' digest says so: the same files as they are make another dataset.
     """
 
-    def __init__(self, source: writer.Source) -> None:
+    def __init__(self, source: plan.Source) -> None:
         self._source = source
         self.name, self.num_examples = source.name, source.num_examples
         height, width, channels = source.image_shape
@@ -48,7 +48,7 @@ def is_transposed(sources: Mapping[str, str]) -> bool:
     return any(role.endswith(_SUFFIX) for role in sources)
 
 
-def doubt(source: writer.Source, known: str, transpose: bool) -> str:
+def doubt(source: plan.Source, known: str, transpose: bool) -> str:
     """What speaks against transposing a source's images, or against not doing so; "" if nothing.
 
     Args:

@@ -1,7 +1,7 @@
-"""A folder of its own for the process that writes a dataset, and the step that makes it visible.
+"""The folder in which one process writes a dataset, and the move that makes the dataset visible.
 
-A data_dir has a dataset if and only if it has a manifest: at every moment, whatever is killed when,
-and with several processes at once, of which one writes and the others get a `BusyError`.
+A data_dir has a dataset if and only if it has a manifest. This holds at every moment, also when a
+process is killed, and when several come at once: one writes, and the others get a `BusyError`.
 
 Only files that a manifest of this package lists are deleted. While one dataset takes the place of
 another, both manifests lie in the workspace, so that after a kill the files are still known.
@@ -10,20 +10,25 @@ another, both manifests lie in the workspace, so that after a kill the files are
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import itertools
 import os
 import re
 import secrets
 import socket
-import time
 from collections.abc import Callable, Collection, Iterator
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import records
-from mnist_estimator.data.records import Manifest, ManifestError, RecordsError, Shard
-from mnist_estimator.runtime import files
+from mnist_estimator.data.manifest import (
+    MANIFEST,
+    DatasetError,
+    Manifest,
+    ManifestError,
+    Shard,
+    find_manifest,
+    is_shard_name,
+)
+from mnist_estimator.runtime import files, locking
 from mnist_estimator.runtime.files import FileError, is_local, sync
 
 _BEAT = "alive"
@@ -33,7 +38,7 @@ _REPLACED = "replaced"  # In a workspace: the folder of the manifest of the data
 _WORKSPACE = re.compile(r"\.prepare-(?P<host>\w+)-(?P<pid>\d+)-[0-9a-f]{8}")
 
 
-class BusyError(RecordsError):
+class BusyError(DatasetError):
     """Another process is writing to the data_dir."""
 
 
@@ -48,7 +53,7 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
     """
     host = re.sub(r"\W", "_", socket.gethostname())
     folder = os.path.join(data_dir, f".prepare-{host}-{os.getpid()}-{secrets.token_hex(4)}")
-    with _hiding(folder, data_dir), contextlib.ExitStack() as stack:
+    with _naming_final_paths(folder, data_dir), contextlib.ExitStack() as stack:
         made = not tf.io.gfile.exists(data_dir)
         if made:
             files.make_folders(data_dir)
@@ -57,14 +62,14 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
             stack.callback(files.remove_empty, data_dir)
         stack.callback(_remove_workspace, folder)
         files.make_folder(folder)
-        beat = _Beat(folder)
+        beat = _heartbeat(folder)
         _remove_dead(data_dir, folder, locked, force)
         yield folder, beat
 
 
 @contextlib.contextmanager
-def _hiding(folder: str, data_dir: str) -> Iterator[None]:
-    """Names files in errors as they would be called in the end."""
+def _naming_final_paths(folder: str, data_dir: str) -> Iterator[None]:
+    """Has errors name the data_dir where they would name the workspace."""
     try:
         with files.file_errors(data_dir):
             yield
@@ -83,15 +88,15 @@ def tidy(data_dir: str) -> None:
 
 
 def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
-    """Moves a written dataset into place; the order is what makes a kill harmless."""
-    final = os.path.join(data_dir, records.MANIFEST)
+    """Moves a written dataset into place, in an order in which a kill at any point does no harm."""
+    final = os.path.join(data_dir, MANIFEST)
     with files.file_errors(data_dir):
         old = _listed(data_dir, data_dir)
         _check_stray(data_dir, old)  # Again: writing has taken a while.
         if tf.io.gfile.exists(final):
             replaced = os.path.join(folder, _REPLACED)
             files.make_folder(replaced)
-            tf.io.gfile.rename(final, os.path.join(replaced, records.MANIFEST))
+            tf.io.gfile.rename(final, os.path.join(replaced, MANIFEST))
             # Else a power failure could bring the old manifest back, over new shards.
             sync(replaced)
             sync(data_dir)
@@ -103,38 +108,30 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
                     os.path.join(folder, shard.file), os.path.join(data_dir, shard.file)
                 )
         sync(data_dir)
-        tf.io.gfile.rename(os.path.join(folder, records.MANIFEST), final)
+        tf.io.gfile.rename(os.path.join(folder, MANIFEST), final)
         sync(data_dir)
 
 
-class _Beat:
-    """Called often, rewrites a file now and then; by its age others see that this process lives."""
-
-    def __init__(self, folder: str) -> None:
-        self._path, self._next = os.path.join(folder, _BEAT), 0.0
-        self()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _BEAT_SECS
-            files.write_text(self._path, _BEAT)
+def _heartbeat(folder: str) -> locking.Heartbeat:
+    """Rewrites a file in a workspace; its age tells other processes whether this one is alive."""
+    path = os.path.join(folder, _BEAT)
+    return locking.Heartbeat(lambda: files.write_text(path, _BEAT), _BEAT_SECS)
 
 
 def _lock(data_dir: str, stack: contextlib.ExitStack) -> bool:
-    """Locks a local data_dir until this process ends, however it ends; False if it cannot."""
+    """Locks a local data_dir until this process ends, however it ends.
+
+    Returns:
+      Whether it is locked. If not, because the filesystem has no locks, the heartbeat has to do.
+    """
     if not is_local(data_dir):
         return False
     handle = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
     stack.callback(os.close, handle)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return locking.acquire(handle)
     except BlockingIOError:
         raise _busy(data_dir, "") from None
-    except OSError:
-        # Some network filesystems have no locks for folders. The heartbeat is left.
-        return False
-    return True
 
 
 def _busy(data_dir: str, folder: str) -> BusyError:
@@ -147,8 +144,8 @@ def _busy(data_dir: str, folder: str) -> BusyError:
 def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
     """Removes what killed runs left in data_dir.
 
-    Every process makes its folder before it looks for others, so of two that start together one at
-    least sees the other. Without a lock both may; then both give up, which is safe.
+    Every process makes its folder before it looks for others, so of two that start together at
+    least one sees the other. Without a lock both may see each other; then both give up.
     """
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)]
     others = [os.path.join(data_dir, name) for name in names if _WORKSPACE.fullmatch(name)]
@@ -156,7 +153,7 @@ def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
     for folder in others:
         if not _is_dead(folder, own, locked):
             raise _busy(data_dir, folder)
-    if records.MANIFEST not in names:
+    if MANIFEST not in names:
         ours = set().union(*(_published(data_dir, folder) for folder in others))
         _check_stray(data_dir, ours)
         # Before the folders: they are what says that these files are left-overs.
@@ -172,17 +169,17 @@ def _remove_dead(data_dir: str, own: str, locked: bool, force: bool) -> None:
 def _listed(data_dir: str, folder: str) -> set[str]:
     """The shards in data_dir that the manifest in a folder lists; none if there is none.
 
-    Of one that is damaged: those whose sha256 still stands in it.
+    If that manifest is damaged: the shards whose sha256 it still contains.
     """
     try:
-        manifest = records.find_manifest(folder)
+        manifest = find_manifest(folder)
     except ManifestError:
-        text = files.read_bytes(os.path.join(folder, records.MANIFEST)) or b""
+        text = files.read_bytes(os.path.join(folder, MANIFEST)) or b""
         digests = set(re.findall(rb"[0-9a-f]{64}", text))
         return {
             name
             for name in _shards_in(data_dir)
-            if records.file_sha256(os.path.join(data_dir, name))[1].encode() in digests
+            if files.size_and_sha256(os.path.join(data_dir, name))[1].encode() in digests
         }
     return {shard.file for shard in _shards_of(manifest)}
 
@@ -194,7 +191,7 @@ def _published(data_dir: str, folder: str) -> set[str]:
         return set()  # No workspace of ours, so what it points to says nothing of data_dir.
     ours = _listed(data_dir, replaced)
     try:
-        manifest = records.find_manifest(folder)
+        manifest = find_manifest(folder)
     except ManifestError:  # Cut off: nothing had been moved yet.
         return ours
     waiting, there = _shards_in(folder), _shards_in(data_dir)
@@ -202,34 +199,34 @@ def _published(data_dir: str, folder: str) -> set[str]:
         # Where there is no rename a file is copied first, and then is in both.
         path = os.path.join(data_dir, shard.file)
         if shard.file in there and (
-            shard.file not in waiting or records.file_sha256(path)[1] == shard.sha256
+            shard.file not in waiting or files.size_and_sha256(path)[1] == shard.sha256
         ):
             ours.add(shard.file)
     return ours
 
 
 def _check_manifest(data_dir: str) -> None:
-    """Raises RecordsError if manifest.json is no manifest of ours, not even a damaged one."""
-    path = os.path.join(data_dir, records.MANIFEST)
+    """Raises DatasetError if manifest.json is no manifest of ours, not even a damaged one."""
+    path = os.path.join(data_dir, MANIFEST)
     if b"format_version" not in (files.read_bytes(path) or b""):
-        raise RecordsError(
+        raise DatasetError(
             f"{path}: found a file of another program, expected a manifest of this package; move "
             "it away, or give another --data_dir"
         )
 
 
 def _check_stray(data_dir: str, ours: Collection[str]) -> None:
-    """Raises RecordsError if files have the names of shards, and are not known to be ours."""
+    """Raises DatasetError if files have the names of shards, and are not known to be ours."""
     stray = sorted(_shards_in(data_dir) - set(ours))
     if stray:
-        raise RecordsError(
-            f"{data_dir}: found {stray[0]} without a {records.MANIFEST} that lists it, so it may "
+        raise DatasetError(
+            f"{data_dir}: found {stray[0]} without a {MANIFEST} that lists it, so it may "
             "not be this package's; move it away, or give another --data_dir"
         )
 
 
 def _shards_in(folder: str) -> set[str]:
-    return {name for name in tf.io.gfile.listdir(folder) if records.is_shard_name(name)}
+    return {name for name in tf.io.gfile.listdir(folder) if is_shard_name(name)}
 
 
 def _shards_of(manifest: Manifest | None) -> Iterator[Shard]:
@@ -240,7 +237,7 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     if _is_link(folder):
         return True
     theirs, ours = (_WORKSPACE.fullmatch(os.path.basename(path)) for path in (folder, own))
-    if theirs["host"] == ours["host"] and (locked or not is_running(int(theirs["pid"]))):
+    if theirs["host"] == ours["host"] and (locked or not locking.is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
     return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9
@@ -254,20 +251,9 @@ def _beat_time(folder: str) -> int:
         return 0
 
 
-def is_running(pid: int) -> bool:
-    """Whether this machine has a process of this number."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        pass
-    return True
-
-
 def _remove_workspace(folder: str) -> None:
     # The manifests first: where some of the shards are gone, they would be taken for published.
-    manifests = (records.MANIFEST, os.path.join(_REPLACED, records.MANIFEST))
+    manifests = (MANIFEST, os.path.join(_REPLACED, MANIFEST))
     files.remove_folder(folder, first=manifests)
 
 

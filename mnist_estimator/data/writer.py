@@ -1,56 +1,36 @@
 """Writes a prepared dataset: all of it, verified, or nothing.
 
 Shards are written to a temporary folder inside the data_dir, synced, read back, and renamed into
-place, the manifest last. A run killed at any moment so leaves a whole dataset or none; the next one
-removes what lies about.
+place, the manifest last. So a process that is killed at any moment leaves a whole dataset or none,
+and the next one removes what is left over.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import hashlib
-import itertools
 import json
-import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
 
 import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, doubts, records, splits, workspace
-from mnist_estimator.data.records import Manifest, RecordsError, Shard
-from mnist_estimator.data.splits import TEST, TRAIN, VALIDATION
-from mnist_estimator.data.statistics import Statistics, add_counts
+from mnist_estimator.data import doubts, records, splits, workspace
+from mnist_estimator.data.manifest import (
+    DIGEST,
+    FORMAT_VERSION,
+    MANIFEST,
+    DatasetError,
+    Manifest,
+    Shard,
+    read_manifest,
+    shard_name,
+)
+from mnist_estimator.data.plan import CHUNK_EXAMPLES, Plan, Source, existing, max_items, shape_text
+from mnist_estimator.data.statistics import Statistics
 from mnist_estimator.runtime import files, progress
-
-_CHUNK_BYTES = 2**23
-_CHUNK_EXAMPLES = 1024
-
-
-class DatasetExistsError(RecordsError):
-    """The data_dir holds another dataset already."""
-
-
-class Source(Protocol):
-    """Examples to write: how many, of what shape, and in chunks.
-
-    One that can read its labels alone also has `label_chunks(max_items)`, which yields only them.
-    """
-
-    name: str
-    num_examples: int
-    image_shape: tuple[int, int, int]
-
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
-
-    def digests(self) -> dict[str, str]:
-        """Returns sha256 of the content by role; reads the source if no pass has been made yet."""
 
 
 def write_dataset(
@@ -68,7 +48,7 @@ def write_dataset(
     force: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Manifest:
-    """Converts sources to a dataset in `data_dir`, in memory that does not grow with their size.
+    """Converts sources to a dataset in `data_dir`. The memory does not grow with their size.
 
     Example j of a split goes to shard j mod `shards`, so that a source sorted by label still gives
     shards with every label. A split smaller than `shards` gets as many shards as it has examples.
@@ -80,11 +60,11 @@ def write_dataset(
       train, test: the examples; without `test` the test split is empty.
       num_classes: labels must be less; None: the largest label plus 1.
       class_names: a name for each class; by default its number.
-      pictures: how pictures become such images, of `datasets.PICTURES`; auto: as for MNIST if the
+      pictures: how pictures become such images, of `methods.PICTURES`; auto: as for MNIST if the
         images have its form, else as they are.
       validation_split, seed: see `splits.validation_split`.
       force: replace a dataset that is there. Without it the same dataset is left as it is.
-      report: is called with a line that says how far the work is, again and again.
+      report: is called often, with a line that says how far the work is.
 
     Raises:
       DatasetExistsError: if another dataset is there.
@@ -92,14 +72,14 @@ def write_dataset(
       InputError: for a source, an argument or a filesystem that does not allow it.
     """
     split = (validation_split, seed)
-    plan = _Plan(dataset, train, test, num_classes, tuple(class_names), split, shards, pictures)
-    found = None if force else _existing(data_dir, plan)
+    plan = Plan(dataset, train, test, num_classes, tuple(class_names), split, shards, pictures)
+    found = None if force else existing(data_dir, plan)
     if found:
         workspace.tidy(data_dir)
         return found
     with workspace.open_workspace(data_dir, force) as (folder, beat):
         # Again, because another process may have been faster until the folder was ours alone.
-        found = None if force else _existing(data_dir, plan)
+        found = None if force else existing(data_dir, plan)
         if found:
             return found
         manifest = _Writing(folder, plan, report, beat).run()
@@ -107,171 +87,11 @@ def write_dataset(
     return manifest
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What to write, checked."""
-
-    dataset: str
-    train: Source
-    test: Source | None
-    num_classes: int | None
-    class_names: tuple[str, ...]
-    split: tuple[str, int]
-    shards: int
-    pictures: str
-
-    def __post_init__(self) -> None:
-        text, seed = self.split
-        splits.check_range("seed", seed, 0, splits.MAX_SEED)
-        if self.pictures not in (splits.AUTO, *datasets.PICTURES):
-            raise RecordsError(
-                f"pictures: found {self.pictures!r}, expected {splits.AUTO}, "
-                f"{' or '.join(datasets.PICTURES)}"
-            )
-        splits.check_range("shards", self.shards, 1, splits.MAX_SHARDS)
-        if self.num_classes is not None:
-            splits.check_range("num_classes", self.num_classes, 2, splits.MAX_CLASSES)
-        for source in self.sources:
-            _check_source(source)
-        splits.validation_split(text, self.train.num_examples, seed)  # Before the labels are read.
-        if self.test and self.test.image_shape != self.train.image_shape:
-            raise RecordsError(
-                f"{self.test.name}: images of {_by(self.test.image_shape)}, expected "
-                f"{_by(self.train.image_shape)} as in {self.train.name}"
-            )
-
-    @property
-    def sources(self) -> list[Source]:
-        return [self.train, self.test] if self.test else [self.train]
-
-    @functools.cached_property
-    def rule(self) -> splits.ValidationSplit:
-        """Which training examples validate. Where data may be sorted, that takes their labels."""
-        text, seed = self.split
-        total = self.train.num_examples
-        # The others are known to be mixed, and their usual split is the first examples.
-        may_be_sorted = not datasets.is_known(self.dataset)
-        counted = text == splits.AUTO and may_be_sorted and total >= 10
-        counts = _count_labels(self.train, self.num_classes) if counted else ()
-        return splits.validation_split(text, total, seed, counts)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Examples by split."""
-        held_out = self.rule.count
-        return {
-            TRAIN: self.train.num_examples - held_out,
-            VALIDATION: held_out,
-            TEST: self.test.num_examples if self.test else 0,
-        }
-
-    def digests(self) -> dict[str, str]:
-        return {
-            role: digest for source in self.sources for role, digest in source.digests().items()
-        }
-
-
-def _check_source(source: Source) -> None:
-    if source.num_examples < 1:
-        raise RecordsError(f"{source.name}: no examples, expected 1 or more")
-    size = math.prod(source.image_shape)
-    if not 1 <= size <= records.MAX_NEW_IMAGE_BYTES:
-        raise RecordsError(
-            f"{source.name}: images of {_by(source.image_shape)}, which is {size} bytes each, "
-            f"expected 1 to {records.MAX_NEW_IMAGE_BYTES}; make them smaller"
-        )
-
-
-def _count_labels(source: Source, num_classes: int | None) -> list[int]:
-    """How many examples each class has. Of wrong labels the conversion says where they are."""
-    counts = np.zeros(0, np.int64)
-    for labels in _labels(source):
-        known = (labels >= 0) & (labels < (num_classes or splits.MAX_CLASSES))
-        counts = add_counts(counts, labels[known])
-    return counts.tolist()
-
-
-def _labels(source: Source) -> Iterator[np.ndarray]:
-    """Yields a source's labels in chunks, without its images where it can do that."""
-    if hasattr(source, "label_chunks"):
-        yield from source.label_chunks(_CHUNK_EXAMPLES)
-        return
-    for _, labels in source.chunks(_max_items(source)):
-        yield labels
-
-
-def _max_items(source: Source) -> int:
-    return max(1, min(_CHUNK_EXAMPLES, _CHUNK_BYTES // math.prod(source.image_shape)))
-
-
-def _by(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape))
-
-
-def _existing(data_dir: str, plan: _Plan) -> Manifest | None:
-    """Returns the manifest of the same dataset, None if there is no dataset.
-
-    Raises:
-      DatasetExistsError: if there is another one.
-    """
-    manifest = records.find_manifest(data_dir)
-    if manifest is None:
-        return None
-    problems = _differences(manifest, plan) + damages(data_dir, manifest)
-    if problems:
-        raise DatasetExistsError(
-            f"{data_dir}: holds another dataset: {'; '.join(problems)}; give another --data_dir, "
-            "or --force to replace it"
-        )
-    return manifest
-
-
-def _differences(manifest: Manifest, plan: _Plan) -> list[str]:
-    pairs = {
-        "dataset": (manifest.dataset, plan.dataset),
-        "image shape": (_by(manifest.image_shape), _by(plan.train.image_shape)),
-        "classes": (manifest.num_classes, plan.num_classes or manifest.num_classes),
-        "validation split": (manifest.split_rule, str(_rule(manifest, plan))),
-    }
-    if plan.pictures != splits.AUTO:
-        pairs["pictures"] = (manifest.pictures, plan.pictures)
-    for split, count in plan.counts.items():
-        pairs[f"{split} examples"] = (manifest.num_examples(split), count)
-        shards = (len(manifest.splits[split]), min(plan.shards, count))
-        pairs[f"{split} shards"] = shards
-    differing = [f"{what} {old}, not {new}" for what, (old, new) in pairs.items() if old != new]
-    # The content last: it may have to be read from end to end.
-    if not differing and manifest.sources != plan.digests():
-        differing = ["examples of other content"]
-    return differing
-
-
-def _rule(manifest: Manifest, plan: _Plan) -> splits.ValidationSplit:
-    """What auto means for a dataset that is there: in format version 1 always the first ones."""
-    text, seed = plan.split
-    if text == splits.AUTO and manifest.format_version == 1:
-        return splits.validation_split(text, plan.train.num_examples, seed)
-    return plan.rule
-
-
-def damages(data_dir: str, manifest: Manifest) -> list[str]:
-    """The first shard that is not there in full; a look at the sizes, not at the content."""
-    for shard in itertools.chain.from_iterable(manifest.splits.values()):
-        path = os.path.join(data_dir, shard.file)
-        try:
-            size = tf.io.gfile.stat(path).length
-        except tf.errors.OpError:
-            return [f"no {shard.file}"]
-        if size != shard.bytes:
-            return [f"{size} bytes in {shard.file}, not {shard.bytes}"]
-    return []
-
-
 class _Writing:
     """One pass over the sources into a folder."""
 
     def __init__(
-        self, folder: str, plan: _Plan, report: Callable[[str], None], beat: Callable[[], None]
+        self, folder: str, plan: Plan, report: Callable[[str], None], beat: Callable[[], None]
     ) -> None:
         self._folder, self._plan = folder, plan
         self._report, self._beat = report, beat
@@ -304,7 +124,7 @@ class _Writing:
         writers: Sequence[_SplitWriter],
     ) -> None:
         count = 0
-        for images, labels in source.chunks(_max_items(source)):
+        for images, labels in source.chunks(max_items(source)):
             self._check(source, images, labels, count)
             picked = picks(labels)
             for image, label, which in zip(images, labels.tolist(), picked.tolist(), strict=True):
@@ -314,27 +134,27 @@ class _Writing:
             count += len(labels)
             self._tick("converting", len(labels))
         if count != source.num_examples:
-            raise RecordsError(
+            raise DatasetError(
                 f"{source.name}: {count} examples, expected {source.num_examples}; did it change?"
             )
         for writer in writers:
             # The labels are read before, where the split is by class.
             if writer.added != self._plan.counts[writer.split]:
-                raise RecordsError(f"{source.name}: changed while it was read; prepare it again")
+                raise DatasetError(f"{source.name}: changed while it was read; prepare it again")
 
     def _check(self, source: Source, images: np.ndarray, labels: np.ndarray, first: int) -> None:
         if first + len(images) > source.num_examples:
-            raise RecordsError(f"{source.name}: more than {source.num_examples} examples")
+            raise DatasetError(f"{source.name}: more than {source.num_examples} examples")
         if images.dtype != np.uint8 or images.shape[1:] != source.image_shape:
-            raise RecordsError(
-                f"{source.name}: {images.dtype} images of {_by(images.shape[1:])}, expected uint8 "
-                f"of {_by(source.image_shape)}"
+            raise DatasetError(
+                f"{source.name}: {images.dtype} images of {shape_text(images.shape[1:])}, expected "
+                f"uint8 of {shape_text(source.image_shape)}"
             )
         classes = self._plan.num_classes or splits.MAX_CLASSES
         wrong = (labels < 0) | (labels >= classes)
         if wrong.any():
             at = int(wrong.argmax())
-            raise RecordsError(
+            raise DatasetError(
                 f"{source.name}: example {first + at} has label {labels[at]}, expected 0 to "
                 f"{classes - 1}"
             )
@@ -353,11 +173,11 @@ class _Writing:
             for record in records.read_records(path):
                 content.update(record)
                 found += 1
-                if found % _CHUNK_EXAMPLES == 0:
-                    self._tick("verifying", _CHUNK_EXAMPLES)
-            size, sha256 = records.file_sha256(path)
+                if found % CHUNK_EXAMPLES == 0:
+                    self._tick("verifying", CHUNK_EXAMPLES)
+            size, sha256 = files.size_and_sha256(path)
             if (found, content.digest()) != (count, digest):
-                raise RecordsError(
+                raise DatasetError(
                     f"{path}: reads back other than it was written; is the disk sound?"
                 )
             shards.append(Shard(os.path.basename(path), found, size, sha256))
@@ -372,17 +192,17 @@ class _Writing:
         plan = self._plan
         num_classes = plan.num_classes or self._statistics.largest_label + 1
         if num_classes < 2:
-            raise RecordsError(
+            raise DatasetError(
                 f"{plan.train.name}: every label is 0, expected two classes or more; "
                 "give --num_classes"
             )
         names = plan.class_names or tuple(map(str, range(num_classes)))
         if len(names) != num_classes:
-            raise RecordsError(
+            raise DatasetError(
                 f"{plan.dataset}: {len(names)} class names, expected {num_classes}, one a class"
             )
         return Manifest(
-            format_version=records.FORMAT_VERSION,
+            format_version=FORMAT_VERSION,
             dataset=plan.dataset,
             image_shape=plan.train.image_shape,
             num_classes=num_classes,
@@ -408,7 +228,7 @@ class _SplitWriter:
         self.split = split
         count = min(shards, examples)
         self._paths = [
-            os.path.join(folder, records.shard_name(split, index, count)) for index in range(count)
+            os.path.join(folder, shard_name(split, index, count)) for index in range(count)
         ]
         self._digests = [hashlib.sha256() for _ in self._paths]
         self.added = 0
@@ -441,11 +261,11 @@ class _SplitWriter:
 
 
 def _write_manifest(folder: str, manifest: Manifest) -> None:
-    path = os.path.join(folder, records.MANIFEST)
+    path = os.path.join(folder, MANIFEST)
     with files.created(path) as file:
-        content = manifest.content | {records.DIGEST: manifest.digest}
+        content = manifest.content | {DIGEST: manifest.digest}
         file.write(json.dumps(content, indent=1).encode() + b"\n")
     files.sync(path)
     files.sync(folder)
-    if records.read_manifest(folder) != manifest:
-        raise RecordsError(f"{path}: reads back other than it was written; is the disk sound?")
+    if read_manifest(folder) != manifest:
+        raise DatasetError(f"{path}: reads back other than it was written; is the disk sound?")

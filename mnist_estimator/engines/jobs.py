@@ -1,205 +1,89 @@
-"""What is submitted to a cluster engine: one frozen, validated `Job`, and templates of job files.
+"""What is submitted to a cluster engine: the frozen, validated base of every engine's job.
 
-The engines' modules turn a `Job` into the text of a job file. Nothing here imports TensorFlow, so
-that a wrong flag is answered before anything is submitted.
+The engines' modules add their own flags and turn the job into the text of a job file. Nothing here
+imports TensorFlow, so that a wrong flag is answered before anything is submitted.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import re
 import shlex
-import string
 import unicodedata
-from collections.abc import Mapping, Sequence
-from importlib import resources
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.engines import passed_flags
 from mnist_estimator.runtime import flag_fields, streams
-
-KUBERNETES = ("kubeflow", "jobset", "trainjob")
-ENGINES = ("slurm", *KUBERNETES, "vertex", "sagemaker", "ray")
+from mnist_estimator.runtime.flag_fields import setting
 
 _DNS_LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?", re.ASCII)
 _MAX_NAME = 40
 
 
-def _setting(
-    default: Any, help_text: str, *, engines: Sequence[str] = ENGINES, **limits: Any
-) -> Any:
-    return flag_fields.setting(default, help_text, engines=engines, **limits)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """A training job for an engine; every field but `train_flags` is submit's flag of that name.
+    """A training job of one engine; every field but `train_flags` is submit's flag of that name.
 
-    A field with `engines` is refused with another engine, unless it has its default.
+    An engine is a subclass that adds its own flags, a template, and the methods that are abstract
+    here.
 
     Raises:
       InputError: if a value is out of range or contradicts another; the message names the flag.
     """
 
-    # What runs.
-    engine: str = _setting("", "Engine that runs the job.", choices=ENGINES)
-    name: str = _setting(
+    engine: ClassVar[str]  # As in --engine.
+    template: ClassVar[str]  # Of the job file, a name in `templates`.
+
+    name: str = setting(
         "mnist",
         "Name of the job: lower-case letters, digits and hyphens, 40 characters at most.",
+        heading="The job",
     )
     train_flags: tuple[str, ...] = ()
-    workers: int = _setting(
+    workers: int = setting(
         1,
         "Tasks that train, the chief included; with several, --strategy=multi_worker.",
         least=1,
         most=1000,
     )
-    ps: int = _setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)
-    evaluator: bool = _setting(
+    ps: int = setting(0, "Parameter servers; with some, --strategy=ps.", most=1000)
+    evaluator: bool = setting(
         False, "Have a task of its own evaluate the checkpoints; without one the chief does."
     )
-    image: str = _setting(
+    image: str = setting(
         "", "Container image with this package, as the Dockerfile makes it: REGISTRY/NAME:TAG."
     )
-
-    # What a task gets.
-    cpus: int = _setting(2, "Processor cores of each task.", least=1, most=1024)
-    memory_gb: int = _setting(4, "Memory of each task, in GiB.", least=1, most=65_536)
-    gpus: int = _setting(
+    cpus: int = setting(
+        2, "Processor cores of each task.", least=1, most=1024, heading="What a task gets"
+    )
+    memory_gb: int = setting(4, "Memory of each task, in GiB.", least=1, most=65_536)
+    gpus: int = setting(
         0,
         "GPUs of each task that trains; parameter servers and the evaluator get none. Several for "
         "the only worker: --strategy=mirrored.",
         most=64,
     )
-
-    # How it ends, and begins again.
-    time_limit_minutes: int = _setting(
+    time_limit_minutes: int = setting(
         0,
         "The engine ends the job after so many minutes; 0: the engine's own limit.",
         most=1_000_000,
+        heading="How the job ends, and starts again",
     )
-    grace_secs: int = _setting(
-        60,
-        "Seconds between the signal of a preemption and the end of a task. Saving takes 1 to 5 "
-        "s, and is given up after 20; the rest is for slow shared folders.",
-        least=30,
-        most=3600,
-        engines=("slurm", *KUBERNETES, "ray"),
-    )
-    max_restarts: int = _setting(
+    max_restarts: int = setting(
         10, "How often the engine starts failed tasks again, if failing again may help.", most=1000
     )
 
-    # Where a service account is what may read and write an object store.
-    service_account: str = _setting(
-        "",
-        "Service account that the tasks run as. Default: the namespace's, or Vertex AI's.",
-        engines=(*KUBERNETES, "vertex"),
-    )
-
-    # Kubernetes.
-    namespace: str = _setting(
-        "",
-        "Kubernetes namespace of the job. Default: the one of kubectl's context.",
-        engines=KUBERNETES,
-    )
-    volume_claim: str = _setting(
-        "",
-        "PersistentVolumeClaim that all tasks mount, for --model_dir and --data_dir. It has to be "
-        "of access mode ReadWriteMany, unless the job is of one task.",
-        engines=KUBERNETES,
-    )
-    mount: str = _setting("/data", "Where --volume_claim is mounted.", engines=KUBERNETES)
-    network_policy: bool = _setting(
-        True,
-        "Submit a NetworkPolicy with the job, by which only the job's own tasks can connect to its "
-        "tasks. --nonetwork_policy is for who may not create one, or has one of his own.",
-        engines=KUBERNETES,
-    )
-    gang: bool = _setting(
-        False,
-        "Start no task before there is room for all; the training operator has to run with a gang "
-        "scheduler.",
-        engines=("kubeflow",),
-    )
-
-    # Slurm.
-    partition: str = _setting(
-        "", "Slurm partition, or several with commas; default: the cluster's.", engines=("slurm",)
-    )
-    account: str = _setting("", "Slurm account that is charged.", engines=("slurm",))
-
-    # The clouds.
-    region: str = _setting(
-        "",
-        "Region of the cloud; with SageMaker the default is the AWS client's.",
-        engines=("vertex", "sagemaker"),
-    )
-    machine_type: str = _setting(
-        "",
-        "Machine of each task. Default: the smallest n1-standard (Vertex AI) or ml.m5 (SageMaker) "
-        "with --cpus and --memory_gb.",
-        engines=("vertex", "sagemaker"),
-    )
-    spot: bool = _setting(
-        False,
-        "Use machines that are cheaper and can be taken away at any time.",
-        engines=("vertex", "sagemaker"),
-    )
-
-    # Vertex AI.
-    package: str = _setting(
-        "",
-        "Source distribution of this package on Cloud Storage, gs://...; --image is then one of "
-        "Vertex AI's own training images, which installs it.",
-        engines=("vertex",),
-    )
-    accelerator_type: str = _setting(
-        "NVIDIA_TESLA_T4", "Kind of the --gpus, as Vertex AI calls it.", engines=("vertex",)
-    )
-    tensorboard: str = _setting(
-        "",
-        "TensorBoard instance of Vertex AI that shows the run: "
-        "projects/PROJECT/locations/REGION/tensorboards/ID.",
-        engines=("vertex",),
-    )
-
-    # SageMaker.
-    role: str = _setting("", "ARN of the IAM role that the tasks run as.", engines=("sagemaker",))
-    s3_dir: str = _setting(
-        "",
-        "Folder on S3 for the checkpoints of a job of one task, and for TensorBoard's events of "
-        "others: s3://BUCKET/FOLDER.",
-        engines=("sagemaker",),
-    )
-    file_system: str = _setting(
-        "",
-        "Folder that all tasks mount, as efs:fs-ID:/FOLDER or fsx:fs-ID:/MOUNTNAME/FOLDER; with "
-        "--subnets and --security_groups.",
-        engines=("sagemaker",),
-    )
-    subnets: str = _setting(
-        "", "Subnets of the tasks, with commas between.", engines=("sagemaker",)
-    )
-    security_groups: str = _setting(
-        "", "Security groups of the tasks, with commas between.", engines=("sagemaker",)
-    )
-
-    # Ray.
-    ray_address: str = _setting(
-        "",
-        "The cluster's dashboard, http://HOST:8265; default: RAY_ADDRESS, else this machine.",
-        engines=("ray",),
-    )
-
     def __post_init__(self) -> None:
-        for field in flag_fields.fields_of(Job):
-            self._check_field(field)
+        for field in flag_fields.fields_of(type(self)):
+            value = getattr(self, field.name)
+            flag_fields.check(field, value)
+            if isinstance(value, str):
+                _check_printable(field.name, value)
         if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:
             raise InputError(
                 f"--name: found {self.name!r}, expected lower-case letters, digits and hyphens, "
@@ -207,36 +91,61 @@ class Job:
             )
         self._check_strategy()
 
+    def render(self) -> str:
+        """Returns the text of the job file.
+
+        Raises:
+          InputError: if the job lacks what the engine needs, or asks for what it cannot do.
+        """
+        raise NotImplementedError
+
+    def command(self, path: str) -> list[str]:
+        """Returns the command line of the engine's client that submits the file at `path`."""
+        raise NotImplementedError
+
+    @property
+    def watch_command(self) -> str:
+        """A command that shows what the job does."""
+        raise NotImplementedError
+
+    @property
+    def end_command(self) -> str:
+        """A command that ends the job."""
+        raise NotImplementedError
+
     @functools.cached_property
     def train_command(self) -> list[str]:
         """The command that every task runs, a string an argument."""
-        usual = roles.usual_strategy(self.workers, self.ps, self.gpus)
-        train_flags = passed_flags.with_strategy(self.train_flags, usual)
+        strategy = roles.strategy_for(self.workers, self.ps, self.gpus)
+        train_flags = passed_flags.with_strategy(self.train_flags, strategy)
         return ["python", "-m", "mnist_estimator.train", *train_flags]
 
     @functools.cached_property
     def train_config(self) -> TrainConfig:
-        """The train flags as the tasks will read them, with their strategy."""
+        """The config that the tasks make of their train flags."""
         return passed_flags.parse(self.train_command[3:])[0]
 
     @property
     def strategy(self) -> str:
-        """The train flags' `--strategy`, else the one that goes with the tasks."""
+        """The strategy of the tasks, never auto."""
         return self.train_config.strategy
 
     @property
     def rank_flags(self) -> list[str]:
-        """Train flags that tell roles where the engine only numbers the tasks."""
-        return [f"--num_ps={self.ps}"] * bool(self.ps) + ["--evaluator"] * self.evaluator
+        """Train flags from which tasks that the engine only numbers know their roles."""
+        found = [f"--num_ps={self.ps}"] if self.ps else []
+        if self.evaluator:
+            found.append("--evaluator")
+        return found
 
     @property
     def num_tasks(self) -> int:
-        """Tasks of all roles."""
+        """The number of tasks of all roles."""
         return self.workers + self.ps + self.evaluator
 
     @property
     def counts(self) -> dict[str, int]:
-        """Tasks of each role that there is, in the order of their ranks."""
+        """The number of tasks of each role that the job has, in the order of their ranks."""
         return environments.counts(self.workers, self.ps, self.evaluator)
 
     @property
@@ -246,7 +155,7 @@ class Job:
 
     @property
     def num_plain_workers(self) -> int:
-        """Tasks of the role worker: those that train, without the chief."""
+        """The number of tasks that train, without the chief."""
         return self.workers - 1
 
     @property
@@ -260,31 +169,10 @@ class Job:
         return self.train_config.data_dir
 
     def require(self, *names: str) -> None:
-        """Refuses a job that lacks what its engine cannot do without."""
+        """Raises InputError if one of these flags, which the engine needs, has no value."""
         for name in names:
             if not getattr(self, name):
                 raise InputError(f"--{name}: found nothing, --engine={self.engine} needs it")
-
-    def smallest_machine(self, machines: Mapping[str, tuple[int, float]]) -> str:
-        """The first of a cloud's machines, name -> (cores, GiB), that has what a task gets."""
-        for name, (cores, memory) in machines.items():
-            if cores >= self.cpus and memory >= self.memory_gb:
-                return name
-        raise InputError(
-            f"--machine_type: found none with --cpus={self.cpus} and --memory_gb={self.memory_gb}, "
-            f"expected one to be named; the largest known here is {name}"
-        )
-
-    def _check_field(self, field: dataclasses.Field[Any]) -> None:
-        engines, value = field.metadata["engines"], getattr(self, field.name)
-        flag_fields.check(field, value)
-        if value != field.default and self.engine not in engines:
-            raise InputError(
-                f"--{field.name}: found it with --engine={self.engine}, expected it only with "
-                f"--engine={'|'.join(engines)}"
-            )
-        if isinstance(value, str):
-            _check_printable(field.name, value)
 
     def _check_strategy(self) -> None:
         strategy = self.train_config.strategy
@@ -295,44 +183,65 @@ class Job:
             )
         passed_flags.check_workers(self.train_config, self.workers)
         if strategy in ("mirrored", "multi_worker"):
-            # Each GPU is a replica; without any a worker is one, on its processor.
+            # Each GPU is a replica; without GPUs each worker is one.
             passed_flags.check_batch(self.train_config, self.workers * max(self.gpus, 1))
 
 
-def render(template_name: str, /, **values: object) -> str:
-    """The template of that name with its $placeholders replaced.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobWithGrace(Job):
+    """A job of an engine whose users choose how long tasks have to save."""
 
-    Values have to be quoted for the template's language already.
-
-    Raises:
-      KeyError: if a placeholder has no value.
-      TypeError: if a value has no placeholder.
-    """
-    folder = resources.files("mnist_estimator.engines").joinpath("templates")
-    template = string.Template(folder.joinpath(template_name).read_text(encoding="utf-8"))
-    found = template.pattern.finditer(template.template)
-    unused = set(values) - {match["named"] or match["braced"] for match in found}
-    if unused:
-        raise TypeError(f"{template_name}: no placeholder for {', '.join(sorted(unused))}")
-    return template.substitute(values)
+    grace_secs: int = setting(
+        60,
+        "Seconds between the signal of a preemption and the end of a task. Saving takes 1 to 5 "
+        "s, and is given up after 20; the rest is for slow shared folders.",
+        least=30,
+        most=3600,
+        heading="How the job ends, and starts again",
+    )
 
 
-def yaml_quoted(value: object) -> str:
-    """A string, number, list or object on one line of YAML, whatever characters are in it."""
-    # JSON is YAML, but for characters that YAML takes for line ends or does not allow unescaped.
-    # Not ensure_ascii: of its pairs of surrogates YAML makes two characters.
-    text = json.dumps(value, ensure_ascii=False)
-    return re.sub("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]", _escape, text)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobWithAccount(Job):
+    """A job of an engine where a service account gives access to an object store."""
+
+    service_account: str = setting(
+        "",
+        "Service account that the tasks run as. Default: the namespace's, or Vertex AI's.",
+        heading="What a task gets",
+    )
 
 
-def in_comment(text: str) -> str:
-    """A word of a command that stands in a comment of a job file, as a shell takes it."""
-    # What YAML does not allow, it does not allow in a comment either, which a line's end would end.
-    return shlex.quote(text if text.isprintable() else yaml_quoted(text)[1:-1])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CloudJob(Job):
+    """A job on a cloud's machines."""
+
+    region: str = setting(
+        "",
+        "Region of the cloud; with SageMaker the default is the AWS client's.",
+        heading="Vertex AI and SageMaker",
+    )
+    machine_type: str = setting(
+        "",
+        "Machine of each task. Default: the smallest n1-standard (Vertex AI) or ml.m5 (SageMaker) "
+        "with --cpus and --memory_gb.",
+    )
+    spot: bool = setting(False, "Use machines that are cheaper and can be taken away at any time.")
+
+    def smallest_machine(self, machines: Mapping[str, tuple[int, float]]) -> str:
+        """The first machine of a cloud, name -> (cores, GiB), that is large enough for a task."""
+        for name, (cores, memory) in machines.items():
+            if cores >= self.cpus and memory >= self.memory_gb:
+                return name
+        raise InputError(
+            f"--machine_type: found none with --cpus={self.cpus} and --memory_gb={self.memory_gb}, "
+            f"expected one to be named; the largest known here is {name}"
+        )
 
 
-def _escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
+def option(name: str, value: str) -> str:
+    """An option for a client's command line, with a space before it; "" without a value."""
+    return f" --{name}={shlex.quote(value)}" if value else ""
 
 
 def _check_printable(name: str, text: str) -> None:

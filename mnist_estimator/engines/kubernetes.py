@@ -1,4 +1,4 @@
-"""Kubernetes: a `Job` becomes a TFJob, a JobSet, or a TrainJob, which `kubectl` submits.
+"""Kubernetes: a job is a TFJob, a JobSet, or a TrainJob, which `kubectl` submits.
 
 Facts are from the source of Kubeflow's training operator 1.9, JobSet 0.12, Kubeflow Trainer 2.3 and
 of Kubernetes (pkg/controller/job/pod_failure_policy.go). The tests hold what is rendered against
@@ -7,122 +7,184 @@ the CustomResourceDefinitions of these releases.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 import re
+from typing import ClassVar
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles as cluster
-from mnist_estimator.engines import jobs
-from mnist_estimator.engines.jobs import yaml_quoted
+from mnist_estimator.engines import jobs, rendering
+from mnist_estimator.engines.rendering import yaml_quoted
+from mnist_estimator.runtime.flag_fields import setting
 
-TEMPLATE = {"kubeflow": "kubeflow.yaml", "jobset": "jobset.yaml", "trainjob": "trainjob.yaml"}
-
-# The label by which the pods of a job are known.
-_LABEL = {
-    "kubeflow": "training.kubeflow.org/job-name",
-    "jobset": "jobset.sigs.k8s.io/jobset-name",
-    "trainjob": "jobset.sigs.k8s.io/jobset-name",  # Trainer makes a JobSet of it.
-}
 _PORT = 2222
-# Exit codes of what would happen again: Kubeflow's ExitCode policy, written out for Jobs.
+# Exit codes of errors that would happen again, as in Kubeflow's ExitCode policy.
 _PERMANENT_CODES = tuple(range(1, 128))
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", re.ASCII)
 
 
-def render(job: jobs.Job) -> str:
-    """Returns the YAML of a job.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
+    """What the three kinds of job that `kubectl` submits have in common."""
 
-    Raises:
-      InputError: if the job lacks what Kubernetes needs.
-    """
-    _check(job)
-    return {"kubeflow": _kubeflow, "jobset": _jobset, "trainjob": _trainjob}[job.engine](job)
+    kind: ClassVar[str]  # As kubectl calls it; several with commas.
+    label: ClassVar[str]  # The label by which the pods of a job are known.
 
-
-def command(job: jobs.Job, path: str) -> list[str]:
-    """The command line that submits the file at `path`."""
-    del job
-    # Not apply: to a job of this name that has ended, it says "unchanged" and does nothing.
-    return ["kubectl", "create", f"--filename={path}"]
-
-
-def _kubeflow(job: jobs.Job) -> str:
-    roles = {"chief": "Chief", "worker": "Worker", "ps": "PS", "evaluator": "Evaluator"}
-    tasks = [
-        jobs.render(
-            "kubeflow_task.yaml",
-            role=roles[role],
-            count=count,
-            command=yaml_quoted(job.train_command[:3]),
-            args=_args(job.train_command[3:], indent=12),
-            **_pod(job),
-            resources=_resources(job, role),
-        )
-        for role, count in job.counts.items()
-    ]
-    gang = f'schedulingPolicy: {{"minAvailable": {job.num_tasks}}}'
-    return jobs.render(
-        TEMPLATE[job.engine],
-        **_head(job),
-        time_limit=_time_limit(job),
-        gang=gang if job.gang else "# No --gang: each task starts as soon as there is room for it.",
-        tasks="".join(tasks).rstrip(),
+    namespace: str = setting(
+        "",
+        "Kubernetes namespace of the job. Default: the one of kubectl's context.",
+        heading="Kubernetes",
+    )
+    volume_claim: str = setting(
+        "",
+        "PersistentVolumeClaim that all tasks mount, for --model_dir and --data_dir. It has to be "
+        "of access mode ReadWriteMany, unless the job is of one task.",
+    )
+    mount: str = setting("/data", "Where --volume_claim is mounted.")
+    network_policy: bool = setting(
+        True,
+        "Submit a NetworkPolicy with the job, by which only the job's own tasks can connect to its "
+        "tasks. --nonetwork_policy is for who may not create one, or has one of his own.",
     )
 
+    def command(self, path: str) -> list[str]:
+        # Not apply: if a job of this name has ended, it says "unchanged" and does nothing.
+        return ["kubectl", "create", f"--filename={path}"]
 
-def _jobset(job: jobs.Job) -> str:
-    counts = job.counts
-    hosts = {role: [f"{job.name}-{role}-0-{i}" for i in range(n)] for role, n in counts.items()}
-    tasks = [
-        jobs.render(
-            "jobset_task.yaml",
-            role=role,
-            count=count,
-            backoff_limit=job.max_restarts * count,
-            time_limit=_time_limit(job),
+    @property
+    def watch_command(self) -> str:
+        namespace = jobs.option("namespace", self.namespace)
+        return (
+            f"kubectl logs -f --prefix --max-log-requests={self.num_tasks}{namespace} "
+            f"-l {self.label}={self.name}"
+        )
+
+    @property
+    def end_command(self) -> str:
+        namespace = jobs.option("namespace", self.namespace)
+        return f"kubectl delete {self.kind},networkpolicy {self.name}{namespace}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KubeflowJob(KubernetesJob):
+    """A TFJob of Kubeflow's training operator."""
+
+    engine = "kubeflow"
+    template = "kubeflow.yaml"
+    kind = "tfjob"
+    label = "training.kubeflow.org/job-name"
+
+    gang: bool = setting(
+        False,
+        "Start no task before there is room for all; the training operator has to run with a gang "
+        "scheduler. Only with --engine=kubeflow.",
+    )
+
+    def render(self) -> str:
+        _check(self)
+        roles = {"chief": "Chief", "worker": "Worker", "ps": "PS", "evaluator": "Evaluator"}
+        tasks = [
+            rendering.render(
+                "kubeflow_task.yaml",
+                role=roles[role],
+                count=count,
+                command=yaml_quoted(self.train_command[:3]),
+                args=_args(self.train_command[3:], indent=12),
+                **_pod(self),
+                resources=_resources(self, role),
+            )
+            for role, count in self.counts.items()
+        ]
+        gang = f'schedulingPolicy: {{"minAvailable": {self.num_tasks}}}'
+        return rendering.render(
+            self.template,
+            **_head(self),
+            time_limit=_time_limit(self),
+            gang=gang
+            if self.gang
+            else "# No --gang: each task starts as soon as there is room for it.",
+            tasks="".join(tasks).rstrip(),
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobSetJob(KubernetesJob):
+    """A JobSet."""
+
+    engine = "jobset"
+    template = "jobset.yaml"
+    kind = "jobset"
+    label = "jobset.sigs.k8s.io/jobset-name"
+
+    def render(self) -> str:
+        _check(self)
+        counts = self.counts
+        hosts = {
+            role: [f"{self.name}-{role}-0-{i}" for i in range(n)] for role, n in counts.items()
+        }
+        tasks = [
+            rendering.render(
+                "jobset_task.yaml",
+                role=role,
+                count=count,
+                backoff_limit=self.max_restarts * count,
+                time_limit=_time_limit(self),
+                permanent_codes=yaml_quoted(_PERMANENT_CODES),
+                command=yaml_quoted(self.train_command[:3]),
+                args=_args(
+                    self.train_command[3:] + _host_flags(self, hosts, f"--job_name={role}"),
+                    indent=14,
+                ),
+                **_pod(self),
+                resources=_resources(self, role),
+            )
+            for role, count in counts.items()
+        ]
+        return rendering.render(self.template, **_head(self), tasks="".join(tasks).rstrip())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainJobJob(KubernetesJob):
+    """A TrainJob of Kubeflow Trainer, which makes a JobSet of it."""
+
+    engine = "trainjob"
+    template = "trainjob.yaml"
+    kind = "trainjob,trainingruntime"
+    label = "jobset.sigs.k8s.io/jobset-name"
+
+    def render(self) -> str:
+        _check(self)
+        ranks = iter(range(self.num_tasks))
+        # In the order of the ranks.
+        hosts = {
+            role: [f"{self.name}-node-0-{next(ranks)}" for _ in range(count)]
+            for role, count in self.counts.items()
+        }
+        return rendering.render(
+            self.template,
+            **_head(self),
+            backoff_limit=self.max_restarts * self.num_tasks,
+            time_limit=_time_limit(self),
             permanent_codes=yaml_quoted(_PERMANENT_CODES),
-            command=yaml_quoted(job.train_command[:3]),
-            args=_args(
-                job.train_command[3:] + _host_flags(job, hosts, f"--job_name={role}"), indent=14
-            ),
-            **_pod(job),
-            resources=_resources(job, role),
+            command=yaml_quoted(self.train_command[:3]),
+            args=_args(self.train_command[3:] + _host_flags(self, hosts), indent=4),
+            **_pod(self),
+            resources=_resources(self, "worker"),
         )
-        for role, count in counts.items()
-    ]
-    return jobs.render(TEMPLATE[job.engine], **_head(job), tasks="".join(tasks).rstrip())
 
 
-def _trainjob(job: jobs.Job) -> str:
-    ranks = iter(range(job.num_tasks))
-    # In the order of the ranks.
-    hosts = {
-        role: [f"{job.name}-node-0-{next(ranks)}" for _ in range(count)]
-        for role, count in job.counts.items()
-    }
-    return jobs.render(
-        TEMPLATE[job.engine],
-        **_head(job),
-        backoff_limit=job.max_restarts * job.num_tasks,
-        time_limit=_time_limit(job),
-        permanent_codes=yaml_quoted(_PERMANENT_CODES),
-        command=yaml_quoted(job.train_command[:3]),
-        args=_args(job.train_command[3:] + _host_flags(job, hosts), indent=4),
-        **_pod(job),
-        resources=_resources(job, "worker"),
-    )
-
-
-def _host_flags(job: jobs.Job, hosts: dict[str, list[str]], *role_flags: str) -> list[str]:
+def _host_flags(job: KubernetesJob, hosts: dict[str, list[str]], *role_flags: str) -> list[str]:
     if job.num_tasks == 1 and job.strategy in cluster.ALONE:
         return []  # It trains alone, and needs no address.
-    # The JobSet's own name is that of the network its pods are in.
+    # The network of the pods has the name of the JobSet.
     flags = [
         f"--{role}_hosts={','.join(f'{host}.{job.name}:{_PORT}' for host in hosts[role])}"
         for role in ("chief", "worker", "ps")
         if role in hosts
     ]
-    return [*flags, *role_flags, *["--evaluator"] * job.evaluator]
+    evaluator = ["--evaluator"] if job.evaluator else []
+    return [*flags, *role_flags, *evaluator]
 
 
 def _args(arguments: list[str], *, indent: int) -> str:
@@ -131,7 +193,7 @@ def _args(arguments: list[str], *, indent: int) -> str:
     return "\n".join(f"{' ' * indent}- {yaml_quoted(argument)}" for argument in escaped)
 
 
-def _metadata(job: jobs.Job) -> dict[str, str]:
+def _metadata(job: KubernetesJob) -> dict[str, str]:
     return {
         "name": yaml_quoted(job.name),  # Quoted, as true or null would be names too.
         "namespace": f"namespace: {yaml_quoted(job.namespace)}"
@@ -140,26 +202,26 @@ def _metadata(job: jobs.Job) -> dict[str, str]:
     }
 
 
-def _head(job: jobs.Job) -> dict[str, object]:
+def _head(job: KubernetesJob) -> dict[str, object]:
     return {
         **_metadata(job),
         "title": job.name,  # For the comments.
         "roles": job.roles,
-        "logdir": jobs.in_comment(job.model_dir),
+        "logdir": rendering.in_comment(job.model_dir),
         "num_tasks": job.num_tasks,
         "max_restarts": job.max_restarts,
         "network_policy": _network_policy(job),
     }
 
 
-def _network_policy(job: jobs.Job) -> str:
+def _network_policy(job: KubernetesJob) -> str:
     if not job.network_policy:
         return "# --nonetwork_policy: every pod that reaches the tasks can connect to them."
-    label = _LABEL[job.engine]
-    return jobs.render("network_policy.yaml", label=label, **_metadata(job)).rstrip()
+    policy = rendering.render("network_policy.yaml", label=job.label, **_metadata(job))
+    return policy.rstrip()
 
 
-def _pod(job: jobs.Job) -> dict[str, object]:
+def _pod(job: KubernetesJob) -> dict[str, object]:
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": job.volume_claim}}
     mount = {"name": "data", "mountPath": job.mount}
     account = f"serviceAccountName: {yaml_quoted(job.service_account)}"
@@ -174,20 +236,20 @@ def _pod(job: jobs.Job) -> dict[str, object]:
     }
 
 
-def _time_limit(job: jobs.Job) -> str:
+def _time_limit(job: KubernetesJob) -> str:
     if not job.time_limit_minutes:
         return "# No --time_limit_minutes: no activeDeadlineSeconds."
     return f"activeDeadlineSeconds: {job.time_limit_minutes * 60}"
 
 
-def _resources(job: jobs.Job, role: str) -> str:
+def _resources(job: KubernetesJob, role: str) -> str:
     resources: dict[str, object] = {"cpu": job.cpus, "memory": f"{job.memory_gb}Gi"}
     if job.gpus and role in cluster.TRAINERS:
         resources["nvidia.com/gpu"] = job.gpus
     return yaml_quoted(resources)
 
 
-def _check(job: jobs.Job) -> None:
+def _check(job: KubernetesJob) -> None:
     job.require("image")
     for flag in ("namespace", "service_account", "volume_claim"):
         value = getattr(job, flag)
@@ -217,6 +279,6 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
-def _is_mounted(job: jobs.Job, path: str) -> bool:
+def _is_mounted(job: KubernetesJob, path: str) -> bool:
     below = posixpath.normpath(path).startswith(posixpath.normpath(job.mount) + "/")
     return bool(job.volume_claim) and below

@@ -1,6 +1,6 @@
-"""The flags of `train` that a job passes on, read to find mistakes before they are submitted.
+"""The flags of `train` that a job passes to its tasks, checked before the job is submitted.
 
-TensorFlow is not imported, and what the process itself was called with is not touched.
+TensorFlow is not imported, and the process's own flags stay as they are.
 """
 
 from __future__ import annotations
@@ -12,56 +12,50 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig, define_train_flags, train_config
+from mnist_estimator.runtime import flag_fields
 from mnist_estimator.runtime.streams import is_text
 
 HINT = "flags of train come after a --"
 
-# Each task is told by its engine, or by the flags before the --.
-_ENGINES_OWN = {
-    "job_name": "which the engine sets",
-    "task_index": "which the engine sets",
-    "chief_hosts": "which the engine sets",
-    "worker_hosts": "which the engine sets",
-    "ps_hosts": "which the engine sets",
-    "num_ps": "which --ps sets, before the --",
-    "evaluator": "which --evaluator sets, before the --",
-}
-
 
 def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Train flags with each --flagfile replaced by what it holds: the tasks cannot read it."""
+    """Returns train flags with the flags of each --flagfile, which the tasks cannot read."""
     try:
         return tuple(flags.FlagValues().read_flags_from_files(list(arguments), force_gnu=False))
     except flags.Error as error:
         raise InputError(f"--flagfile: {error}") from None
 
 
-def with_strategy(arguments: Sequence[str], usual: str) -> list[str]:
-    """Train flags with a `--strategy`: `usual`, unless they have one."""
-    _, given = parse(arguments)
-    return [*arguments] if "strategy" in given else [f"--strategy={usual}", *arguments]
+def with_strategy(arguments: Sequence[str], strategy: str) -> list[str]:
+    """Returns train flags with this `--strategy`, unless they have one that is not auto."""
+    config, given = parse(arguments)
+    if config.strategy != roles.AUTO:
+        return [*arguments]
+    if "strategy" in given:
+        return [*arguments, f"--strategy={strategy}"]  # The last one counts.
+    return [f"--strategy={strategy}", *arguments]
 
 
-def check_workers(settings: TrainConfig, workers: int) -> None:
-    """Raises InputError for several workers with a strategy of one."""
-    if settings.strategy in roles.ALONE and workers > 1:
+def check_workers(config: TrainConfig, workers: int) -> None:
+    """Raises InputError for several workers with a strategy that trains alone."""
+    if config.strategy in roles.ALONE and workers > 1:
         raise InputError(
-            f"--workers: found {workers} with the train flag --strategy={settings.strategy}, "
+            f"--workers: found {workers} with the train flag --strategy={config.strategy}, "
             "expected 1; drop that flag to train on all"
         )
 
 
-def check_batch(settings: TrainConfig, replicas: int) -> None:
+def check_batch(config: TrainConfig, replicas: int) -> None:
     """Raises InputError unless so many replicas can share a batch of synchronous training."""
-    if settings.batch_size % replicas:
+    if config.batch_size % replicas:
         raise InputError(
-            f"train flags, after the --: found --batch_size={settings.batch_size}, expected a "
+            f"train flags, after the --: found --batch_size={config.batch_size}, expected a "
             f"multiple of the {replicas} replicas that share each batch"
         )
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
-    """The settings of train flags, and the names of those that were given."""
+    """Returns the config of train flags, and the names of the flags that were given."""
     for argument in arguments:
         if "\0" in argument or not is_text(argument):
             raise InputError(f"train flags: found {argument!r}, expected text without NUL")
@@ -74,7 +68,12 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
     if rest:
         raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
     given = {name for name in values if values[name].present}
-    for name, why in _ENGINES_OWN.items():
-        if name in given:
-            raise InputError(f"train flags, after the --: found --{name}, {why}; drop it")
+    for field in flag_fields.fields_of(TrainConfig):
+        set_by = field.metadata["set_by"]
+        if set_by and field.name in given:
+            where = ", before the --" if set_by.startswith("--") else ""
+            raise InputError(
+                f"train flags, after the --: found --{field.name}, which {set_by} sets{where}; "
+                "drop it"
+            )
     return train_config(values), given

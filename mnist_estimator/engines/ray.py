@@ -1,4 +1,4 @@
-"""Ray: a `Job` becomes a Python program that `ray job submit` runs, and that starts all tasks.
+"""Ray: a job is a Python program that `ray job submit` runs, and that starts all tasks.
 
 Facts are from Ray's pages "Ray Jobs CLI" and "Placement groups" and from the source of its job
 supervisor (what stopping a job does), and were tried with Ray 2.60.
@@ -6,58 +6,75 @@ supervisor (what stopping a job does), and were tried with Ray 2.60.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs
+from mnist_estimator.engines import jobs, rendering
+from mnist_estimator.runtime.flag_fields import setting
 
-TEMPLATE = "ray.py.template"
-
-# What the program may need beside the tasks' time to save.
+# Time that the program needs in addition to the tasks' time to save.
 _END_SECS = 15
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://.*", re.DOTALL)
 
 
-def render(job: jobs.Job) -> str:
-    """Returns the program that runs a job.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RayJob(jobs.JobWithGrace):
+    """A job of Ray, which is a Python program that starts all tasks."""
 
-    Raises:
-      InputError: if the job asks for what Ray cannot do.
-    """
-    _check(job)
-    return jobs.render(
-        TEMPLATE,
-        command="\n".join(f"    {part!r}," for part in job.train_command),
-        tasks=job.counts,
-        cpus=job.cpus,
-        memory_gb=job.memory_gb,
-        gpus=job.gpus,
-        max_restarts=job.max_restarts,
-        grace_secs=job.grace_secs,
-        stop_secs=_stop_secs(job),
-        time_limit_minutes=job.time_limit_minutes,
+    engine = "ray"
+    template = "ray.py.template"
+
+    ray_address: str = setting(
+        "",
+        "The cluster's dashboard, http://HOST:8265. Default: RAY_ADDRESS, else this machine.",
+        heading="Ray",
     )
 
+    def render(self) -> str:
+        _check(self)
+        return rendering.render(
+            self.template,
+            command="\n".join(f"    {part!r}," for part in self.train_command),
+            tasks=self.counts,
+            cpus=self.cpus,
+            memory_gb=self.memory_gb,
+            gpus=self.gpus,
+            max_restarts=self.max_restarts,
+            grace_secs=self.grace_secs,
+            stop_secs=_stop_secs(self),
+            time_limit_minutes=self.time_limit_minutes,
+        )
 
-def command(job: jobs.Job, path: str) -> list[str]:
-    """The command line that submits the program at `path`; its folder goes to all nodes."""
-    folder, name = os.path.split(os.path.abspath(path))
-    # Ray kills what a signal has not ended after so long; its own 3 s are too short to save.
-    environ = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _stop_secs(job)}}
-    submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait"]
-    submit += [f"--runtime-env-json={json.dumps(environ)}"]
-    submit += [f"--address={job.ray_address}"] * bool(job.ray_address)
-    return [*submit, "--", "python", name]
+    def command(self, path: str) -> list[str]:
+        # The program's whole folder goes to all nodes.
+        folder, name = os.path.split(os.path.abspath(path))
+        # Ray kills what a signal has not ended after this time. Its default, 3 s, is too short to
+        # save.
+        environ = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _stop_secs(self)}}
+        submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait"]
+        submit += [f"--runtime-env-json={json.dumps(environ)}"]
+        if self.ray_address:
+            submit.append(f"--address={self.ray_address}")
+        return [*submit, "--", "python", name]
+
+    @property
+    def watch_command(self) -> str:
+        return f"ray job list{jobs.option('address', self.ray_address)}"
+
+    @property
+    def end_command(self) -> str:
+        return f"ray job stop JOB{jobs.option('address', self.ray_address)}"
 
 
-def _stop_secs(job: jobs.Job) -> str:
+def _stop_secs(job: RayJob) -> str:
     return str(job.grace_secs + _END_SECS)
 
 
-def _check(job: jobs.Job) -> None:
+def _check(job: RayJob) -> None:
     if job.image:
         raise InputError(
             f"--image: found {job.image!r}, expected nothing: with --engine=ray the tasks run the "

@@ -1,4 +1,4 @@
-"""SageMaker: a `Job` becomes a CreateTrainingJob request in YAML that the AWS client submits.
+"""SageMaker: a job is a CreateTrainingJob request in YAML that the AWS client submits.
 
 Facts are from SageMaker's API reference (CreateTrainingJob, CheckpointConfig, StoppingCondition,
 RetryStrategy, FileSystemDataSource) and botocore's model of that service.
@@ -6,13 +6,13 @@ RetryStrategy, FileSystemDataSource) and botocore's model of that service.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import re
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs
-
-TEMPLATE = "sagemaker.yaml"
+from mnist_estimator.engines import jobs, rendering
+from mnist_estimator.runtime.flag_fields import setting
 
 # SageMaker copies this folder to S3 while the task runs, and back before it starts again.
 CHECKPOINTS = "/opt/ml/checkpoints"
@@ -61,46 +61,77 @@ TensorBoardOutputConfig:
   S3OutputPath: {tensorboard_s3}"""
 
 
-def render(job: jobs.Job) -> str:
-    """Returns the request for a job.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SageMakerJob(jobs.CloudJob):
+    """A job of SageMaker, which is a CreateTrainingJob request."""
 
-    Raises:
-      InputError: if the job asks for what SageMaker cannot do.
-    """
-    _check(job)
-    quoted = jobs.yaml_quoted
-    seconds = job.time_limit_minutes * 60 or _DAY_SECS
-    retries = min(job.max_restarts, _MAX_RETRIES)
-    return jobs.render(
-        TEMPLATE,
-        name=job.name,
-        role=quoted(job.role),
-        image=quoted(job.image),
-        roles=job.roles,
-        entrypoint=quoted(job.train_command[:3]),
-        arguments="\n".join(f"  - {quoted(argument)}" for argument in _arguments(job)),
-        num_tasks=job.num_tasks,
-        instance_type=quoted(job.machine_type or job.smallest_machine(MACHINES)),
-        storage=_file_system(job) if job.file_system else _checkpoints(job),
-        output=quoted(f"{_s3_dir(job)}/output"),
-        runtime_secs=seconds,
-        wait_secs=f"{'' if job.spot else '# '}MaxWaitTimeInSeconds: {2 * seconds}",
-        spot=quoted(job.spot),
-        retries=f"RetryStrategy: {{MaximumRetryAttempts: {retries}}}"
-        if retries
-        else "# RetryStrategy:",
+    engine = "sagemaker"
+    template = "sagemaker.yaml"
+
+    role: str = setting("", "ARN of the IAM role that the tasks run as.", heading="SageMaker")
+    s3_dir: str = setting(
+        "",
+        "Folder on S3 for the checkpoints of a job of one task, and for TensorBoard's events of "
+        "others: s3://BUCKET/FOLDER.",
     )
+    file_system: str = setting(
+        "",
+        "Folder that all tasks mount, as efs:fs-ID:/FOLDER or fsx:fs-ID:/MOUNTNAME/FOLDER; with "
+        "--subnets and --security_groups.",
+    )
+    subnets: str = setting("", "Subnets of the tasks, with commas between.")
+    security_groups: str = setting("", "Security groups of the tasks, with commas between.")
+
+    def render(self) -> str:
+        _check(self)
+        quoted = rendering.yaml_quoted
+        seconds = self.time_limit_minutes * 60 or _DAY_SECS
+        retries = min(self.max_restarts, _MAX_RETRIES)
+        return rendering.render(
+            self.template,
+            name=self.name,
+            role=quoted(self.role),
+            image=quoted(self.image),
+            roles=self.roles,
+            entrypoint=quoted(self.train_command[:3]),
+            arguments="\n".join(f"  - {quoted(argument)}" for argument in _arguments(self)),
+            num_tasks=self.num_tasks,
+            instance_type=quoted(self.machine_type or self.smallest_machine(MACHINES)),
+            storage=_file_system(self) if self.file_system else _checkpoints(self),
+            output=quoted(f"{_s3_dir(self)}/output"),
+            runtime_secs=seconds,
+            wait_secs=f"{'' if self.spot else '# '}MaxWaitTimeInSeconds: {2 * seconds}",
+            spot=quoted(self.spot),
+            retries=f"RetryStrategy: {{MaximumRetryAttempts: {retries}}}"
+            if retries
+            else "# RetryStrategy:",
+        )
+
+    def command(self, path: str) -> list[str]:
+        # SageMaker takes every name of a job once.
+        now = datetime.datetime.now(datetime.timezone.utc)
+        create = ["aws", "sagemaker", "create-training-job", f"--cli-input-yaml=file://{path}"]
+        create.append(f"--training-job-name={self.name}-{now:%Y%m%d-%H%M%S}")
+        if self.region:
+            create.append(f"--region={self.region}")
+        return create
+
+    @property
+    def watch_command(self) -> str:
+        return (
+            f"aws sagemaker list-training-jobs --name-contains={self.name}"
+            f"{jobs.option('region', self.region)}"
+        )
+
+    @property
+    def end_command(self) -> str:
+        return (
+            "aws sagemaker stop-training-job --training-job-name=JOB"
+            f"{jobs.option('region', self.region)}"
+        )
 
 
-def command(job: jobs.Job, path: str) -> list[str]:
-    """The command line that submits the request at `path`, under a name of its own."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    create = ["aws", "sagemaker", "create-training-job", f"--cli-input-yaml=file://{path}"]
-    create.append(f"--training-job-name={job.name}-{now:%Y%m%d-%H%M%S}")
-    return create + [f"--region={job.region}"] * bool(job.region)
-
-
-def _check(job: jobs.Job) -> None:
+def _check(job: SageMakerJob) -> None:
     job.require("image", "role", "s3_dir")
     if not _ROLE.fullmatch(job.role):
         raise InputError(
@@ -126,7 +157,7 @@ def _check(job: jobs.Job) -> None:
             )
 
 
-def _check_storage(job: jobs.Job) -> None:
+def _check_storage(job: SageMakerJob) -> None:
     if job.num_tasks > 1 and not job.file_system:
         raise InputError(
             f"--file_system: found nothing with {job.num_tasks} tasks, expected "
@@ -150,32 +181,32 @@ def _check_storage(job: jobs.Job) -> None:
             )
 
 
-def _arguments(job: jobs.Job) -> list[str]:
+def _arguments(job: SageMakerJob) -> list[str]:
     return [*job.train_command[3:], *job.rank_flags]
 
 
-def _s3_dir(job: jobs.Job) -> str:
+def _s3_dir(job: SageMakerJob) -> str:
     return job.s3_dir.rstrip("/")
 
 
-def _checkpoints(job: jobs.Job) -> str:
+def _checkpoints(job: SageMakerJob) -> str:
     return _CHECKPOINT_CONFIG.format(
-        watched=jobs.in_comment(f"{_s3_dir(job)}/checkpoints"),
+        watched=rendering.in_comment(f"{_s3_dir(job)}/checkpoints"),
         checkpoints=CHECKPOINTS,
-        checkpoints_s3=jobs.yaml_quoted(f"{_s3_dir(job)}/checkpoints"),
+        checkpoints_s3=rendering.yaml_quoted(f"{_s3_dir(job)}/checkpoints"),
     )
 
 
-def _file_system(job: jobs.Job) -> str:
+def _file_system(job: SageMakerJob) -> str:
     found = _FILE_SYSTEM.fullmatch(job.file_system)
     return _FILE_SYSTEM_CONFIG.format(
         channel=_CHANNEL,
         id=found["id"],
         kind={"efs": "EFS", "fsx": "FSxLustre"}[found["kind"]],
-        path=jobs.yaml_quoted(found["path"]),
-        subnets=jobs.yaml_quoted(job.subnets.split(",")),
-        security_groups=jobs.yaml_quoted(job.security_groups.split(",")),
-        watched=jobs.in_comment(f"{_s3_dir(job)}/tensorboard"),
-        model_dir=jobs.yaml_quoted(job.model_dir),
-        tensorboard_s3=jobs.yaml_quoted(f"{_s3_dir(job)}/tensorboard"),
+        path=rendering.yaml_quoted(found["path"]),
+        subnets=rendering.yaml_quoted(job.subnets.split(",")),
+        security_groups=rendering.yaml_quoted(job.security_groups.split(",")),
+        watched=rendering.in_comment(f"{_s3_dir(job)}/tensorboard"),
+        model_dir=rendering.yaml_quoted(job.model_dir),
+        tensorboard_s3=rendering.yaml_quoted(f"{_s3_dir(job)}/tensorboard"),
     )

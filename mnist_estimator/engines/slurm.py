@@ -1,4 +1,4 @@
-"""Slurm: a `Job` becomes a batch script that `sbatch` submits.
+"""Slurm: a job is a batch script that `sbatch` submits.
 
 Facts are from the manual pages of sbatch, srun, scancel and slurm.conf, and were tried with Slurm
 22.05.
@@ -6,51 +6,63 @@ Facts are from the manual pages of sbatch, srun, scancel and slurm.conf, and wer
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs
-
-TEMPLATE = "slurm.sh"
+from mnist_estimator.engines import jobs, rendering
+from mnist_estimator.runtime.flag_fields import setting
 
 # "Due to the resolution of event handling by Slurm, the signal may be sent up to 60 seconds earlier
 # than specified": sbatch's manual on --signal.
 _SIGNAL_EARLY_SECS = 60
 
 
-def render(job: jobs.Job) -> str:
-    """Returns the batch script of a job.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SlurmJob(jobs.JobWithGrace):
+    """A job of Slurm, which is a batch script."""
 
-    Raises:
-      InputError: if the job asks for what Slurm cannot do.
-    """
-    _check(job)
-    return jobs.render(
-        TEMPLATE,
-        name=job.name,
-        log=f"{job.name}-JOBID.log",
-        partition=_option("partition", job.partition, "NAME"),
-        account=_option("account", job.account, "NAME"),
-        roles=job.roles,
-        ntasks=job.num_tasks,
-        cpus=job.cpus,
-        mem_per_cpu=-(-job.memory_gb * 1024 // job.cpus),
-        gpus=_option("gpus-per-task", job.gpus, "NUMBER"),
-        time_limit=_option("time", job.time_limit_minutes, "MINUTES"),
-        grace_secs=job.grace_secs,
-        model_dir=shlex.quote(job.model_dir),
-        max_restarts=job.max_restarts,
-        command=_command(job),
+    engine = "slurm"
+    template = "slurm.sh"
+
+    partition: str = setting(
+        "", "Slurm partition, or several with commas. Default: the cluster's.", heading="Slurm"
     )
+    account: str = setting("", "Slurm account that is charged.")
+
+    def render(self) -> str:
+        _check(self)
+        return rendering.render(
+            self.template,
+            name=self.name,
+            log=f"{self.name}-JOBID.log",
+            partition=_option("partition", self.partition, "NAME"),
+            account=_option("account", self.account, "NAME"),
+            roles=self.roles,
+            ntasks=self.num_tasks,
+            cpus=self.cpus,
+            mem_per_cpu=-(-self.memory_gb * 1024 // self.cpus),
+            gpus=_option("gpus-per-task", self.gpus, "NUMBER"),
+            time_limit=_option("time", self.time_limit_minutes, "MINUTES"),
+            grace_secs=self.grace_secs,
+            model_dir=shlex.quote(self.model_dir),
+            max_restarts=self.max_restarts,
+            command=_command(self),
+        )
+
+    def command(self, path: str) -> list[str]:
+        return ["sbatch", path]
+
+    @property
+    def watch_command(self) -> str:
+        return f"squeue --name={self.name} && tail -f {self.name}-JOBID.log"
+
+    @property
+    def end_command(self) -> str:
+        return f"scancel --name={self.name}"
 
 
-def command(job: jobs.Job, path: str) -> list[str]:
-    """The command line that submits the script at `path`."""
-    del job
-    return ["sbatch", path]
-
-
-def _check(job: jobs.Job) -> None:
+def _check(job: SlurmJob) -> None:
     if job.image:
         raise InputError(
             f"--image: found {job.image!r}, expected nothing: with --engine=slurm the tasks run "
@@ -65,12 +77,12 @@ def _check(job: jobs.Job) -> None:
 
 
 def _option(name: str, value: object, example: str) -> str:
-    """A line for sbatch; one that is switched off if there is no value."""
+    """A line for sbatch; without a value an example in a comment."""
     if not value:
         return f"##SBATCH --{name}={example}"
     return f"#SBATCH --{name}={shlex.quote(str(value))}"
 
 
-def _command(job: jobs.Job) -> str:
+def _command(job: SlurmJob) -> str:
     python, dash_m, module, *flags = map(shlex.quote, [*job.train_command, *job.rank_flags])
     return " \\\n  ".join([f"{python} {dash_m} {module}", *flags])

@@ -1,4 +1,4 @@
-"""Vertex AI: a `Job` becomes a CustomJobSpec in YAML that `gcloud ai custom-jobs create` submits.
+"""Vertex AI: a job is a CustomJobSpec in YAML that `gcloud ai custom-jobs create` submits.
 
 Facts are from Vertex AI's pages "Distributed training" (a pool's place decides its role),
 "Understand the custom training service" (what is restarted, and when a job ends) and the REST
@@ -7,13 +7,13 @@ reference of CustomJobSpec; and from the source of gcloud's `ai custom-jobs crea
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import textwrap
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs
-
-TEMPLATE = "vertex.yaml"
+from mnist_estimator.engines import jobs, rendering
+from mnist_estimator.runtime.flag_fields import setting
 
 # Machines that Vertex AI trains on: (cores, GiB of memory).
 _MACHINES = {f"n1-standard-{cores}": (cores, 3.75 * cores) for cores in (4, 8, 16, 32, 64, 96)}
@@ -39,41 +39,73 @@ exit "$code"
 """
 
 
-def render(job: jobs.Job) -> str:
-    """Returns the CustomJobSpec of a job.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VertexJob(jobs.CloudJob, jobs.JobWithAccount):
+    """A job of Vertex AI, which is a CustomJobSpec."""
 
-    Raises:
-      InputError: if the job asks for what Vertex AI or gcloud cannot do.
-    """
-    _check(job)
-    # AIP_TENSORBOARD_LOG_DIR, from where Vertex AI's TensorBoard is fed, is logs/ below the base.
-    base = "gs://" + _MODEL_DIR.fullmatch(job.model_dir)["path"].rstrip("/").removesuffix("/logs")
-    seconds = job.time_limit_minutes * 60
-    return jobs.render(
-        TEMPLATE,
-        name=job.name,
-        machine=jobs.yaml_quoted(_machine(job, job.gpus)),
-        task=textwrap.indent(_task(job), "  "),
-        workers=_pool(job, "workers", job.num_plain_workers, "*machine"),
-        ps=_pool(job, "parameter servers", job.ps, jobs.yaml_quoted(_machine(job, gpus=0))),
-        timeout=_setting("timeout", f"{seconds}s" if seconds else ""),
-        strategy="SPOT" if job.spot else "STANDARD",
-        restart_all=jobs.yaml_quoted(job.strategy != "ps"),
-        disable_retries=jobs.yaml_quoted(not job.max_restarts),
-        model_dir=jobs.in_comment(job.model_dir),
-        base=jobs.yaml_quoted(base),
-        service_account=_setting("serviceAccount", job.service_account),
-        tensorboard=_setting("tensorboard", job.tensorboard),
+    engine = "vertex"
+    template = "vertex.yaml"
+
+    package: str = setting(
+        "",
+        "Source distribution of this package on Cloud Storage, gs://...; --image is then one of "
+        "Vertex AI's own training images, which installs it.",
+        heading="Vertex AI",
+    )
+    accelerator_type: str = setting("NVIDIA_TESLA_T4", "Kind of the --gpus, as Vertex AI calls it.")
+    tensorboard: str = setting(
+        "",
+        "TensorBoard instance of Vertex AI that shows the run: "
+        "projects/PROJECT/locations/REGION/tensorboards/ID.",
     )
 
+    def render(self) -> str:
+        _check(self)
+        # AIP_TENSORBOARD_LOG_DIR, from where Vertex AI's TensorBoard is fed, is logs/ below it.
+        path = _MODEL_DIR.fullmatch(self.model_dir)["path"]
+        base = "gs://" + path.rstrip("/").removesuffix("/logs")
+        seconds = self.time_limit_minutes * 60
+        return rendering.render(
+            self.template,
+            name=self.name,
+            machine=rendering.yaml_quoted(_machine(self, self.gpus)),
+            task=textwrap.indent(_task(self), "  "),
+            workers=_pool(self, "workers", self.num_plain_workers, "*machine"),
+            ps=_pool(
+                self, "parameter servers", self.ps, rendering.yaml_quoted(_machine(self, gpus=0))
+            ),
+            timeout=_line("timeout", f"{seconds}s" if seconds else ""),
+            strategy="SPOT" if self.spot else "STANDARD",
+            restart_all=rendering.yaml_quoted(self.strategy != "ps"),
+            disable_retries=rendering.yaml_quoted(not self.max_restarts),
+            model_dir=rendering.in_comment(self.model_dir),
+            base=rendering.yaml_quoted(base),
+            service_account=_line("serviceAccount", self.service_account),
+            tensorboard=_line("tensorboard", self.tensorboard),
+        )
 
-def command(job: jobs.Job, path: str) -> list[str]:
-    """The command line that submits the specification at `path`."""
-    create = ["gcloud", "ai", "custom-jobs", "create"]
-    return [*create, f"--region={job.region}", f"--display-name={job.name}", f"--config={path}"]
+    def command(self, path: str) -> list[str]:
+        create = ["gcloud", "ai", "custom-jobs", "create"]
+        return [
+            *create,
+            f"--region={self.region}",
+            f"--display-name={self.name}",
+            f"--config={path}",
+        ]
+
+    @property
+    def watch_command(self) -> str:
+        return (
+            f"gcloud ai custom-jobs list --filter=displayName={self.name}"
+            f"{jobs.option('region', self.region)}"
+        )
+
+    @property
+    def end_command(self) -> str:
+        return f"gcloud ai custom-jobs cancel JOB{jobs.option('region', self.region)}"
 
 
-def _check(job: jobs.Job) -> None:
+def _check(job: VertexJob) -> None:
     job.require("image", "region")
     if not _REGION.fullmatch(job.region):
         raise InputError(f"--region: found {job.region!r}, expected one as us-central1")
@@ -105,7 +137,7 @@ def _check(job: jobs.Job) -> None:
         job.require("service_account")
 
 
-def _check_folders(job: jobs.Job) -> None:
+def _check_folders(job: VertexJob) -> None:
     shared = {"model_dir": job.model_dir} | ({"data_dir": job.data_dir} if job.workers > 1 else {})
     for name, folder in shared.items():
         if not _MODEL_DIR.fullmatch(folder):
@@ -115,16 +147,16 @@ def _check_folders(job: jobs.Job) -> None:
             )
 
 
-def _machine(job: jobs.Job, gpus: int) -> dict[str, object]:
+def _machine(job: VertexJob, gpus: int) -> dict[str, object]:
     spec: dict[str, object] = {"machineType": job.machine_type or job.smallest_machine(_MACHINES)}
     if gpus:
         spec |= {"acceleratorType": job.accelerator_type, "acceleratorCount": gpus}
     return spec
 
 
-def _task(job: jobs.Job) -> str:
-    """What every task runs: a command of the image, or the package, which the image installs."""
-    quoted = jobs.yaml_quoted
+def _task(job: VertexJob) -> str:
+    """The part of the file that says what tasks run: a command of the image, or the package."""
+    quoted = rendering.yaml_quoted
     program, flags = job.train_command[:3], job.train_command[3:]
     if job.package:
         lines = [
@@ -145,7 +177,7 @@ def _task(job: jobs.Job) -> str:
     return "\n".join([*lines, *(f"  - {quoted(flag)}" for flag in flags)])
 
 
-def _pool(job: jobs.Job, what: str, count: int, machine: str) -> str:
+def _pool(job: VertexJob, what: str, count: int, machine: str) -> str:
     if not count:
         # Only at the end of the list: gcloud refuses an empty pool before others, though Vertex AI
         # takes it, as {}.
@@ -155,6 +187,6 @@ def _pool(job: jobs.Job, what: str, count: int, machine: str) -> str:
     return "\n".join([*lines, f"  machineSpec: {machine}", f"  {kind}: *task"])
 
 
-def _setting(name: str, value: str) -> str:
-    """A line of the file; one that is a comment if there is no value."""
-    return f"{name}: {jobs.yaml_quoted(value)}" if value else f"# {name}: ..."
+def _line(name: str, value: str) -> str:
+    """A line of the file; without a value a comment."""
+    return f"{name}: {rendering.yaml_quoted(value)}" if value else f"# {name}: ..."

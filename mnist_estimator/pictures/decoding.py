@@ -19,9 +19,9 @@ _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 _GIFS = (b"GIF87a", b"GIF89a")
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 _JPEG_END = b"\xff\xd9"
-# What a decoder takes for more of a scan, one or the other, wherever that is cut off: behind an
-# 0xFF, in the middle, or where one of eight markers of a restart is to come. It waits for that one
-# if the first that it finds is one of the next two, hence two orders. 0x01 means nothing.
+# What a decoder reads as the rest of a scan, one or the other, wherever the scan was cut off: after
+# an 0xFF, in the middle, or where one of eight restart markers is due. It waits for that marker if
+# the first that it finds is one of the next two, hence two orders. The marker 0x01 has no meaning.
 _RESTARTS = (*range(0xD0, 0xD8),)
 _MORE_OF_A_SCAN = tuple(
     b"\0" + b"".join(31 * b"\x55" + bytes([0xFF, marker]) for marker in (0x01, *restarts, 0xD9))
@@ -61,7 +61,7 @@ def decoded(encoded: tf.Tensor, longest: int) -> tf.Tensor:
 def problem(encoded: tf.Tensor) -> tf.Tensor:
     """What is wrong with a file as far as can be told without decoding it, string []; else "".
 
-    Damage between the beginning and the end of a file is not found: a decoder fails of it, or takes
+    Damage between the beginning and the end of a file is not found. A decoder fails at it, or takes
     it for a part of the picture.
     """
     is_known = _begins(encoded, _PNG) | _begins(encoded, _JPEG) | _begins(encoded, _BMP)
@@ -85,8 +85,8 @@ def _picture_problem(encoded: tf.Tensor):
     scans = tf.cond(is_jpeg, lambda: _count(encoded, SCAN_STARTS), lambda: tf.constant(0))
     texts = tf.cond(is_png, lambda: _count(encoded, PACKED_TEXTS), lambda: tf.constant(0))
     scanned = tf.cast(scans, tf.float64) * pixels
-    toilsome = (scans > MAX_SCANS) | (scanned > MAX_SCANNED_PIXELS) | (texts > MAX_TEXTS)
-    is_small = (pixels <= MAX_PIXELS) & ~toilsome
+    slow = (scans > MAX_SCANS) | (scanned > MAX_SCANNED_PIXELS) | (texts > MAX_TEXTS)
+    is_small = (pixels <= MAX_PIXELS) & ~slow
     has_end = tf.cond(is_png, lambda: _count(encoded, [_PNG_END]) > 0, lambda: tf.constant(True))
     has_end &= ~is_gif | tf.equal(state, _WHOLE)
     is_whole = tf.cond(
@@ -98,7 +98,7 @@ def _picture_problem(encoded: tf.Tensor):
     damaged = "a GIF whose blocks do not follow each other; save it as PNG"
     line = tf.where(tf.equal(state, _DAMAGED), damaged, line)
     many = f"more than {MAX_SCANS} scans, or than {MAX_TEXTS} packed texts; save it again"
-    line = tf.where(toilsome, many, line)
+    line = tf.where(slow, many, line)
     too_many = f"more than {MAX_PIXELS:,} pixels; save it smaller"
     line = tf.where(pixels > MAX_PIXELS, too_many, line)
     return tf.where(pixels < 1, "a picture without pixels", line)

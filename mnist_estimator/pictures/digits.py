@@ -56,9 +56,9 @@ def _opaque(pixels: tf.Tensor):
     channels = tf.shape(pixels)[2]
     colours = pixels[..., : channels - 1 + channels % 2] + tf.zeros([3])
     alpha = tf.where(tf.equal(channels % 2, 0), pixels[..., -1:] / 255, 1.0)
-    # An alpha that says the same everywhere says nothing: a BMP's fourth byte is often 0.
-    says = tf.reduce_max(alpha) - tf.reduce_min(alpha) > 0.1
-    alpha = tf.where(says, alpha, 1.0)
+    # An alpha that is the same everywhere has no meaning: a BMP's fourth byte is often 0.
+    varies = tf.reduce_max(alpha) - tf.reduce_min(alpha) > 0.1
+    alpha = tf.where(varies, alpha, 1.0)
     mean, spread = _mean(colours, alpha)
     contrast = tf.where(tf.reduce_mean(mean) < 127.5, 255.0, 0.0)
     # A sheet of its own with a digit on it, cut out: what lies around is to look like the sheet.
@@ -79,8 +79,8 @@ def _paper(pixels: tf.Tensor):
     """The colour that the paper would have at each place, float32 [h,w,3].
 
     A quadratic surface, which is what lamps and lenses make of a blank sheet, fitted to the small
-    picture by iteratively reweighted least squares: ink loses its say round by round. It
-    starts from the median and bends only later, as it would bend towards the ink.
+    picture by iteratively reweighted least squares: each round gives ink less weight. It
+    starts flat, at the median, and bends only in later rounds, as it would bend towards the ink.
     """
     small = shrunk(pixels, _PAPER_SIDE)
     every = _terms(tf.shape(small))
@@ -145,7 +145,7 @@ def _polarity(grey: tf.Tensor):
 
 
 def _light(paper: tf.Tensor):
-    """What makes up for uneven light, [h,w]: ink in the shade is as dark, but differs less."""
+    """Factors [h,w] that correct uneven light: in the shade ink differs less from the paper."""
     grey = tf.reduce_mean(paper, -1)
     mean = tf.reduce_mean(grey)
     return mean / tf.maximum(grey, mean / 4 + 1e-6)
@@ -186,7 +186,7 @@ def _level(ink: tf.Tensor, mask: tf.Tensor):
 
 
 def _largest(mask: tf.Tensor, ink: tf.Tensor):
-    """Of what is under a mask [h,w], the digit: bool [h,w] with a seam around, and if it is one."""
+    """The part of a mask [h,w] that is the digit, with a margin: bool [h,w]; and if it is one."""
     # Parts that nearly touch are one.
     labels = _labels(_grown(mask))
     part = tf.reshape(labels, [-1])
@@ -260,8 +260,8 @@ def _spread(values: tf.Tensor):
 def _labels(mask: tf.Tensor):
     """Numbers the connected parts of a mask: int32 [h,w], 0 outside of them.
 
-    Each place takes the highest number around, then the one that the place of that number has by
-    now, which halves the way that is left.
+    In each round a place takes the highest number among its neighbours, and then the number that
+    the place of that number has taken. So each round halves the distance that is left.
     """
     numbers = tf.reshape(tf.range(1, tf.size(mask) + 1), tf.shape(mask))
 

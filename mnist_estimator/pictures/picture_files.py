@@ -143,7 +143,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 
 def problem(encoded: bytes) -> str:
-    """What is wrong with a file's bytes, one line, as far as can be told from outside; else ""."""
+    """What is wrong with a file, one line, as far as its headers tell; "" if nothing is."""
     if not encoded:
         return "empty, expected a picture"
     if len(encoded) > MAX_FILE_BYTES:
@@ -164,7 +164,7 @@ def problem(encoded: bytes) -> str:
     if pixels > MAX_PIXELS:
         size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
         return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
-    return _toilsome(encoded, name, pixels)
+    return _slow_to_decode(encoded, name, pixels)
 
 
 def _pixels(found: list[tuple[int, int]]) -> int:
@@ -174,8 +174,8 @@ def _pixels(found: list[tuple[int, int]]) -> int:
     return max(sum(width * height for width, height in frames), fitting)
 
 
-def _toilsome(encoded: bytes, name: str, pixels: int) -> str:
-    """What makes a small picture take long to decode; "" if nothing does."""
+def _slow_to_decode(encoded: bytes, name: str, pixels: int) -> str:
+    """Why a small picture would take long to decode; "" if it would not."""
     if name == "JPEG":
         scans = sum(encoded.count(start) for start in SCAN_STARTS)
         most = min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data.datasets import DIGIT, PLAIN
 from mnist_estimator.pictures import decoding, digits
+from mnist_estimator.pictures.methods import DIGIT, PLAIN
 
 Shape = tuple[int, int, int]
 
 MAX_CHANNELS = 4  # A picture has no more.
-DESCRIPTIONS = {  # How pictures are prepared, by `datasets.PICTURES`.
+DESCRIPTIONS = {  # How pictures are prepared, by `methods.PICTURES`.
     DIGIT: "prepared as handwritten digits are for MNIST",
     PLAIN: "resized, and else as they are",
 }
@@ -91,7 +91,7 @@ def problems(encoded: tf.Tensor) -> tf.Tensor:
 
 def _each(prepare: Callable, encoded: tf.Tensor, returned: object) -> object:
     """Prepares each picture by itself."""
-    # There is nothing to convert, and AutoGraph warns.
+    # AutoGraph has nothing to convert, and warns of it.
     prepare = tf.autograph.experimental.do_not_convert(prepare)
     # On a GPU the bits would be others. Within, `==` would compare Python objects: TensorFlow gives
     # it to tensors in its own graphs only, and not in those of a tf.compat.v1.Session.
@@ -110,9 +110,9 @@ def _with_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     colours = pixels[..., : found - 1 + found % 2] + tf.zeros([3])
     alpha = tf.where(tf.equal(found % 2, 0), pixels[..., -1:], 255.0)
     if channels % 2:
-        # An alpha that says the same everywhere says nothing: a BMP's fourth byte is often 0.
-        says = tf.reduce_max(alpha) > tf.reduce_min(alpha)
-        share = tf.where(says, alpha / 255, 1.0)
+        # An alpha that is the same everywhere has no meaning: a BMP's fourth byte is often 0.
+        varies = tf.reduce_max(alpha) > tf.reduce_min(alpha)
+        share = tf.where(varies, alpha / 255, 1.0)
         colours = colours * share + 255 * (1 - share)
     if channels <= 2:
         # Through doubles and rounded, so that a grey picture saved in colour stays as it is.

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page with its curves and tables.
+"""The report of runs: one HTML page with their curves, tables and pictures.
 
 May import every package but `engines` and `training`.
 """

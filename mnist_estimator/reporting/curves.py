@@ -1,4 +1,4 @@
-"""The curves of a run, read back from TensorBoard's events and from its evaluations."""
+"""Reads the curves of a run from TensorBoard's events and from its evaluations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mnist_estimator.runtime import files
 
 
 def read(model_dir: str) -> plots.Curves:
-    """Reads the curves of the run in a model_dir, as far as they can be read."""
+    """Reads the curves of the run in a model_dir, as far as its files can be read."""
     history = Evaluations(model_dir).history
     steps = [entry[STEP] for entry in history]
     evaluation = {name: (steps, [entry[name] for entry in history]) for name in plots.METRICS}
@@ -56,7 +56,7 @@ def _event_files(model_dir: str) -> list[str]:
 
 
 def _damaged_events(paths: list[str]) -> str:
-    """Says which events file is cut off or damaged: TensorBoard's reader ends there silently."""
+    """Names the first events file that is damaged: TensorBoard's reader ends there silently."""
     for path in paths:
         try:
             for _ in records.read_records(path):

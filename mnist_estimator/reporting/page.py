@@ -1,8 +1,8 @@
-"""A report as one HTML page: pure functions from plain data to HTML.
+"""The HTML of a report's page: pure functions from plain data to HTML.
 
-The page asks for nothing from anywhere: styles, plots and pictures are in it, scripts are none. All
-that comes from data, names and paths too, is escaped here; arguments called `html` or `svg` are
-taken as they are.
+The page loads nothing: styles, plots and pictures are inside it, and it has no scripts. These
+functions escape all text, such as names and paths; arguments called `html` or `svg` stay as they
+are.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import html as html_module
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-# Text beside and under plots and pictures has to fit a telephone.
-_LONGEST_NAME = 60
+_LONGEST_NAME = 60  # Characters: names beside plots and pictures have to fit a telephone.
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A small picture: `src` is a data URI; the caption's lines stand under it."""
+    """A small picture: `src` is a data URI; the lines of the caption stand below it."""
 
     src: str
     alt: str
@@ -27,7 +26,7 @@ class Picture:
 
 @dataclasses.dataclass(frozen=True)
 class Legend:
-    """A curve's name, and how it is drawn: the number of its colour, and whether it is dashed."""
+    """The name of a curve, the number of its colour, and whether it is dashed."""
 
     name: str
     colour: int
@@ -38,9 +37,9 @@ def document(title: str, lead: str, sections: Sequence[str], *, columns: int = 1
     """The whole page.
 
     Args:
-      lead: a sentence under the title.
-      sections: what `section` gives; empty ones are left out.
-      columns: runs side by side; the page is wider with more.
+      lead: a sentence below the title.
+      sections: what `section` returns; empty ones are left out.
+      columns: how many runs stand side by side. More than one make the page wider.
     """
     width = "wide" if columns > 1 else "single"
     body = "\n".join(section for section in sections if section)
@@ -70,15 +69,15 @@ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:">
 
 
 def section(heading: str, names: Sequence[str], html: Sequence[str], intro: str = "") -> str:
-    """A section with a column a run, each under the run's name; one column needs no name.
+    """A section with a column for each run, below the run's name; a single column has no name.
 
     Args:
       html: the columns' contents, as many as names.
     """
-    several = len(html) > 1
+    headings = [f"<h3>{text(_shorten(name))}</h3>" if len(html) > 1 else "" for name in names]
     cells = "\n".join(
-        f'<div class="card">{f"<h3>{text(_short(name))}</h3>" if several else ""}\n{cell}\n</div>'
-        for name, cell in zip(names, html, strict=True)
+        f'<div class="card">{heading}\n{cell}\n</div>'
+        for heading, cell in zip(headings, html, strict=True)
     )
     lead = f"<p>{text(intro)}</p>\n" if intro else ""
     return (
@@ -93,7 +92,7 @@ def text(value: object) -> str:
 
 
 def note(line: str) -> str:
-    """A paragraph that says what is missing or to be known."""
+    """A paragraph with a remark, such as what is missing."""
     return f'<p class="note">{text(line)}</p>'
 
 
@@ -116,20 +115,19 @@ def tiles(values: Mapping[str, str]) -> str:
 
 
 def facts(values: Mapping[str, str], differing: Collection[str] = ()) -> str:
-    """Names and values, a line each; those that differ between the runs are marked."""
-    rows = "".join(
-        f"<tr{' class=differs' if name in differing else ''}>"
-        f'<th scope="row">{text(name)}</th><td>{text(value)}</td></tr>'
-        for name, value in values.items()
-    )
-    return f'<table class="facts">{rows}</table>'
+    """Names and values, a line each; those in `differing` are marked."""
+    rows = []
+    for name, value in values.items():
+        css = " class=differs" if name in differing else ""
+        rows.append(f'<tr{css}><th scope="row">{text(name)}</th><td>{text(value)}</td></tr>')
+    return f'<table class="facts">{"".join(rows)}</table>'
 
 
 def chart(svg: str, title: str, legend: Sequence[Legend] = ()) -> str:
-    """A plot under its title, with its curves' names."""
+    """A plot below its title and the names of its curves."""
     names = "".join(
         f'<li><span class="swatch{" dashed" if entry.dashed else ""}" '
-        f'style="color:var(--c{entry.colour})"></span>{text(_short(entry.name))}</li>'
+        f'style="color:var(--c{entry.colour})"></span>{text(_shorten(entry.name))}</li>'
         for entry in legend
     )
     listed = f'<ul class="legend">{names}</ul>' if names else ""
@@ -138,20 +136,14 @@ def chart(svg: str, title: str, legend: Sequence[Legend] = ()) -> str:
 
 def pictures(shown: Sequence[Picture], label: str, *, size: str = "medium") -> str:
     """Pictures in rows, each with its caption; `size` is small, medium or large."""
-    parts = "".join(
-        f'<figure><img src="{text(picture.src)}" alt="{text(picture.alt)}">'
-        + (f"<figcaption>{'<br>'.join(map(text, picture.caption))}</figcaption>")
-        * bool(picture.caption)
-        + "</figure>"
-        for picture in shown
-    )
+    parts = "".join(map(_figure, shown))
     return f'<div class="pictures {size}" role="group" aria-label="{text(label)}">{parts}</div>'
 
 
 def table(
     caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, css: str = ""
 ) -> str:
-    """A table in a box of its own that scrolls; each row's first cell is its heading."""
+    """A table in a box that scrolls; the first cell of each row is its heading."""
     head = "".join(f'<th scope="col">{text(name)}</th>' for name in header)
     body = "\n".join(
         f'<tr><th scope="row">{text(first)}</th>'
@@ -169,9 +161,9 @@ def table(
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> str:
     """A confusion matrix as a table of shaded cells: rows are the true classes."""
     caption = "Rows: true class. Columns: prediction."
-    head = "".join(f'<th scope="col">{text(_short(name, 12))}</th>' for name in names)
+    head = "".join(f'<th scope="col">{text(_shorten(name, 12))}</th>' for name in names)
     body = "\n".join(
-        f'<tr><th scope="row">{text(_short(names[number], 12))}</th>'
+        f'<tr><th scope="row">{text(_shorten(names[number], 12))}</th>'
         f"{_confusion_row(number, row)}</tr>"
         for number, row in enumerate(matrix)
     )
@@ -189,11 +181,18 @@ def confusion_map(picture: Picture) -> str:
     return f"<figure><figcaption>{caption}</figcaption>{image}</figure>"
 
 
+def _figure(picture: Picture) -> str:
+    caption = ""
+    if picture.caption:
+        caption = f"<figcaption>{'<br>'.join(map(text, picture.caption))}</figcaption>"
+    return f'<figure><img src="{text(picture.src)}" alt="{text(picture.alt)}">{caption}</figure>'
+
+
 def _confusion_row(number: int, row: Sequence[int]) -> str:
     total = max(sum(row), 1)
     cells = []
     for other, count in enumerate(row):
-        # A square root, or one mistake in a hundred examples would be invisible.
+        # The square root makes one mistake in a hundred examples visible.
         strength = math.sqrt(count / total)
         kind = "right" if other == number else "wrong"
         style = f' class="{kind}" style="--s:{strength:.2f}"' if count else ' class="none"'
@@ -202,16 +201,16 @@ def _confusion_row(number: int, row: Sequence[int]) -> str:
 
 
 def _scrolling(label: str, html: str) -> str:
-    # Who scrolls with the keyboard has to be able to get there.
+    # With a tabindex the keyboard reaches the box, and can scroll it.
     return f'<div class="scroll" tabindex="0" role="region" aria-label="{text(label)}">{html}</div>'
 
 
-def _short(name: str, longest: int = _LONGEST_NAME) -> str:
-    # Of a path the end tells more.
+def _shorten(name: str, longest: int = _LONGEST_NAME) -> str:
+    # The end of a path says more than its beginning.
     return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
-# Colours are custom properties, which the plots refer to as well.
+# Colours are custom properties. The plots refer to them, too.
 _STYLE = """\
 :root {
   color-scheme: light dark;

@@ -1,8 +1,7 @@
-"""What a report shows of runs and their evaluations, panel by panel, as the HTML of one page."""
+"""Makes the page of a report: a panel for each part, with a column for each run."""
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
@@ -11,38 +10,20 @@ from typing import Any
 import numpy as np
 
 from mnist_estimator import __version__, config
-from mnist_estimator.compat import tf
-from mnist_estimator.data import records, splits
-from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.data import splits
 from mnist_estimator.pictures import preparation
-from mnist_estimator.reporting import curves, page, plots
-from mnist_estimator.runs import open_run
-from mnist_estimator.runtime import files, json_files, progress
+from mnist_estimator.reporting import curves, examples, page, plots
+from mnist_estimator.reporting.pngs import data_uri
+from mnist_estimator.reporting.results import Result
+from mnist_estimator.runs import layout
+from mnist_estimator.runtime import files, json_files
 from mnist_estimator.scoring import summaries
-from mnist_estimator.scoring.scores import Scores, visible
+from mnist_estimator.scoring.scores import CLASS_METRICS, OVERALL_METRICS, Mistake, Scores
 
-_TABLE_CLASSES = 30  # A confusion matrix of more is shown as a picture.
-_SHOWN_CLASSES = 100
+_TABLE_CLASSES = 30  # A confusion matrix of more classes is shown as a picture.
 _SHOWN_UNITS = 64
-_GRID = 25
+_SHOWN_CONFUSIONS = 10
 _TOO_MANY = "Left out: the data has more classes than can be looked through."
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A run, and what its checkpoint made of the split; `scores` is None with too many classes."""
-
-    name: str
-    run: open_run.OpenRun
-    data_dir: str
-    manifest: records.Manifest
-    split: str
-    metrics: dict[str, Any]
-    scores: Scores | None
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.manifest.class_names
 
 
 def document(results: Sequence[Result], title: str, grid_class: int) -> str:
@@ -62,7 +43,7 @@ def document(results: Sequence[Result], title: str, grid_class: int) -> str:
         section("Calibration", [_calibration(f"run{n}", r) for n, r in enumerate(results)]),
         section("Worst mistakes", map(_mistakes, results), _MISTAKES),
         section("First layer", map(_first_layer, results), _FIRST_LAYER),
-        _data(names, results, grid_class),
+        examples.section(names, results, grid_class),
     ]
     lead = f"{_lead(results)} Made by mnist_estimator {__version__}."
     default = f"{results[0].manifest.dataset}: {' and '.join(names)}"
@@ -106,7 +87,8 @@ def _tiles(result: Result) -> str:
     values = {"Accuracy": f"{metrics['accuracy']:.2%}", "Loss": f"{metrics['loss']:.4f}"}
     if scores:
         values["Macro F1"] = f"{scores.per_class()['f1'].mean():.4f}"
-        values["Calibration error"] = f"{scores.calibration_error:.4f}"
+        for metric in OVERALL_METRICS:
+            values[metric.label.capitalize()] = f"{metric.compute(scores):.4f}"
         values["Mistakes"] = f"{scores.examples - int(np.trace(scores.confusion)):,}"
     values["Step"] = f"{metrics['global_step']:,}"
     return page.tiles(values)
@@ -121,51 +103,66 @@ def _facts(results: Sequence[Result]) -> list[str]:
 
 def _facts_of(result: Result) -> dict[str, str]:
     """What run.json and metrics.json say of a run."""
-    settings, record = result.run.config, result.run.record
-    height, width, channels = result.manifest.image_shape
-    counts = {split: f"{result.manifest.num_examples(split):,} {split}" for split in splits.SPLITS}
-    versions = record.get("versions", {})
-    kind = result.run.trained_on.pictures
+    return _training_facts(result) | _data_facts(result) | _other_facts(result)
+
+
+def _training_facts(result: Result) -> dict[str, str]:
+    trained, record = result.run.config, result.run.record
+    hidden = f" ({trained.hidden_units})" if trained.model == "dnn" else ""
     return {
-        "Model": settings.model + f" ({settings.hidden_units})" * (settings.model == "dnn"),
-        "Optimizer": settings.optimizer,
-        "Learning rate": f"{settings.learning_rate:g}, {settings.schedule}",
-        "Batch size": f"{settings.batch_size:,}",
-        "Steps": f"{settings.max_steps:,}",
-        "Seed": str(settings.seed),
+        "Model": trained.model + hidden,
+        "Optimizer": trained.optimizer,
+        "Learning rate": f"{trained.learning_rate:g}, {trained.schedule}",
+        "Batch size": f"{trained.batch_size:,}",
+        "Steps": f"{trained.max_steps:,}",
+        "Seed": str(trained.seed),
         "Computed in": str(record.get("compute_dtype", "not recorded")),
         "Other flags": _other_flags(record["flags"]),
-        "Data": f"{result.manifest.dataset}, {height}x{width}x{channels}, "
-        f"{result.manifest.num_classes:,} classes",
+    }
+
+
+def _data_facts(result: Result) -> dict[str, str]:
+    manifest, kind = result.manifest, result.run.trained_on.pictures
+    height, width, channels = manifest.image_shape
+    counts = [f"{manifest.num_examples(split):,} {split}" for split in splits.SPLITS]
+    return {
+        "Data": f"{manifest.dataset}, {height}x{width}x{channels}, "
+        f"{manifest.num_classes:,} classes",
         "Pictures": f"{preparation.DESCRIPTIONS[kind]} ({kind})",
-        "Examples": ", ".join(counts.values()),
-        "Validation": result.manifest.split_rule,
+        "Examples": ", ".join(counts),
+        "Validation": manifest.split_rule,
         "Data folder": result.data_dir,
+    }
+
+
+def _other_facts(result: Result) -> dict[str, str]:
+    versions = result.run.record.get("versions", {})
+    return {
         "Checkpoint": result.run.checkpoint,
         "Result of training": _recorded(result.run.config.model_dir),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
 
 
-# Those that stand in lines of their own, or say where a process ran and not what was learned.
-_TOLD = {"model", "hidden_units", "optimizer", "learning_rate", "schedule", "batch_size"}
-_TOLD |= {"max_steps", "seed", "precision", "model_dir", "data_dir", "dataset", "validation_split"}
-_TOLD |= {"job_name", "task_index"}
-
-
 def _other_flags(given: dict[str, Any]) -> str:
     """The flags that a run was given unlike their defaults."""
-    defaults = {field.name: field.default for field in dataclasses.fields(config.TrainConfig)}
+    usual = {field.name: field.default for field in dataclasses.fields(config.TrainConfig)}
+    usual["strategy"] = "none"  # A record has the strategy that auto became.
     changed = [
-        f"--{name}={value}"
-        for name, value in given.items()
-        if name not in _TOLD and value != defaults[name]
+        f"--{field.name}={given[field.name]}"
+        for field in dataclasses.fields(config.TrainConfig)
+        if not _is_shown_elsewhere(field) and given[field.name] != usual[field.name]
     ]
     return " ".join(changed) or "all at their defaults"
 
 
+def _is_shown_elsewhere(field: dataclasses.Field[Any]) -> bool:
+    """Whether a flag has a line of its own, or says where a process ran and not what it learned."""
+    return bool(field.metadata["report_line"]) or config.PLACE in field.metadata["affects"]
+
+
 def _recorded(model_dir: str) -> str:
-    path = os.path.join(model_dir, open_run.METRICS_FILE)
+    path = os.path.join(model_dir, layout.METRICS_FILE)
     data = files.read_bytes(path, json_files.MOST_BYTES)
     if data is None:
         return "not written"
@@ -182,26 +179,29 @@ def _classes(result: Result) -> str:
     scores = result.scores
     if scores is None:
         return page.note(_TOO_MANY)
-    per_class = scores.per_class()
-    rows = [
-        (name, *(f"{per_class[rate][number]:.4f}" for rate in ("precision", "recall", "f1")), count)
-        for number, (name, count) in enumerate(
-            zip(result.classes, (f"{n:,}" for n in per_class["examples"]), strict=True)
-        )
-    ]
-    header = ("class", "precision", "recall", "F1", "examples")
-    table = page.table("Each class", header, rows, css="rates")
+    table = _class_table(scores, result.classes)
     if scores.num_classes <= _TABLE_CLASSES:
         return page.pair(page.confusion(scores.confusion.tolist(), result.classes), table)
     return page.pair(_confusion_picture(scores, result.classes), table)
 
 
+def _class_table(scores: Scores, classes: Sequence[str]) -> str:
+    per_class = scores.per_class()
+    columns = [[f"{rate:.4f}" for rate in per_class[metric.name]] for metric in CLASS_METRICS]
+    columns.append([f"{count:,}" for count in per_class["examples"]])
+    rows = list(zip(classes, *columns, strict=True))
+    header = ("class", *(metric.label for metric in CLASS_METRICS), "examples")
+    return page.table("Each class", header, rows, css="rates")
+
+
 def _confusion_picture(scores: Scores, classes: Sequence[str]) -> str:
-    wrong = scores.confusion * (1 - np.eye(scores.num_classes, dtype=np.int64))
-    order = np.argsort(-wrong, axis=None, kind="stable")[:10]
+    """The confusion matrix as a picture, above a table of its most frequent confusions."""
+    wrong = scores.confusion.copy()
+    np.fill_diagonal(wrong, 0)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:_SHOWN_CONFUSIONS]
     pairs = [divmod(int(place), scores.num_classes) for place in order]
     rows = [(f"{classes[a]} → {classes[b]}", f"{wrong[a, b]:,}") for a, b in pairs if wrong[a, b]]
-    src = _png(plots.confusion_pixels(scores.confusion))
+    src = data_uri(plots.confusion_pixels(scores.confusion))
     return page.confusion_map(
         page.Picture(src, "Confusion matrix: rows are the true classes, columns the predictions")
     ) + page.table("Most frequent confusions", ("true → predicted", "examples"), rows, css="rates")
@@ -219,21 +219,21 @@ def _mistakes(result: Result) -> str:
         return page.note(_TOO_MANY)
     if not result.scores.mistakes:
         return page.note(f"None: all {result.split} examples are classified correctly.")
-    shown = []
-    for mistake in result.scores.mistakes:
-        label, prediction = (result.classes[n] for n in (mistake.label, mistake.prediction))
-        shown.append(
-            page.Picture(
-                _png(mistake.image),
-                f"{result.split} example {mistake.index}: {label}, taken for {prediction}",
-                (
-                    f"{label} → {prediction}",
-                    f"{mistake.label_probability:.3f} → {mistake.probability:.3f}",
-                    f"#{mistake.index}",
-                ),
-            )
-        )
+    shown = [_mistake(mistake, result) for mistake in result.scores.mistakes]
     return page.pictures(shown, "Worst mistakes", size="large")
+
+
+def _mistake(mistake: Mistake, result: Result) -> page.Picture:
+    label, prediction = result.classes[mistake.label], result.classes[mistake.prediction]
+    return page.Picture(
+        data_uri(mistake.image),
+        f"{result.split} example {mistake.index}: {label}, taken for {prediction}",
+        (
+            f"{label} → {prediction}",
+            f"{mistake.label_probability:.3f} → {mistake.probability:.3f}",
+            f"#{mistake.index}",
+        ),
+    )
 
 
 def _first_layer(result: Result) -> str:
@@ -241,84 +241,18 @@ def _first_layer(result: Result) -> str:
     units = summaries.first_layer(weights, result.manifest.image_shape)
     if units is None:
         return page.note("The network has no layer that could be shown as images.")
-    # Softmax regression has a unit a class.
-    named = result.run.config.model == "softmax"
-    shown = [
-        page.Picture(
-            _png(plots.signed_pixels(unit.mean(axis=-1))),
-            f"weights of {result.classes[number] if named else f'unit {number}'}",
-            (result.classes[number],) if named else (),
-        )
-        for number, unit in enumerate(units[:_SHOWN_UNITS])
-    ]
-    left_out = len(units) - len(shown)
-    more = page.note(f"The first {len(shown)} of {len(units):,} units.") if left_out else ""
+    # Softmax regression has one unit for each class.
+    names = result.classes if result.run.config.model == "softmax" else None
+    shown = [_unit(unit, number, names) for number, unit in enumerate(units[:_SHOWN_UNITS])]
     size = "medium" if units.shape[1] > 12 else "small"
-    return page.pictures(shown, "First layer", size=size) + more
+    html = page.pictures(shown, "First layer", size=size)
+    if len(shown) < len(units):
+        html += page.note(f"The first {len(shown)} of {len(units):,} units.")
+    return html
 
 
-def _data(names: Sequence[str], results: Sequence[Result], grid_class: int) -> str:
-    """Examples of the split; once, if all runs were evaluated on the same."""
-    same = len({(result.manifest.digest, result.split) for result in results}) == 1
-    shown = results[:1] if same else results
-    html = [_examples(result, grid_class) for result in shown]
-    return page.section("Data", names[: len(html)], html)
-
-
-def _examples(result: Result, grid_class: int) -> str:
-    classes = result.classes[:_SHOWN_CLASSES]
-    firsts, grid = _find_examples(result, len(classes), grid_class)
-    ones = [
-        page.Picture(_png(image), f"{result.split} example {index}: {classes[n]}", (classes[n],))
-        for n, (index, image) in sorted(firsts.items())
-    ]
-    many = [page.Picture(_png(image), f"{result.split} example {index}") for index, image in grid]
-    left = page.subheading(f"One of each class, {result.split} split")
-    left += page.pictures(ones, "One of each class")
-    if len(ones) < result.manifest.num_classes:
-        left += page.note(f"Shown are {len(ones)} of {result.manifest.num_classes:,} classes.")
-    name = result.classes[grid_class]
-    right = page.subheading(f"{len(many)} of class {name}" if many else f"Class {name}")
-    if many:
-        right += page.pictures(many, f"Examples of class {name}", size="five")
-    else:
-        right += page.note(f"The {result.split} split has no example of it.")
-    return page.pair(left, right)
-
-
-def _find_examples(
-    result: Result, num_classes: int, grid_class: int
-) -> tuple[dict[int, tuple[int, np.ndarray]], list[tuple[int, np.ndarray]]]:
-    """The first example of each of the first classes, and the first 25 of one class.
-
-    An example is its place in the split and its image uint8 [H,W,C].
-    """
-    firsts, grid = {}, []
-    with progress.ProgressLine() as report:
-        for index, (label, image) in enumerate(_read_examples(result)):
-            report(f"looking for examples of each class: {index:,} read")
-            if label < num_classes:
-                firsts.setdefault(label, (index, image))
-            if label == grid_class and len(grid) < _GRID:
-                grid.append((index, image))
-            if len(firsts) == num_classes and len(grid) == _GRID:
-                break
-    return firsts, grid
-
-
-def _read_examples(result: Result) -> Iterator[tuple[int, np.ndarray]]:
-    shape = result.manifest.image_shape
-    for path in records.shard_paths(result.data_dir, result.manifest, result.split):
-        for record in records.read_records(path):
-            features = tf.train.Example.FromString(record).features.feature
-            pixels = features[records.IMAGE_KEY].bytes_list.value[0]
-            image = np.frombuffer(pixels, np.uint8).reshape(shape)
-            label = features[records.LABEL_KEY].int64_list.value[0]
-            yield label, visible(image, full_scale(result.manifest.brightest_pixel))
-
-
-def _png(image: np.ndarray) -> str:
-    """An image uint8 [H,W,C] as a data URI; of channels other than 1, 3 or 4 the first is shown."""
-    shown = image if image.shape[-1] in (1, 3, 4) else image[..., :1]
-    encoded = tf.io.encode_png(np.ascontiguousarray(shown)).numpy()
-    return f"data:image/png;base64,{base64.b64encode(encoded).decode()}"
+def _unit(weights: np.ndarray, number: int, names: Sequence[str] | None) -> page.Picture:
+    src = data_uri(plots.signed_pixels(weights.mean(axis=-1)))
+    if names is None:
+        return page.Picture(src, f"weights of unit {number}")
+    return page.Picture(src, f"weights of {names[number]}", (names[number],))

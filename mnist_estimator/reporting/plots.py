@@ -1,8 +1,8 @@
-"""Plots for a page: matplotlib draws them, and they come as SVG to be put into HTML as it is.
+"""Draws the plots of a report with matplotlib, as SVG for the page's HTML.
 
 Their colours are the page's custom properties (`--ink`, `--grid`, `--c0`, ...), so they follow its
-theme; their text is text, in the page's font. The same data give the same bytes. matplotlib comes
-with the package's `report` extra.
+theme. Their text stays text, in the page's font. The same data give the same bytes. matplotlib
+comes with the package's `report` extra.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Points = tuple[list[int], list[float]]  # Steps and values.
 
 COLOURS = 6  # The page has --c0 to --c5.
 
-# matplotlib knows no custom properties: these stand for them, and are nobody's colour otherwise.
+# matplotlib has no custom properties. These colours, used for nothing else, stand for them.
 _INK, _GRID = "#010203", "#010204"
 _SERIES = [f"#0102{16 + number:02x}" for number in range(COLOURS)]
 _PROPERTIES = {_INK: "--ink", _GRID: "--grid"}
@@ -51,17 +51,17 @@ _STYLE = {
     "axes.linewidth": 0.6,
     "grid.linewidth": 0.8,
 }
-_SIZE = (4.3, 2.7)  # Inches of 72 units; at this size text of 9 is read on a telephone.
-_DECADES = 10.0  # From the largest to the smallest loss: more than this is drawn logarithmically.
+_SIZE = (4.3, 2.7)  # Inches of 72 units. At this size, text of size 9 is legible on a telephone.
+_LOG_RATIO = 10.0  # Values whose largest is more than so many times the smallest get a log axis.
 _MOST_MARKERS = 40
 _MOST_POINTS = 1500  # More than a screen has columns.
-# Of matplotlib's ids, few are referred to.
+# What refers to an id. matplotlib writes many ids that nothing refers to.
 _REFERENCE = re.compile(r'(?:xlink:href="#|url\(#)([^")]+)')
 
 
 @dataclasses.dataclass(frozen=True)
 class Curves:
-    """Points of each metric from training and from evaluations; what is wrong, if anything."""
+    """Points of each metric from training and from evaluations, and what is wrong with them."""
 
     training: dict[str, Points]
     evaluation: dict[str, Points]
@@ -70,38 +70,42 @@ class Curves:
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """A curve: its steps and values, the number of its colour, and how it is drawn."""
+    """A curve: its steps and values, the number of its colour, and how to draw it."""
 
     steps: Sequence[int]
     values: Sequence[float]
     colour: int = 0
     dashed: bool = False
-    faint: bool = False  # Of single batches, which scatter.
+    faint: bool = False  # For the values of single batches, which scatter.
 
 
 def run_charts(name: str, curves: Curves) -> str:
-    """A run's training and evaluation curves over each other, as HTML."""
-    charts = []
-    for metric in METRICS:
-        series, legend = [], []
-        for colour, (kind, found) in enumerate(
-            {"training (batch)": curves.training, "evaluation": curves.evaluation}.items()
-        ):
-            if metric in found:
-                series.append(Series(*found[metric], colour=colour, faint=found is curves.training))
-                legend.append(page.Legend(kind, colour))
-        if series:
-            described = f"{metric} over steps: {' and '.join(entry.name for entry in legend)}"
-            svg = over_steps(f"{name}-{metric}", series, label=metric, description=described)
-            charts.append(page.chart(svg, metric.capitalize(), legend))
+    """A run's training and evaluation curves in the same plots, as HTML."""
+    charts = [_run_chart(name, metric, curves) for metric in METRICS]
     notes = [curves.problem] if curves.problem else []
     if not curves.evaluation:
         notes.append("No evaluation was recorded while training.")
-    return (page.pair(*charts) if charts else "") + "".join(map(page.note, notes))
+    drawn = page.pair(*charts) if any(charts) else ""
+    return drawn + "".join(map(page.note, notes))
+
+
+def _run_chart(name: str, metric: str, curves: Curves) -> str:
+    series, legend = [], []
+    if metric in curves.training:
+        series.append(Series(*curves.training[metric], colour=0, faint=True))
+        legend.append(page.Legend("training (batch)", 0))
+    if metric in curves.evaluation:
+        series.append(Series(*curves.evaluation[metric], colour=1))
+        legend.append(page.Legend("evaluation", 1))
+    if not series:
+        return ""
+    described = f"{metric} over steps: {' and '.join(entry.name for entry in legend)}"
+    svg = over_steps(f"{name}-{metric}", series, label=metric, description=described)
+    return page.chart(svg, metric.capitalize(), legend)
 
 
 def comparison(names: Sequence[str], curves: Sequence[Curves]) -> str:
-    """A section with several runs' evaluation curves in the same plots; "" without several."""
+    """A section with all runs' evaluation curves in the same plots; "" with less than two."""
     have = [number for number, found in enumerate(curves) if found.evaluation]
     if len(have) < 2:
         return ""
@@ -119,7 +123,7 @@ def comparison(names: Sequence[str], curves: Sequence[Curves]) -> str:
 
 
 def calibration(name: str, bins: Sequence[tuple[int, float, float]], error: float) -> str:
-    """A reliability diagram and what it says, as HTML; `bins` as for `reliability`."""
+    """A reliability diagram with an explanation, as HTML; `bins` as for `reliability`."""
     described = f"accuracy over confidence, expected calibration error {error:.4f}"
     svg = reliability(f"{name}-bins", bins, described)
     legend = [page.Legend("accuracy", 0), page.Legend("distance from the confidence", 1)]
@@ -135,14 +139,14 @@ def over_steps(name: str, series: Sequence[Series], *, label: str, description: 
     Args:
       name: makes the ids of the page's plots unique.
       label: of the vertical axis.
-      description: what is to be seen, for who does not see it.
+      description: what the plot shows, for screen readers.
     """
-    with _drawing(name):
+    with _use_style(name):
         figure, (axes,) = _figure(1)
         for one in series:
             _draw(axes, one)
         values = [value for one in series for value in one.values if math.isfinite(value)]
-        if values and min(values) > 0 and max(values) / min(values) > _DECADES:
+        if values and min(values) > 0 and max(values) / min(values) > _LOG_RATIO:
             axes.set_yscale("log")
             axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -156,13 +160,13 @@ def over_steps(name: str, series: Sequence[Series], *, label: str, description: 
 
 
 def reliability(name: str, bins: Sequence[tuple[int, float, float]], description: str) -> str:
-    """A reliability diagram as SVG, above how many examples each bin has.
+    """A reliability diagram as SVG, above the number of examples in each bin.
 
     Args:
       bins: (examples, mean confidence, accuracy) of each bin, as `Scores.calibration` gives them.
     """
     examples, confidence, accuracy = np.array(bins, float).reshape(-1, 3).T
-    with _drawing(name):
+    with _use_style(name):
         figure, (upper, lower) = _figure(2)
         upper.plot([0, 1], [0, 1], color=_INK, linewidth=0.8, linestyle=(0, (4, 3)), alpha=0.6)
         upper.vlines(confidence, confidence, accuracy, color=_SERIES[1], linewidth=1.2)
@@ -179,9 +183,10 @@ def reliability(name: str, bins: Sequence[tuple[int, float, float]], description
 
 
 def confusion_pixels(confusion: np.ndarray) -> np.ndarray:
-    """A confusion matrix [K,K] of many classes as a picture uint8 [K,K,3], a pixel a cell.
+    """Draws a confusion matrix [K,K] of many classes as uint8 [K,K,3], one pixel for each cell.
 
-    Green on the diagonal, red beside it, by the fraction of the true class (row).
+    Pixels are green on the diagonal and red elsewhere, the stronger the larger their fraction of
+    their row.
     """
     fractions = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     diagonal = np.eye(len(confusion), dtype=bool)[..., np.newaxis]
@@ -190,7 +195,7 @@ def confusion_pixels(confusion: np.ndarray) -> np.ndarray:
 
 
 def signed_pixels(weights: np.ndarray) -> np.ndarray:
-    """Weights [h,w] as a picture uint8 [h,w,3]: white is 0, blue negative, orange positive."""
+    """Draws weights [h,w] as uint8 [h,w,3]: white is 0, blue negative, orange positive."""
     limit = np.abs(weights).max()
     strength = (weights / limit if limit > 0 else weights)[..., np.newaxis]
     colours = np.where(strength < 0, (0, 84, 150), (200, 80, 0))
@@ -198,15 +203,15 @@ def signed_pixels(weights: np.ndarray) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _drawing(name: str) -> Iterator[None]:
-    # Not by what the user has in a matplotlibrc: the same data are to give the same bytes.
+def _use_style(name: str) -> Iterator[None]:
+    # A user's matplotlibrc does not count: the same data give the same bytes.
     with style.context(["default", _STYLE | {"svg.hashsalt": name}]):
         yield
 
 
 def _figure(rows: int) -> tuple[Figure, Any]:
     width, height = _SIZE
-    # Not by pyplot, which would keep it and look for a screen.
+    # pyplot would keep the figure in memory and look for a screen.
     figure = Figure(figsize=(width, height * (1.25 if rows > 1 else 1)), layout="constrained")
     FigureCanvasSVG(figure)
     ratios = [3, 1][:rows]
@@ -224,7 +229,7 @@ def _draw(axes: Axes, series: Series) -> None:
         alpha=0.7 if series.faint else 1,
         linewidth=1.0 if series.faint else 1.6,
         linestyle=(0, (4, 2)) if series.dashed else "-",
-        # A single point makes no line.
+        # A single point draws no line.
         marker="o" if few and (not series.faint or len(series.steps) == 1) else "",
         markersize=3.5,
     )
@@ -232,18 +237,18 @@ def _draw(axes: Axes, series: Series) -> None:
 
 def _svg(figure: Figure, name: str, description: str) -> str:
     out = io.StringIO()
-    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(out, format="svg", transparent=True, metadata=nothing)
+    no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(out, format="svg", transparent=True, metadata=no_metadata)
     body = out.getvalue()
-    # What comes before is of a file of its own, and so are the <svg>'s attributes but its size.
+    # The declarations before <svg>, and most of its attributes, are for an SVG file of its own.
     body = body[body.index("<svg") :]
     (box,) = re.findall(r'viewBox="([\d. ]+)"', body)
     body = body[body.index(">") + 1 :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    # It would hold for the whole page; the page has the same for plots.
+    # A <style> would hold for the whole page; the page has these rules for its plots.
     body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
     body = _with_unique_ids(body, name)
-    # Up to which version of matplotlib they came as one property, is not to matter.
+    # Older versions of matplotlib write size and family as one property, newer ones as two.
     body = re.sub(r"font: ([^;\"']*?px) [^;\"]*", r"font-size: \1", body)
     body = re.sub(r"font-family: [^;\"]*", "font-family: inherit", body)
     for colour, custom in _PROPERTIES.items():
@@ -253,6 +258,7 @@ def _svg(figure: Figure, name: str, description: str) -> str:
 
 
 def _with_unique_ids(svg: str, name: str) -> str:
+    """Removes the ids that nothing refers to, and puts the plot's name before the others."""
     used = set(_REFERENCE.findall(svg))
     prefix = re.sub(r"[^\w-]", "-", name)
 

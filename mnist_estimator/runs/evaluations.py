@@ -1,8 +1,8 @@
-"""What evaluations while training found, kept in the model_dir: the history and the best one.
+"""The evaluations of a run while it trains: their history and the best one, in the model_dir.
 
-From `evaluations.json` follows, after any number of restarts, which model is the best so far and
-whether training has stopped getting better. The best checkpoint itself is kept in `best/`, which
-the newest ones do not push out.
+After any number of restarts `evaluations.json` tells which model is the best so far, and whether
+the models have stopped getting better. `best/` holds a copy of the best checkpoint, which stays
+when the checkpoint itself is deleted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data.records import json_digest
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, copies, formats
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
 
 EVALUATIONS_FILE = "evaluations.json"
 BEST_FOLDER = "best"
 STEP = "global_step"
-_DIGEST = "sha256"  # Of the rest, so that no flipped bit makes a worse model the best.
+_DIGEST = "sha256"  # Of the other fields, so that no flipped bit makes a worse model the best.
 _LARGER_IS_BETTER = {"accuracy": True, "loss": False}
 
 
@@ -27,10 +26,10 @@ class Evaluations:
     """The evaluations of a run; each is a dict of `global_step` and metrics."""
 
     def __init__(self, model_dir: str, metric: str = "accuracy") -> None:
-        """Reads the record of a model_dir; without one, `metric` decides which model is best.
+        """Reads the record of a model_dir; if there is none, `metric` tells which model is best.
 
         Raises:
-          InputError: if the record is damaged.
+          InputError: if the record is damaged, or a newer package wrote it.
         """
         self._model_dir = model_dir
         self._path = os.path.join(model_dir, EVALUATIONS_FILE)
@@ -40,7 +39,7 @@ class Evaluations:
         self.reload()
 
     def reload(self) -> None:
-        """Reads the record once more: of a cluster, the evaluator writes it."""
+        """Reads the record again, as in a cluster another task writes it."""
         with file_errors(self._path):
             data = read_bytes(self._path, json_files.MOST_BYTES)
         if data is None:
@@ -50,28 +49,33 @@ class Evaluations:
         self.history, self.best = record["evaluations"], record["best"]
 
     def add(self, result: dict[str, Any], checkpoint: str) -> None:
-        """Records an evaluation; a checkpoint better than all before is copied to `best/` first.
+        """Records an evaluation; copies the checkpoint to `best/` first if it is the best so far.
 
-        What was recorded for this step or later ones is dropped: the run went back to an older
-        checkpoint, and comes by again. The best one stays the best all the same.
+        Drops earlier results of this step and later ones: the run went back to an older checkpoint
+        and trains these steps again. The best one remains the best all the same.
         """
         step = result[STEP]
         self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
         if self.best is None or self._better(result, self.best):
-            # Before it is recorded: killed in between, the same evaluation copies it once more.
-            checkpoints.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
+            # Before it is recorded: after a kill in between, the evaluation is made again.
+            copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
             self.best = result
-        record = {"metric": self._metric, "best": self.best, "evaluations": self.history}
-        write_json(self._path, record | {_DIGEST: json_digest(record)})
+        record = {
+            formats.KEY: formats.VERSION,
+            "metric": self._metric,
+            "best": self.best,
+            "evaluations": self.history,
+        }
+        write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def has(self, step: int) -> bool:
         """Whether the checkpoint of a step has been evaluated."""
         return any(entry[STEP] == step for entry in self.history)
 
     def stops_at(self, step: int, patience: int) -> bool:
-        """Whether, up to a step, the last `patience` evaluations were no better than one before.
+        """Whether the last `patience` evaluations up to a step were no better than an earlier one.
 
-        With a patience of 0 never.
+        Never with a patience of 0.
         """
         if not patience:
             return False
@@ -102,6 +106,8 @@ class Evaluations:
     def _parsed(self, data: bytes) -> dict[str, Any]:
         try:
             return _checked(json_files.parse(data, finite=False))
+        except formats.NewerFormatError as error:
+            raise InputError(f"{self._path}: {error}") from None
         except ValueError as error:
             raise InputError(
                 f"{self._path}: damaged, so the best model is not known ({error}); bring it back "
@@ -112,14 +118,18 @@ class Evaluations:
 def _checked(record: Any) -> dict[str, Any]:
     """Returns a record without its digest; raises ValueError that names what is wrong with it."""
     json_files.expect(record, dict, "the whole")
-    json_files.expect_keys(record, ["metric", "best", "evaluations", _DIGEST], "the whole")
+    formats.check(record)
+    keys = ["metric", "best", "evaluations", _DIGEST]
+    if formats.KEY in record:
+        keys.insert(0, formats.KEY)
+    json_files.expect_keys(record, keys, "the whole")
     json_files.choice(record["metric"], "metric", [*_LARGER_IS_BETTER])
     for entry in json_files.expect(record["evaluations"], list, "evaluations"):
         _check_entry(entry, "evaluations")
     if record["best"] is not None:
         _check_entry(record["best"], "best")
     digest = json_files.sha256(record.pop(_DIGEST), _DIGEST)
-    if digest != json_digest(record):
+    if digest != json_files.digest(record):
         raise ValueError(f"{_DIGEST} is not that of the rest")
     return record
 

@@ -1,8 +1,8 @@
-"""Writers of TensorBoard's events, whose files come in the order in which they were begun.
+"""Writers of TensorBoard's events, in files whose names are in the order of their creation.
 
-The name of an events file has the time by the clock of its machine, and TensorBoard reads a folder
-in the order of the names: once it has read a file, it looks at none that comes before it. After
-one that was begun by a clock that is ahead, the next one is named after that one, not the time.
+TensorBoard reads the events files of a folder in the order of their names, and after one file
+reads none that comes before it. The name has the time by the machine's clock. Where another
+machine's clock was ahead, the next file is named after that machine's file, not after the time.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _NAME = re.compile(rf"{re.escape(_PREFIX)}(?P<secs>\d+)\..*")
 
 
 def writer(folder: str) -> v1.summary.FileWriter:
-    """The writer of a folder's events: one in a process, which Estimator uses as well."""
+    """Returns the writer of a folder's events: one a process, which Estimator uses too."""
     files.make_folders(folder)
     newest = _newest(folder)
-    # At the same second the hosts' names would decide, or one file replace the other.
+    # In the same second the names of the hosts would decide, or one file would replace the other.
     prefix = f"{_PREFIX}{newest + 1:010d}" if newest >= int(time.time()) else ""
     return compat.event_writer(folder, prefix and os.path.join(folder, prefix))
 
 
 def _newest(folder: str) -> int:
-    """The time in the newest events file's name, seconds since 1970; 0 if there is none."""
+    """The time in the name of the newest events file, in seconds since 1970; 0 if there is none."""
     try:
         found = map(_NAME.fullmatch, tf.io.gfile.listdir(folder))
     except tf.errors.NotFoundError:

@@ -1,30 +1,27 @@
 """One trainer a model_dir: the second one is told who the first is.
 
-On a local filesystem the lock is the kernel's, which frees it when its owner dies, however it dies.
-Where files cannot be locked (object stores, some network filesystems) the owner rewrites the lock
-file again and again; a lock that stays the same for a minute is dead.
+On a local filesystem the lock is the kernel's. Where files cannot be locked, the owner rewrites the
+lock file every 10 seconds, and a lock that stays the same for a minute is dead.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import re
 import secrets
 import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data.workspace import is_running
-from mnist_estimator.runtime import background, files, json_files, local_files, progress
+from mnist_estimator.runtime import files, json_files, local_files, progress
 from mnist_estimator.runtime.files import file_errors, is_local
+from mnist_estimator.runtime.locking import Heartbeat, acquire, is_running
 
 LOCK_FILE = ".trainer"
 _BEAT_SECS = 10.0
@@ -52,7 +49,6 @@ def held(model_dir: str, *, sleep: Callable[[float], None] = time.sleep) -> Iter
         owner = _owner()
         if locked is None:
             _take_over(path, sleep)
-            _write(path, owner)
             stack.enter_context(_beating(path, owner))
         else:
             with file_errors(path):
@@ -68,12 +64,9 @@ def _lock(path: str, stack: contextlib.ExitStack) -> int | None:
     handle = local_files.open_own(path, os.O_RDWR | os.O_CREAT)
     stack.callback(os.close, handle)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return handle if acquire(handle) else None
     except BlockingIOError:
         raise _locked(path, _read(path)) from None
-    except OSError:
-        return None
-    return handle
 
 
 def _take_over(path: str, sleep: Callable[[float], None]) -> None:
@@ -93,13 +86,10 @@ def _take_over(path: str, sleep: Callable[[float], None]) -> None:
 
 @contextlib.contextmanager
 def _beating(path: str, owner: dict[str, str]) -> Iterator[None]:
-    def beat(done: threading.Event) -> None:
-        while not done.wait(_BEAT_SECS):
-            with contextlib.suppress(InputError):
-                _write(path, owner)
-
+    """Rewrites the lock file while the block runs, and removes it afterwards."""
+    heartbeat = Heartbeat(lambda: _write(path, owner), _BEAT_SECS)
     try:
-        with background.running(beat, "lock"):
+        with heartbeat.in_background():
             yield
     finally:
         files.remove(path)

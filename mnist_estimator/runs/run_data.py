@@ -1,34 +1,35 @@
-"""The data of a recorded run that are not where they were: which they are, how to prepare them."""
+"""Finds out whether a recorded run's data are still where they were, and says how to get them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, folder_contents, records, sources, splits
+from mnist_estimator.data import data_dirs, folder_contents, known_datasets, splits
+from mnist_estimator.data.manifest import MANIFEST, find_manifest, prepare_command
 
 _USUAL = {"validation_split": splits.AUTO, "shards": 8, "seed": 0}
 
 
 def check_there(record: dict[str, Any], model_dir: str, data_dir: str, dataset: str) -> None:
-    """Raises InputError if the data_dir is without the run's data and would be given others.
+    """Raises InputError if the data_dir lacks the run's data and others would be prepared there.
 
     Args:
       record: the run's, from run.json.
-      dataset: the named dataset that is asked for; "" for whatever is there.
+      dataset: the value of --dataset; "" for whatever is in the data_dir.
     """
-    if records.find_manifest(data_dir) is None:
-        to_prepare = dataset or sources.default_dataset(data_dir)
-        # What IDX files that lie there are, is known only after they are prepared.
+    if find_manifest(data_dir) is None:
+        to_prepare = dataset or data_dirs.default_dataset(data_dir)
+        # For IDX files in the data_dir the name is "", as it is known only once they are prepared.
         if to_prepare and to_prepare != record["dataset"]["name"]:
             raise InputError(missing(record, model_dir, data_dir))
 
 
 def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
-    """The line for a data_dir that does not hold the records of a run."""
+    """Returns the error line for a data_dir that does not hold the records of a run."""
     trained = record["dataset"]
     contents = folder_contents.look(data_dir)
-    found = f"holds {contents.found}" if contents else f"no {records.MANIFEST}"
+    found = f"holds {contents.found}" if contents else f"no {MANIFEST}"
     again = "name its folder with --data_dir, or prepare it again with "
     again += _prepare_command(record, data_dir)
     return (
@@ -38,7 +39,7 @@ def missing(record: dict[str, Any], model_dir: str, data_dir: str) -> str:
 
 
 def _described(trained: dict[str, Any]) -> str:
-    if datasets.is_known(trained["name"]):
+    if known_datasets.is_known(trained["name"]):
         return trained["name"]
     digests = ", ".join(f"{role} {digest[:12]}" for role, digest in trained["sources"].items())
     return f"{trained['name']} (sha256 of its sources: {digests})"
@@ -46,8 +47,8 @@ def _described(trained: dict[str, Any]) -> str:
 
 def _prepare_command(record: dict[str, Any], data_dir: str) -> str:
     name, given = record["dataset"]["name"], record["flags"]
-    named = datasets.is_known(name)
+    named = known_datasets.is_known(name)
     flags = [f"--dataset={name}"] if named else []
     flags += [f"--{flag}={given[flag]}" for flag in _USUAL if given[flag] != _USUAL[flag]]
-    command = records.prepare_command(data_dir, *flags)
+    command = prepare_command(data_dir, *flags)
     return command if named else f"{command} and the flags that name its files"

@@ -1,7 +1,7 @@
-"""How a run stands, kept in its model_dir: the record by which the tasks of a cluster end together.
+"""The status of a run, in its model_dir; by it the tasks of a cluster end together.
 
-The chief writes `status.json` when it begins, when training is over and when it ends, whichever way
-that is. The other tasks follow the record: what ends the chief ends them, with its exit code.
+The chief writes `status.json` when it begins, when training is over, and when it ends, whatever
+ends it. The other tasks read the status: when the chief has ended, they end with its exit code.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, formats
 from mnist_estimator.runtime import json_files, local_files, signals
 from mnist_estimator.runtime.files import is_local, read_bytes, write_json
 
 STATUS_FILE = "status.json"
 TRAINING = "training"
-TRAINED = "trained"  # No more steps; the chief still tests and exports.
+TRAINED = "trained"  # There are no more steps; the chief still tests and exports.
 DONE = "done"
 EARLY_STOPPED = "early_stopped"
 PREEMPTED = "preempted"
 INTERRUPTED = "interrupted"
-LOST = "lost"  # A task that training cannot do without is gone.
+LOST = "lost"  # A task is gone that the chief needs.
 FAILED = "failed"
 STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
 
@@ -43,13 +43,13 @@ _BY_EXIT_CODE = {
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """What the chief recorded last.
+    """The status that the chief wrote last.
 
     Attributes:
       state: one of `STATES`.
-      exit_code: the chief's, and so everybody's; None while it trains.
+      exit_code: the chief's, which the other tasks take over; None while it trains.
       step: the global step of the newest checkpoint.
-      reason: why it ended, in words; "" if it just came to its end.
+      reason: why it ended, in words; "" if the run is complete.
       run: a name of the run in this model_dir, the same at each start.
       time: when it was written, ISO 8601 with the time zone.
       has_evaluator: whether a task of its own evaluates the checkpoints.
@@ -69,7 +69,7 @@ class Status:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the chief has failed for good: it will not be started again."""
+        """Whether the chief has failed in a way for which no engine starts it again."""
         return self.exit_code is not None and 0 < self.exit_code < signals.FIRST_RETRYABLE
 
     @property
@@ -78,16 +78,26 @@ class Status:
 
 
 def read(model_dir: str) -> Status | None:
-    """The record in a model_dir; None if there is none, or it cannot be read (yet)."""
-    with contextlib.suppress(InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
-        data = read_bytes(os.path.join(model_dir, STATUS_FILE), _MOST_BYTES)
+    """The status in a model_dir; None if there is none, or it cannot be read (yet).
+
+    Raises:
+      InputError: if a newer package wrote it.
+    """
+    path = os.path.join(model_dir, STATUS_FILE)
+    try:
+        data = read_bytes(path, _MOST_BYTES)
         return _checked(json_files.parse(data)) if data else None
-    return None
+    except formats.NewerFormatError as error:
+        raise InputError(f"{path}: {error}") from None
+    except (InputError, ValueError, OverflowError, OSError, tf.errors.OpError):
+        return None
 
 
 def _checked(record: Any) -> Status:
-    """Raises ValueError, or OverflowError for a time, where a record is none."""
+    """Returns the status; raises ValueError, or OverflowError for a time, if a field is wrong."""
     json_files.expect(record, dict, "the whole")
+    formats.check(record)
+    record.pop(formats.KEY, None)
     names = [field.name for field in dataclasses.fields(Status)]
     json_files.expect_keys(record, names, "the whole")
     json_files.choice(record["state"], "state", STATES)
@@ -102,7 +112,7 @@ def _checked(record: Any) -> Status:
 
 
 class Recorder:
-    """Writes the record of one start of the chief."""
+    """Writes the status of a run, in the chief."""
 
     def __init__(self, model_dir: str, has_evaluator: bool) -> None:
         self._model_dir = model_dir
@@ -116,7 +126,7 @@ class Recorder:
         write_json(self._path, self._record(state, exit_code, reason))
 
     def write_last(self, state: str, exit_code: int, reason: str) -> None:
-        """Writes how the run has ended, also where the disk is full.
+        """Writes how the run has ended, even if the disk is full.
 
         Raises:
           InputError or OSError: if it cannot be written.
@@ -127,29 +137,29 @@ class Recorder:
         except InputError:
             if not is_local(self._path):
                 raise
-            # As small as the first record, it fits where that lies.
+            # It fits in the place of the first status, which is as small.
             local_files.write_over(self._path, json.dumps(record).encode() + b"\n")
 
     def _record(self, state: str, exit_code: int | None, reason: str) -> dict[str, Any]:
         now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run, now, self._has_evaluator)
-        return dataclasses.asdict(status)
+        return {formats.KEY: formats.VERSION} | dataclasses.asdict(status)
 
 
 @contextlib.contextmanager
-def recorded(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
-    """Records that training begins, and how the block ends if it raises: whoever trains, calls it.
+def record_outcome(model_dir: str, has_evaluator: bool = False) -> Iterator[Recorder]:
+    """Records that training begins, and how the block ends if it raises.
 
-    A block that ends well records that itself.
+    A block that ends without an error records its end by itself.
     """
     recorder = Recorder(model_dir, has_evaluator)
     recorder.write(TRAINING)
     try:
         yield recorder
     except BaseException as error:
-        # The disk may be what failed, of what a save that came to nothing has left there.
-        checkpoints.tidy(model_dir)
+        # A full disk may be the error: this removes what the failed save has left there.
+        checkpoints.remove_left_overs(model_dir)
         with contextlib.suppress(InputError, OSError):
             code = signals.exit_code_of(error)
             interrupted = isinstance(error, signals.Interruption)
@@ -162,10 +172,11 @@ class Follower:
     """Tells a task other than the chief when the chief's run has ended."""
 
     def __init__(self, model_dir: str, since: datetime.datetime | None = None) -> None:
-        """Remembers what was there before: the record of an earlier start means nothing now.
+        """Remembers the status of an earlier start, by which this one does not end.
 
-        `since` is when this process began. A failure that the chief has recorded after that, by
-        its machine's clock, is no earlier start's: it was quicker than this process.
+        Args:
+          since: when this process began. A failure that the chief recorded after that, by its
+            machine's clock, belongs to this start: the chief failed before this process got here.
         """
         self._model_dir = model_dir
         self._before = read(model_dir)
@@ -173,10 +184,10 @@ class Follower:
             self._before = None
 
     def now(self) -> Status | None:
-        """The record as it is."""
+        """The status as it is now."""
         return read(self._model_dir)
 
     def ended(self) -> Status | None:
-        """The record of the chief's end; None while it trains, or has yet to begin."""
+        """The status with which the chief ended; None while it trains, or has yet to begin."""
         found = self.now()
         return found if found and found != self._before and not found.is_training else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import re
@@ -168,6 +169,16 @@ def read_bytes(path: str, most: int = 2**30) -> bytes | None:
     if len(content) > most:
         raise InputError(f"{path}: longer than {most:,} bytes, expected a shorter file")
     return content
+
+
+def size_and_sha256(path: str) -> tuple[int, str]:
+    """Returns a file's size and the sha256 of its bytes in hex."""
+    digest, size = hashlib.sha256(), 0
+    with file_errors(path), reading(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
 
 
 def make_folders(path: str) -> None:

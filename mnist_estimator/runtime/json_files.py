@@ -1,11 +1,13 @@
 """Reads this package's JSON files, which may be damaged or come from somebody else.
 
-`parse` returns the value in a file. The other functions check the value of one field and return
-it. All raise ValueError with a line that names the field; the caller adds the path.
+`parse` returns the value in a file, `digest` the digest of a value. The other functions check the
+value of one field and return it. They raise ValueError with a line that names the field; the caller
+adds the path.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -44,6 +46,12 @@ def parse(data: bytes, *, finite: bool = True) -> Any:
         raise ValueError(f"not JSON ({error})") from None
     _check_depth(value)
     return value
+
+
+def digest(value: dict[str, Any]) -> str:
+    """sha256 in hex of a value as JSON, whatever its spaces and the order of its keys."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def expect(value: Any, kind: type, where: str) -> Any:

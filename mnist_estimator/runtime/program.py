@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from absl import app, flags
 
 from mnist_estimator import InputError, RunError, __version__, compat
-from mnist_estimator.runtime import progress, signals, streams
+from mnist_estimator.runtime import help_text, progress, signals, streams
 from mnist_estimator.runtime.progress import complain
 
 
@@ -79,6 +79,7 @@ def _parsed(argv: Sequence[str]) -> list[str]:
     if "--version" in ours:
         progress.tell(f"mnist_estimator {__version__}")
         sys.exit(0)
+    help_text.install()
     try:
         rest = flags.FLAGS([argv[0], "--help"] if "-h" in ours else argv)
     except SystemExit:

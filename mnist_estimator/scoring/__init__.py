@@ -1,4 +1,4 @@
-"""What a classifier gets right and wrong: evaluated, counted, as text and for TensorBoard.
+"""Evaluates runs: counts what they get right and wrong, as text, as files and for TensorBoard.
 
-May import what `runs` may, and `runs`.
+May import `estimators` and what comes before it.
 """

@@ -1,23 +1,40 @@
-"""What a classifier got right and wrong, counted while the examples go by.
+"""Counts what a classifier gets right and wrong, batch by batch.
 
-Memory does not grow with the number of examples: the confusion matrix, counts by confidence and by
-threshold, and the worst mistakes are all that is kept.
+Memory does not grow with the number of examples: only the confusion matrix, counts by confidence
+and by threshold, and the worst mistakes are kept. The metrics that follow from the counts are
+listed at the end, in CLASS_METRICS and OVERALL_METRICS. What is listed there is in metrics.json, in
+all that `evaluate` prints and writes, and on the page of `report`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from mnist_estimator.data.statistics import full_scale
 
-MAX_CLASSES = 1000  # Of more classes a confusion matrix is neither held nor looked at.
+MAX_CLASSES = 1000  # With more classes nothing is counted: nobody reads such a confusion matrix.
 THRESHOLDS = 101  # Points of a precision-recall curve.
-_BINS = 15  # Of the calibration error, as in the paper below.
+_BINS = 15  # Of the calibration error, as in the paper cited below.
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A number that follows from the counts of a `Scores`.
+
+    Attributes:
+      name: its name in JSON and CSV files.
+      label: its name for readers.
+      compute: takes the `Scores`; returns a float, or float64 [K] for a metric of each class.
+    """
+
+    name: str
+    label: str
+    compute: Callable[[Scores], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +50,7 @@ class Mistake:
 
 
 def visible(image: np.ndarray, white: int) -> np.ndarray:
-    """An image, uint8, made to be looked at: the pixel that is white in its data becomes 255."""
+    """Brightens an image, uint8, for viewing: `white`, the white of its data, becomes 255."""
     return np.minimum(image.astype(np.int64) * 255 // white, 255).astype(np.uint8)
 
 
@@ -42,17 +59,17 @@ class Scores:
 
     Attributes:
       examples: how many were added.
-      confusion: int64 [K,K], examples by their class (row) and the predicted one (column).
-      true_positives, false_positives: int64 [K,THRESHOLDS], examples of a class, and of the others,
-        that were given at least the probability of each threshold, i / (THRESHOLDS - 1).
+      confusion: int64 [K,K], examples by true class (row) and predicted class (column).
+      true_positives, false_positives: int64 [K,THRESHOLDS], examples of the class, and of all other
+        classes, to which the classifier gave at least the probability i / (THRESHOLDS - 1).
     """
 
     def __init__(self, num_classes: int, *, worst: int = 25, brightest_pixel: int = 255) -> None:
-        """Counts nothing yet.
+        """Starts with all counts at 0.
 
         Args:
           worst: how many mistakes are kept.
-          brightest_pixel: of the images; in the mistakes it is white, so that they can be seen.
+          brightest_pixel: of the images. The kept mistakes show it as white.
         """
         self.num_classes = num_classes
         self._white = full_scale(brightest_pixel)
@@ -60,7 +77,7 @@ class Scores:
         self.confusion = np.zeros([num_classes, num_classes], np.int64)
         self.true_positives = np.zeros([num_classes, THRESHOLDS], np.int64)
         self.false_positives = np.zeros([num_classes, THRESHOLDS], np.int64)
-        self._worst_kept = worst
+        self._most_mistakes = worst
         self._worst: list[tuple[float, int, Mistake]] = []
         self._loss = 0.0
         self._bins = np.zeros([3, _BINS])  # Examples, their confidence summed, correct ones.
@@ -69,9 +86,7 @@ class Scores:
         self, labels: np.ndarray, logits: np.ndarray, images: np.ndarray, index: np.ndarray
     ) -> None:
         """Adds a batch: labels int64 [B], logits [B,K], images uint8 [B,H,W,C], index int64 [B]."""
-        logits = np.asarray(logits, np.float64)
-        logits = logits - logits.max(axis=1, keepdims=True)
-        log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        log_probabilities = _log_softmax(logits)
         probabilities = np.exp(log_probabilities)
         predictions = probabilities.argmax(axis=1)
         rows = np.arange(len(labels))
@@ -81,21 +96,23 @@ class Scores:
         self._add_confidence(probabilities[rows, predictions], predictions == labels)
         self._add_thresholds(labels, probabilities)
         for row in np.flatnonzero(predictions != labels):
+            label, prediction = int(labels[row]), int(predictions[row])
             self._add_mistake(
                 Mistake(
                     visible(images[row], self._white),
                     int(index[row]),
-                    int(labels[row]),
-                    int(predictions[row]),
-                    float(probabilities[row, labels[row]]),
-                    float(probabilities[row, predictions[row]]),
+                    label,
+                    prediction,
+                    float(probabilities[row, label]),
+                    float(probabilities[row, prediction]),
                 )
             )
 
     @property
     def mistakes(self) -> list[Mistake]:
-        """The worst mistakes, the one with the least probability of its true class first."""
-        return [mistake for _, _, mistake in sorted(self._worst, key=lambda kept: kept[:2])][::-1]
+        """The worst mistakes; the one with the least probability of its true class comes first."""
+        worst_first = sorted(self._worst, key=lambda entry: entry[:2], reverse=True)
+        return [mistake for _, _, mistake in worst_first]
 
     @property
     def accuracy(self) -> float:
@@ -120,26 +137,17 @@ class Scores:
                 yield int(examples), float(confidence / examples), float(correct / examples)
 
     def per_class(self) -> dict[str, np.ndarray]:
-        """`precision`, `recall`, `f1`, float64 [K], and `examples`, int64 [K], of each class.
+        """Each of CLASS_METRICS, float64 [K], and `examples`, int64 [K]: how many a class has."""
+        rates = {metric.name: metric.compute(self) for metric in CLASS_METRICS}
+        return {**rates, "examples": self.confusion.sum(axis=1)}
 
-        A class that is never predicted has precision 0, as in scikit-learn.
-        """
-        correct = np.diagonal(self.confusion).astype(float)
-        examples, predicted = self.confusion.sum(axis=1), self.confusion.sum(axis=0)
+    def to_json(self) -> dict[str, Any]:
+        """What metrics.json and `evaluate --json` add to accuracy and loss, ready for JSON."""
+        rates = {metric.name: metric.compute(self) for metric in CLASS_METRICS}
         return {
-            "precision": _divided(correct, predicted),
-            "recall": _divided(correct, examples),
-            "f1": _divided(2 * correct, examples + predicted),
-            "examples": examples,
-        }
-
-    def report(self) -> dict[str, Any]:
-        """What `evaluate --json` has beside accuracy and loss, ready for JSON."""
-        per_class = self.per_class()
-        return {
-            **{f"macro_{name}": float(per_class[name].mean()) for name in _RATES},
-            "calibration_error": self.calibration_error,
-            **{name: per_class[name].tolist() for name in _RATES},
+            **{f"macro_{name}": float(values.mean()) for name, values in rates.items()},
+            **{metric.name: metric.compute(self) for metric in OVERALL_METRICS},
+            **{name: values.tolist() for name, values in rates.items()},
             "confusion_matrix": self.confusion.tolist(),
         }
 
@@ -161,18 +169,44 @@ class Scores:
                 total[label] += counts[::-1].cumsum()[::-1]
 
     def _add_mistake(self, mistake: Mistake) -> None:
-        # A heap of the least bad on top; of equals the one that came first stays.
+        # A heap, the least bad mistake on top. Of equal ones the first stays.
         entry = (-mistake.label_probability, -mistake.index, mistake)
-        if len(self._worst) < self._worst_kept:
+        if len(self._worst) < self._most_mistakes:
             heapq.heappush(self._worst, entry)
         elif self._worst and entry[:2] > self._worst[0][:2]:
             heapq.heapreplace(self._worst, entry)
 
 
-_RATES = ("precision", "recall", "f1")
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    logits = np.asarray(logits, np.float64)
+    logits = logits - logits.max(axis=1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 
 
-def _divided(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    return np.divide(
-        numerator, denominator, out=np.zeros(len(numerator)), where=np.asarray(denominator) > 0
-    )
+def _precision(scores: Scores) -> np.ndarray:
+    # A class that is never predicted has precision 0, as in scikit-learn.
+    return _divide(np.diagonal(scores.confusion), scores.confusion.sum(axis=0))
+
+
+def _recall(scores: Scores) -> np.ndarray:
+    return _divide(np.diagonal(scores.confusion), scores.confusion.sum(axis=1))
+
+
+def _f1(scores: Scores) -> np.ndarray:
+    examples, predicted = scores.confusion.sum(axis=1), scores.confusion.sum(axis=0)
+    return _divide(2 * np.diagonal(scores.confusion), examples + predicted)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divides element by element; 0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros(len(numerator)), where=denominator > 0)
+
+
+CLASS_METRICS = (
+    Metric("precision", "precision", _precision),
+    Metric("recall", "recall", _recall),
+    Metric("f1", "F1", _f1),
+)
+OVERALL_METRICS = (
+    Metric("calibration_error", "calibration error", lambda scores: scores.calibration_error),
+)

@@ -1,13 +1,12 @@
-"""What TensorBoard shows of an evaluation beside its metrics, and of a run's flags.
+"""Writes what TensorBoard shows of an evaluation beside its curves, and of a run's flags.
 
-The confusion matrix and the worst mistakes as pictures, precision-recall curves, histograms of the
-weights, the filters of the first layer; and the hparams page.
+That is: the confusion matrix, the worst mistakes and the first layer's filters as pictures,
+precision-recall curves, histograms of the weights; and the hparams page.
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -15,6 +14,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
+from mnist_estimator import optimizers
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.scoring.scores import THRESHOLDS, Scores
@@ -26,16 +26,14 @@ FILTERS = "first_layer"
 PR_CURVES = "pr_curve"
 WEIGHTS = "weights"
 
-_MAX_CURVES = 20  # Precision-recall curves of more classes than that nobody looks through.
-_MAX_SHOWN = 64  # Units of the first layer.
-# What optimizers keep of each variable, and for all of them.
-_NOT_WEIGHTS = re.compile(r".*/(Adam|Adam_1|Momentum|Adagrad)|.*_power|global_step")
-# 3x5 pixels a character, a number of 3 bits a row: the core has no library to draw text with.
+_MAX_CURVES = 20  # Classes that get a precision-recall curve: nobody looks through more.
+_MAX_FILTERS = 64
+# 3x5 pixels a character, a number of 3 bits a row: no library to draw text is installed.
 _GLYPHS = {
     "0": "75557", "1": "26227", "2": "71747", "3": "71317", "4": "55711", "5": "74717",
     "6": "74757", "7": "71222", "8": "75757", "9": "75717", ">": "42124",
 }  # fmt: skip
-_SCALE = 2  # Size of a glyph's pixel.
+_SCALE = 2  # Pixels of a picture for each pixel of a glyph.
 _WHITE, _BLACK, _GREEN, _RED = 255, 0, (90, 200, 90), (240, 90, 80)
 
 
@@ -46,7 +44,7 @@ def write_evaluation(
     checkpoint: str,
     image_shape: tuple[int, int, int],
 ) -> None:
-    """Writes an evaluation's pictures, curves and histograms as events of `step` to `folder`."""
+    """Writes an evaluation's pictures, curves and histograms to `folder`, as events of `step`."""
     weights = trained_weights(checkpoint)
     pictures = {
         CONFUSION: confusion_picture(scores.confusion),
@@ -66,27 +64,28 @@ def write_evaluation(
 
 
 def write_hparams(folder: str, values: Mapping[str, object]) -> None:
-    """Fills TensorBoard's hparams page for the run in `folder` from its flags."""
+    """Writes a run's flags to `folder` for TensorBoard's hparams page; None is left out."""
     kinds = (bool, int, float, str)
-    known = {name: value for name, value in values.items() if isinstance(value, kinds)}
-    _add(events.writer(folder), hparams_pb(known), 0)
+    shown = {name: value for name, value in values.items() if isinstance(value, kinds)}
+    _add(events.writer(folder), hparams_pb(shown), 0)
 
 
 def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:
-    """The float variables of a checkpoint by name, without what optimizers keep."""
+    """The float variables of a checkpoint by name, without those of optimizers."""
     with checkpoints.opened(checkpoint) as reader:
         types = reader.get_variable_to_dtype_map()
         floats = [name for name in sorted(types) if types[name].is_floating]
-        names = [name for name in floats if not _NOT_WEIGHTS.fullmatch(name)]
+        names = [name for name in floats if not optimizers.is_optimizer_variable(name)]
         return {name: reader.get_tensor(name) for name in names}
 
 
 def first_layer(
     weights: Mapping[str, np.ndarray], image_shape: tuple[int, int, int]
 ) -> np.ndarray | None:
-    """The weights that see the image, as images float32 [N,h,w,C]; None if no layer is one.
+    """The weights of the layer that sees the image, as images float32 [N,h,w,C].
 
-    That is a convolution's kernel [h,w,C,N], or the kernel [H*W*C,N] of a dense layer.
+    That layer is a convolution with a kernel [h,w,C,N], or a dense one with a kernel [H*W*C,N].
+    Returns None if there is neither.
     """
     height, width, channels = image_shape
     for _, value in sorted(weights.items()):
@@ -99,14 +98,15 @@ def first_layer(
 
 
 def confusion_picture(confusion: np.ndarray) -> np.ndarray:
-    """A confusion matrix [K,K] as uint8 [H,W,3]: rows, the true classes, by their fractions.
+    """Draws a confusion matrix [K,K] as uint8 [H,W,3]: a row for each true class.
 
-    Green on the diagonal, red beside it; the classes' numbers stand at the left and above.
+    Cells are green on the diagonal and red elsewhere, the stronger the larger their fraction of
+    their row. The classes' numbers stand at the left and above.
     """
     classes = len(confusion)
     cell = max(8, min(32, 640 // classes))
     fractions = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    # A square root, or a class that is mistaken in one of a hundred examples would be invisible.
+    # The square root makes one mistake in a hundred examples visible.
     strength = np.sqrt(fractions)[..., np.newaxis]
     colours = np.where(np.eye(classes, dtype=bool)[..., np.newaxis], _GREEN, _RED)
     cells = (_WHITE + strength * (colours - _WHITE)).astype(np.uint8)
@@ -123,7 +123,7 @@ def confusion_picture(confusion: np.ndarray) -> np.ndarray:
 
 
 def mistakes_picture(scores: Scores, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """The worst mistakes in reading order, uint8 [H,W,3], each under "class>prediction"."""
+    """Draws the worst mistakes in reading order, uint8 [H,W,3], each below "class>prediction"."""
     height, width, _ = image_shape
     columns = max(math.isqrt(max(len(scores.mistakes) - 1, 0)) + 1, 1)
     zoom = max(1, 48 // height)
@@ -143,11 +143,12 @@ def mistakes_picture(scores: Scores, image_shape: tuple[int, int, int]) -> np.nd
 
 
 def filters_picture(filters: np.ndarray) -> np.ndarray:
-    """Filters [N,h,w,C], the first 64 of them, as one grey picture uint8 [H,W,1].
+    """Draws the first 64 of the filters [N,h,w,C] as one grey picture uint8 [H,W,1].
 
-    Grey is 0; each filter has its own scale. Of several channels their mean is shown.
+    Grey is 0, and each filter has its own scale. A filter of several channels is shown by their
+    mean.
     """
-    shown = filters[:_MAX_SHOWN].mean(axis=-1)
+    shown = filters[:_MAX_FILTERS].mean(axis=-1)
     limits = np.abs(shown).max(axis=(1, 2), keepdims=True)
     grey = (127.5 + 127.5 * shown / np.where(limits > 0, limits, 1)).astype(np.uint8)
     zoom = max(1, 40 // max(grey.shape[1:]))
@@ -166,7 +167,7 @@ def _curves(scores: Scores) -> Iterator[v1.Summary]:
     for label in range(min(scores.num_classes, _MAX_CURVES)):
         true, false = scores.true_positives[label], scores.false_positives[label]
         reached = true + false
-        # Where nothing reaches a threshold, nothing of it is wrong.
+        # If no example reaches a threshold, none of them is wrong.
         precision = np.where(reached, true / np.maximum(reached, 1), 1.0)
         yield pr_curve_summary.raw_data_pb(
             f"{PR_CURVES}/{label}",
@@ -182,7 +183,7 @@ def _curves(scores: Scores) -> Iterator[v1.Summary]:
 
 def _image(tag: str, picture: np.ndarray) -> v1.Summary:
     height, width, channels = picture.shape
-    # A graph of its own: this is called in the midst of training, too.
+    # A graph of its own: this is called during training, too.
     with tf.Graph().as_default(), v1.Session() as session:
         encoded = session.run(tf.io.encode_png(picture))
     image = v1.Summary.Image(
@@ -192,14 +193,14 @@ def _image(tag: str, picture: np.ndarray) -> v1.Summary:
 
 
 def _add(writer: v1.summary.FileWriter, summary: object, step: int) -> None:
-    # TensorBoard's own class of the same message.
+    # TensorBoard has a class of its own for the same message.
     writer.add_summary(v1.Summary.FromString(summary.SerializeToString()), step)
 
 
 def _draw(
     picture: np.ndarray, text: str, top: int, left: int, width: int, height: int | None = None
 ) -> None:
-    """Draws text in the middle of a box; not if it is too wide for it."""
+    """Draws text in the middle of a box, unless it is too wide for the box."""
     height = height or width
     scale = _SCALE if len(text) * 4 * _SCALE <= width and height >= 5 * _SCALE else 1
     if len(text) * 4 * scale > width or 5 * scale > height:

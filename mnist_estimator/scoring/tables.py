@@ -11,33 +11,37 @@ from typing import Any
 
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.files import write_json, write_text
-from mnist_estimator.scoring.scores import Scores
+from mnist_estimator.scoring.scores import OVERALL_METRICS, Scores
 
-JSON_FILE, PER_CLASS_FILE, CONFUSION_FILE = (
-    "evaluation.json",
-    "per_class.csv",
-    "confusion_matrix.csv",
-)
+JSON_FILE = "evaluation.json"
+PER_CLASS_FILE = "per_class.csv"
+CONFUSION_FILE = "confusion_matrix.csv"
 
-_MAX_COLUMNS = 20  # A wider confusion matrix is no use in a terminal.
+_MAX_COLUMNS = 20  # A terminal has no room for a wider confusion matrix.
 
 
-def as_text(scores: Scores, class_names: Sequence[str]) -> str:
-    """The calibration error, a table of the classes, and the confusion matrix if it is not wide."""
-    lines = [f"calibration error {scores.calibration_error:.4f}", ""]
+def as_lines(scores: Scores | None, class_names: Sequence[str]) -> list[str]:
+    """The overall metrics, a table of the classes, and the confusion matrix if it is not wide.
+
+    Without scores a line that says why.
+    """
+    if scores is None:
+        return ["no confusion matrix: the data has more classes than can be looked through"]
+    lines = [f"{metric.label} {metric.compute(scores):.4f}" for metric in OVERALL_METRICS]
+    lines.append("")
     header, *rows = _per_class(scores, class_names)
     shown = [[name, *(f"{rate:.4f}" for rate in rates), f"{n:,}"] for name, *rates, n in rows]
     lines += _aligned([header, *shown])
     if len(class_names) <= _MAX_COLUMNS:
         matrix = [[str(cell) for cell in row] for row in _confusion(scores, class_names)]
         lines += ["", *_aligned(matrix)]
-    return "\n".join(lines)
+    return lines
 
 
 def write(
     folder: str, metrics: dict[str, Any], scores: Scores | None, class_names: Sequence[str]
 ) -> None:
-    """Writes the files of an evaluation; only the JSON if there are no scores.
+    """Writes the files of an evaluation; without scores only the JSON file.
 
     Raises:
       InputError: if one cannot be written.
@@ -75,12 +79,12 @@ def _csv(rows: Iterable[Sequence[Any]]) -> str:
     return text.getvalue()
 
 
-# What spreadsheets compute when they open a file; the wide forms are those of Japanese keyboards.
+# Spreadsheets compute a cell that begins with one of these. Japanese keyboards have the wide forms.
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def _no_formula(cell: Any) -> Any:
-    """A cell as a spreadsheet shows it: an apostrophe before a name makes it text."""
-    is_name = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
-    return f"'{cell}" if is_name else cell
+    """Puts an apostrophe before a name that a spreadsheet would compute, which makes it text."""
+    is_formula = isinstance(cell, str) and _FORMULA.match(cell) and not _NUMBER.fullmatch(cell)
+    return f"'{cell}" if is_formula else cell

@@ -1,4 +1,4 @@
-"""A SavedModel, a .tflite file, and the answers of a model to pictures.
+"""Networks put to use: signatures, exports for servers and phones, predictions on pictures.
 
-May import `pictures`, `data`, `runs` and what these may.
+May import `scoring` and what comes before it.
 """

@@ -1,6 +1,6 @@
-"""What a trained model says of pictures, whether it comes from a checkpoint or from an export.
+"""Predicts what pictures show, with the weights of a checkpoint or with an exported model.
 
-Both ask the same signature, `serving.PREDICT_IMAGES`, so they give the same answers.
+Both use the signature `signatures.PREDICT_IMAGES`, so they give the same answers.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ import numpy as np
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.datasets import DIGIT, PICTURES
 from mnist_estimator.model_fn import PROBABILITIES
+from mnist_estimator.pictures.methods import DIGIT, PICTURES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
-from mnist_estimator.serving import saved_model, signatures
+from mnist_estimator.serving import saved_model, sessions, signatures
 
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a picture shows: the likeliest two classes, by name and probability, if it has ink.
+    """What a picture shows.
 
-    `doubt` is what a decoder says of a damaged file that it decoded all the same.
+    Attributes:
+      has_ink: False if the picture should show a digit, and shows nothing.
+      best: the two likeliest classes, by name and probability.
+      doubt: what a decoder says of a damaged file that it decoded all the same; else "".
     """
 
     has_ink: bool
@@ -39,9 +42,10 @@ class Answer:
 
 
 class Predictor:
-    """A network with its weights, ready to look at pictures.
+    """A network with its weights, ready to predict.
 
-    `pictures` says how it prepares them, of `datasets.PICTURES`.
+    Attributes:
+      pictures: how pictures are prepared, one of `methods.PICTURES`.
     """
 
     def __init__(
@@ -57,19 +61,19 @@ class Predictor:
         self.pictures = pictures
 
     def predict(self, encoded: Sequence[bytes]) -> list[Answer | InputError]:
-        """What pictures, whole PNG or JPEG files, show; for one that is broken, its error."""
+        """For each picture, a whole PNG or JPEG file: an answer, or what is wrong with it."""
         if not encoded:
             return []
         doubts: list[str] = []
         try:
-            with _decoders_doubts(doubts):
+            with _capture_decoder_lines(doubts):
                 answers = self._predict(encoded)
         except tf.errors.InvalidArgumentError as error:
             if len(encoded) == 1:
                 return [InputError(f"cannot be decoded: {_decoder_line(error)}")]
             answers = []
         if len(encoded) > 1 and (doubts or not answers):
-            # Something is wrong with one of them: each by itself shows with which.
+            # One of them is damaged. Predicting each by itself shows which.
             return [answer for picture in encoded for answer in self.predict([picture])]
         if doubts and isinstance(answers[0], Answer):
             answers[0] = dataclasses.replace(answers[0], doubt=doubts[0])
@@ -77,7 +81,7 @@ class Predictor:
 
     def _predict(self, encoded: Sequence[bytes]) -> list[Answer | InputError]:
         outputs = self._signature.outputs
-        # Exports of earlier versions lack the last.
+        # Exports of earlier versions lack PROBLEM.
         keys = (PROBABILITIES, signatures.HAS_INK, signatures.PROBLEM)
         fetches = {key: outputs[key] for key in keys if key in outputs}
         asked = {self._signature.inputs[signatures.IMAGE_BYTES]: np.array(encoded, object)}
@@ -102,25 +106,29 @@ class Predictor:
 
 @contextlib.contextmanager
 def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
-    """A predictor with the weights of an open run's checkpoint."""
-    names, data = [signatures.PREDICT_IMAGES], run.trained_on
+    """A predictor with the weights of an open run's checkpoint.
+
+    Raises:
+      RunError: if the checkpoint cannot be restored.
+    """
+    data = run.trained_on
     with tf.Graph().as_default():
-        built = signatures.build(names, run.params, data)
-        with signatures.restored(run.checkpoint) as session:
+        built = signatures.build([signatures.PREDICT_IMAGES], run.params, data)
+        with sessions.restore(run.checkpoint) as session:
             signature = built[signatures.PREDICT_IMAGES]
             yield Predictor(session, signature, data.class_names, data.pictures)
 
 
 @contextlib.contextmanager
 def from_export(export_dir: str) -> Iterator[Predictor]:
-    """A predictor from a SavedModel that `exports.export` has written.
+    """A predictor with a SavedModel that `saved_model.export` has written.
 
     Raises:
       InputError: if there is none.
       RunError: if it cannot be loaded.
     """
     names = _class_names_of(export_dir)
-    with signatures.loaded(export_dir, signatures.PREDICT_IMAGES) as (session, signature):
+    with sessions.load(export_dir, signatures.PREDICT_IMAGES) as (session, signature):
         classes = signature.outputs[PROBABILITIES].shape[-1]
         if len(names) != classes:
             raise RunError(
@@ -135,11 +143,11 @@ def _names_file(export_dir: str) -> str:
 
 
 def _class_names_of(export_dir: str) -> list[str]:
-    """The lines of an export's class names.
+    """Reads the class names of an export, a line each.
 
     Raises:
-      InputError: if there are none.
-      RunError: if they are no text.
+      InputError: if the file is missing.
+      RunError: if it is not UTF-8.
     """
     path = _names_file(export_dir)
     names = _content(path)
@@ -149,23 +157,23 @@ def _class_names_of(export_dir: str) -> list[str]:
             "MODEL_DIR/export/best/STEP"
         )
     try:
-        # Not splitlines: a name may have what that takes for a line's end.
+        # Not splitlines, which splits at more characters. A name may contain them.
         return names.decode("utf-8").removesuffix("\n").split("\n")
     except ValueError:
         raise RunError(f"{path}: damaged, expected UTF-8; export the model again") from None
 
 
 def _pictures_of(export_dir: str) -> str:
-    """How an exported model prepares pictures.
+    """Reads how an exported model prepares pictures.
 
     Raises:
-      RunError: if it does not say so in a way that this version knows.
+      RunError: if its file is damaged, or names a way that this version does not know.
     """
     path = os.path.join(export_dir, saved_model.EXTRA_FOLDER, saved_model.MODEL_FILE)
     data = _content(path)
     try:
         model = json_files.expect(json_files.parse(data or b"{}"), dict, "the whole")
-        # Where it does not say so, an earlier version has exported it.
+        # Earlier versions export without it, and prepare pictures of digits only.
         return json_files.choice(model.get("pictures", DIGIT), "pictures", PICTURES)
     except ValueError as error:
         raise RunError(f"{path}: damaged ({error}); export the model again") from None
@@ -177,11 +185,11 @@ def _content(path: str) -> bytes | None:
 
 
 @contextlib.contextmanager
-def _decoders_doubts(doubts: list[str]) -> Iterator[None]:
-    """Keeps from standard error what decoders write to it, which names no file.
+def _capture_decoder_lines(doubts: list[str]) -> Iterator[None]:
+    """Keeps what decoders write off standard error: their lines name no file.
 
     Args:
-      doubts: takes what they say of damage that did not stop them.
+      doubts: takes the lines about damage that did not stop the decoder.
     """
     with contextlib.ExitStack() as stack:
         # There may be no standard error, and no room for a temporary file.
@@ -189,12 +197,13 @@ def _decoders_doubts(doubts: list[str]) -> Iterator[None]:
             written = stack.enter_context(tempfile.TemporaryFile())
             stderr = stack.enter_context(open(os.dup(2), "wb"))
             os.dup2(written.fileno(), 2)
-            stack.callback(_pass_on, written, doubts)
+            stack.callback(_sort_lines, written, doubts)
             stack.callback(os.dup2, stderr.fileno(), 2)
         yield
 
 
-def _pass_on(written: IO[bytes], doubts: list[str]) -> None:
+def _sort_lines(written: IO[bytes], doubts: list[str]) -> None:
+    """Adds lines about damage to `doubts`; prints those that are not from a decoder."""
     written.seek(0)
     for line in written.read().decode("utf-8", "replace").splitlines():
         if _DAMAGE.match(line):
@@ -206,11 +215,11 @@ def _pass_on(written: IO[bytes], doubts: list[str]) -> None:
 _VERBOSE = os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "0"
 _LOGGED = re.compile(r"[EF]\d{4} |\d{4}-\d\d-\d\d ")  # By TensorFlow 2.21, and by 2.15.
 _DECODERS = re.compile(r"\b(jpeg_mem|png_io|gif_io)\.cc\b")
-# Of libjpeg. What lies between a scan and the end, which `decoding` may have added, does no harm.
+# libjpeg's lines. Bytes between a scan and the end do no harm; `decoding` itself may add some.
 _DAMAGE = re.compile(r"Corrupt JPEG data: (?!\d+ extraneous bytes before marker 0x(d9|01))")
 
 
 def _decoder_line(error: tf.errors.OpError) -> str:
-    # Of the nested ops that an error names, the innermost reason comes first.
+    # An error of nested ops names the innermost reason first.
     line = error_line(error)
     return line.split("{{node")[0].strip(" ,;[") or line

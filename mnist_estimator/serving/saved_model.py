@@ -1,4 +1,4 @@
-"""Trained networks written for others to run: SavedModels, all or nothing."""
+"""Exports trained networks as SavedModels, all or nothing."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import json
 import os
 import re
 import secrets
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mnist_estimator import RunError, __version__
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.records import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors
-from mnist_estimator.serving import signatures as serving
-from mnist_estimator.serving import warmup
+from mnist_estimator.serving import sessions, signatures, warmup
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
-MODEL_FILE = "model.json"  # In assets.extra: which model it is.
-_SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave.
-# All that an export has.
+MODEL_FILE = "model.json"  # In assets.extra: says which model it is.
+_SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave behind.
+# All files of an export.
 _FILES = re.compile(
     r"(saved_model|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
     rf"|assets/{re.escape(CLASS_NAMES_FILE)}"
@@ -37,7 +35,7 @@ def export(
 ) -> str:
     """Exports a checkpoint as a SavedModel to `folder/STEP`, all or nothing.
 
-    Where that holds this very model already, nothing is done.
+    Does nothing if that folder holds this very model already.
 
     Args:
       params: as for `model_fn.model_fn`.
@@ -48,52 +46,39 @@ def export(
     Raises:
       RunError: if it cannot be written.
     """
-    with file_errors(checkpoint):
-        model = {
-            "checkpoint_sha256": checkpoints.digest(checkpoint),
-            "manifest_sha256": trained_on.digest,
-            "image_shape": trained_on.image_shape,
-            "class_names": trained_on.class_names,
-            "brightest_pixel": trained_on.brightest_pixel,
-            "pictures": trained_on.pictures,
-            "compute_dtype": params["serving_precision"],
-            "signatures": serving.EXPORTED,
-            "mnist_estimator": __version__,
-        }
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
-    text = json.dumps(model, indent=2) + "\n"
+    model = _describe(params, trained_on, checkpoint)
     try:
-        if files.read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != text.encode():
+        if files.read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != model.encode():
             with _replacing(path) as scratch:
-                save(serving.EXPORTED, params, trained_on, checkpoint, scratch)
+                save(signatures.EXPORTED, params, trained_on, checkpoint, scratch)
                 _add_class_names(scratch, trained_on.class_names)
-                _add_extra(scratch, trained_on, text)
+                _add_extra(scratch, trained_on, model)
     except (*FILE_ERRORS, OSError) as error:
         raise RunError(f"{path}: cannot be exported: {error_line(error)}") from error
     if not files.is_literal(os.path.abspath(path) if files.is_local(path) else path):
-        progress.say(
-            f"warning: {path}: TensorFlow's own loaders take this path for a pattern; copy the "
-            "export to one without * ? [ and \\ to serve it",
-            sys.stderr,
+        progress.warn(
+            f"{path}: TensorFlow's own loaders take this path for a pattern; copy the "
+            "export to one without * ? [ and \\ to serve it"
         )
     return path
 
 
 def save(
-    signatures: tuple[str, ...],
+    names: Sequence[str],
     params: Mapping[str, Any],
     trained_on: Manifest | TrainedOn,
     checkpoint: str,
     folder: str,
 ) -> None:
-    """Writes a SavedModel with these signatures of `serving` and the weights of a checkpoint."""
+    """Writes a SavedModel with signatures of these names and the weights of a checkpoint."""
     with tf.Graph().as_default():
-        built = serving.build(signatures, params, trained_on)
+        built = signatures.build(names, params, trained_on)
         for key in (v1.GraphKeys.COND_CONTEXT, v1.GraphKeys.WHILE_CONTEXT):
-            # For gradients, which nobody asks of an export. Their order is that of a set, and
-            # another in every process.
+            # Only gradients need them. They come in the order of a set, which is another one in
+            # every process.
             v1.get_default_graph().clear_collection(key)
-        with serving.restored(checkpoint) as session:
+        with sessions.restore(checkpoint) as session:
             files.make_folder(folder)
             builder = v1.saved_model.Builder(folder)
             files.make_folder(os.path.join(folder, tf.saved_model.VARIABLES_DIRECTORY))
@@ -106,16 +91,34 @@ def save(
             builder.save()
 
 
+def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str) -> str:
+    """The content of model.json, by which the same model is recognized."""
+    with file_errors(checkpoint):
+        digest = checkpoints.digest(checkpoint)
+    model = {
+        "checkpoint_sha256": digest,
+        "manifest_sha256": trained_on.digest,
+        "image_shape": trained_on.image_shape,
+        "class_names": trained_on.class_names,
+        "brightest_pixel": trained_on.brightest_pixel,
+        "pictures": trained_on.pictures,
+        "compute_dtype": params["serving_precision"],
+        "signatures": signatures.EXPORTED,
+        "mnist_estimator": __version__,
+    }
+    return json.dumps(model, indent=2) + "\n"
+
+
 @contextlib.contextmanager
 def _replacing(path: str) -> Iterator[str]:
-    """Gives a folder to write to, which takes the place of `path` when all went well."""
+    """Gives a folder to write to; it replaces `path` if the block ends without an error."""
     _check_is_export(path)
     files.make_folders(os.path.dirname(path))
     name = f".export-{secrets.token_hex(8)}"
     scratch, old = (os.path.join(os.path.dirname(path), name + end) for end in ("", "-old"))
     try:
         yield scratch
-        _check_is_export(path)  # Again: writing has taken a while.
+        _check_is_export(path)  # Once more, because writing has taken a while.
         if tf.io.gfile.exists(path):
             tf.io.gfile.rename(path, old)
         tf.io.gfile.rename(scratch, path)
@@ -127,7 +130,7 @@ def _replacing(path: str) -> Iterator[str]:
 
 
 def _check_is_export(path: str) -> None:
-    """Raises RunError if a folder has anything that an export of this package has not."""
+    """Raises RunError if a folder holds anything else than an export of this package."""
     files.check_no_link(path)
     found = {os.path.relpath(name, path) for name in files.walk(path)}
     strange = sorted(name for name in found if not _FILES.fullmatch(name))
@@ -141,8 +144,8 @@ def _check_is_export(path: str) -> None:
 
 
 def _add_class_names(folder: str, class_names: Sequence[str]) -> None:
-    # Not by a tensor with its path, as assets usually are: that would keep the path of the folder
-    # it was written in, and no two exports would be alike.
+    # Assets are usually added by a tensor with their path. That would put the path of the scratch
+    # folder into the model, and no two exports would be alike.
     assets = os.path.join(folder, tf.saved_model.ASSETS_DIRECTORY)
     files.make_folder(assets)
     with files.created(os.path.join(assets, CLASS_NAMES_FILE)) as file:
@@ -152,14 +155,14 @@ def _add_class_names(folder: str, class_names: Sequence[str]) -> None:
 def _add_extra(folder: str, trained_on: Manifest | TrainedOn, model: str) -> None:
     extra = os.path.join(folder, EXTRA_FOLDER)
     files.make_folder(extra)
-    examples = serving.example_requests(trained_on.image_shape)
+    examples = signatures.example_requests(trained_on.image_shape)
     requests = [
-        warmup.classify_request(name, asked[serving.EXAMPLES])
-        if name == serving.CLASSIFY
+        warmup.classify_request(name, asked[signatures.EXAMPLES])
+        if name == signatures.CLASSIFY
         else warmup.predict_request(name, asked)
         for name, asked in examples.items()
     ]
     warmup.write(os.path.join(extra, warmup.FILE), requests)
-    # Last: an export with it is whole.
+    # This file is the last one: an export that has it is whole.
     with files.created(os.path.join(extra, MODEL_FILE)) as file:
         file.write(model.encode())

@@ -1,8 +1,9 @@
-"""Trained networks for phones and small devices, as TensorFlow Lite models.
+"""Exports trained networks as TensorFlow Lite models, for phones and small devices.
 
-A model takes `images` [N,H,W,C] and answers `probabilities` [N,K]. Both are float32, but with int8
-they are uint8, the probabilities in 256ths. Pixels are as the records have them: from 0 to 255, or
-to the brightest pixel of the data if that is less. They are not checked, and never from 0 to 1.
+A model takes `images` [N,H,W,C] and returns `probabilities` [N,K]. Both are float32; with int8 they
+are uint8, the probabilities in 256ths. Pixels are as in the records: from 0 to 255, or to the
+brightest pixel of the data if that is less. A model does not check them, and takes none from 0 to
+1.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1, without_noise
 from mnist_estimator.data import inputs
-from mnist_estimator.data.records import Manifest
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.model_fn import PROBABILITIES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files
@@ -30,9 +31,9 @@ from mnist_estimator.serving import saved_model, signatures
 # How weights and arithmetic are quantized.
 NONE, FLOAT16, INT8 = "none", "float16", "int8"
 
-_CALIBRATION = 500  # Images whose activations set the ranges of int8.
-_BATCH = 100
-_NOISE = "^fully_quantize: |XNNPACK delegate"  # From C++, whatever the log level is.
+_CALIBRATION_IMAGES = 500  # Their activations set the ranges of int8.
+_BATCH_SIZE = 100
+_NOISE = "^fully_quantize: |XNNPACK delegate"  # C++ code prints it at any log level.
 
 
 def export(
@@ -41,14 +42,15 @@ def export(
     """Writes an open run's network to `path` as one .tflite file.
 
     Args:
-      data_dir: int8 is calibrated with the first 500 training images in it.
-      quantize: float16: weights of half the size. int8: whole numbers only, a quarter.
+      data_dir: its first 500 training images calibrate int8.
+      quantize: float16 halves the size of the weights; int8 computes in whole numbers only, and
+        takes a quarter.
 
     Raises:
       RunError: if the network has an operation that TensorFlow Lite lacks.
       InputError: if a file cannot be read or written.
     """
-    # TensorFlow Lite knows no bfloat16.
+    # TensorFlow Lite has no bfloat16.
     params = {**run.params, "serving_precision": "float32"}
     with files.memory_folder() as scratch, _quiet():
         folder = os.path.join(scratch, "saved_model")
@@ -59,7 +61,7 @@ def export(
         _set_quantization(converter, quantize, data_dir, manifest)
         try:
             model = converter.convert()
-        except Exception as error:  # The converter has an exception class of its own, in C++.
+        except Exception as error:  # The converter's own exception class is in C++.
             problem = str(error).strip().splitlines()[0]
             raise RunError(f"{run.checkpoint}: cannot be converted: {problem}") from error
     files.make_folders(os.path.dirname(path))
@@ -67,7 +69,11 @@ def export(
 
 
 def accuracy(path: str, data_dir: str, manifest: Manifest, split: str) -> float:
-    """The fraction of a split's examples that the model in a .tflite file gets right."""
+    """The fraction of a split's examples that the model in a .tflite file classifies correctly.
+
+    Raises:
+      InputError: if the file cannot be read.
+    """
     with file_errors(path), files.reading(path) as file:
         model = file.read()
     with _quiet():
@@ -75,7 +81,7 @@ def accuracy(path: str, data_dir: str, manifest: Manifest, split: str) -> float:
         runner = interpreter.get_signature_runner(signatures.FIXED)
         wanted = runner.get_input_details()[inputs.IMAGES]["dtype"]
         correct = 0
-        for images, labels in _batches(data_dir, manifest, split, _BATCH):
+        for images, labels in _batches(data_dir, manifest, split, _BATCH_SIZE):
             answers = runner(**{inputs.IMAGES: images.astype(wanted)})[PROBABILITIES]
             correct += int((answers.argmax(axis=1) == labels).sum())
     return correct / manifest.num_examples(split)
@@ -88,19 +94,19 @@ def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Ma
     if quantize == FLOAT16:
         converter.target_spec.supported_types = [tf.float16]
         return
-
-    def examples() -> Iterator[dict[str, np.ndarray]]:
-        batches = _batches(data_dir, manifest, "train", 1)
-        for number, (images, _) in enumerate(itertools.islice(batches, _CALIBRATION)):
-            images = images.astype(np.float32)
-            if not number:
-                # Else the scale of a set that is nowhere white would not be 1 a grey level.
-                images[0, 0, 0, 0] = 255
-            yield {inputs.IMAGES: images}
-
-    converter.representative_dataset = examples
+    converter.representative_dataset = lambda: _calibration_inputs(data_dir, manifest)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
+
+
+def _calibration_inputs(data_dir: str, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
+    batches = _batches(data_dir, manifest, "train", 1)
+    for number, (images, _) in enumerate(itertools.islice(batches, _CALIBRATION_IMAGES)):
+        images = images.astype(np.float32)
+        if number == 0:
+            # One white pixel makes the scale 1 for each grey level, on dark images too.
+            images[0, 0, 0, 0] = 255
+        yield {inputs.IMAGES: images}
 
 
 def _batches(
@@ -117,7 +123,7 @@ def _batches(
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps back what the converter says to its own developers."""
+    """Keeps back what the converter prints for its own developers."""
     absl_logger = logging.getLogger("absl")
     level = absl_logger.level
     absl_logger.setLevel(logging.ERROR)

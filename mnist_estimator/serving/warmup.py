@@ -2,8 +2,8 @@
 
 `assets.extra/tf_serving_warmup_requests` is a TFRecord file of `tensorflow.serving.PredictionLog`
 messages (tensorflow/serving, `apis/prediction_log.proto`; "SavedModel Warmup" in its
-documentation). Those that are written here are declared below, field for field, because the package
-that brings them, tensorflow-serving-api, asks for a TensorFlow of its own.
+documentation). The messages written here are declared below, field for field: the package that has
+them, tensorflow-serving-api, requires a TensorFlow of its own.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ FILE = "tf_serving_warmup_requests"
 _MESSAGE = descriptor_pb2.FieldDescriptorProto.TYPE_MESSAGE
 _STRING = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
 _BYTES = descriptor_pb2.FieldDescriptorProto.TYPE_BYTES
-# Message -> field -> (number, type, repeated). A message within one that is not declared here is
-# written as its bytes, which is the same on the wire; so is a map as its repeated entries.
+# Message -> field -> (number, type, repeated). A field whose message is not declared here holds its
+# bytes, and a map is a repeated entry: on the wire these are the same.
 _FIELDS = {
     "ModelSpec": {"signature_name": (3, _STRING, False)},
     "InputsEntry": {"key": (1, _STRING, False), "value": (2, _BYTES, False)},
@@ -37,11 +37,11 @@ _FIELDS = {
         "predict_log": (6, "PredictLog", False),
     },
 }
-_PACKAGE = "mnist_estimator.serving.signatures"
+_PACKAGE = "mnist_estimator.serving"
 
 
 def predict_request(signature: str, values: Mapping[str, np.ndarray]) -> bytes:
-    """A serialized PredictionLog that asks a signature of TensorFlow Serving's Predict."""
+    """A serialized PredictionLog: a call of TensorFlow Serving's Predict with a signature."""
     log = _new("PredictionLog")
     request = log.predict_log.request
     request.model_spec.signature_name = signature
@@ -51,7 +51,7 @@ def predict_request(signature: str, values: Mapping[str, np.ndarray]) -> bytes:
 
 
 def classify_request(signature: str, examples: list[tf.train.Example]) -> bytes:
-    """A serialized PredictionLog that asks a signature of TensorFlow Serving's Classify."""
+    """A serialized PredictionLog: a call of TensorFlow Serving's Classify with a signature."""
     log = _new("PredictionLog")
     request = log.classify_log.request
     request.model_spec.signature_name = signature

@@ -1,4 +1,4 @@
-"""The part of a parameter server: holds its share of the weights until the run has ended."""
+"""The part of a parameter server: holds its share of the variables until the run has ended."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import status
 from mnist_estimator.runtime import files, progress, signals
-from mnist_estimator.training import endings, hooks
+from mnist_estimator.training import endings
+from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST
+from mnist_estimator.training.run import say_complete, was_complete
 
 _LOOK_SECS = 0.2
-_SAVE_SECS = 15.0  # How long one that has to go waits for the chief to save.
-_LEAVE_SECS = 10.0  # How long the workers have, after the chief's end, to leave first.
+_SAVE_SECS = 15.0  # How long the chief may take to save when this process has to stop.
+_LEAVE_SECS = 10.0  # How long the workers may take to leave after the chief's end.
 
 
 def run_task(config: TrainConfig, task: roles.Task, follower: status.Follower) -> None:
@@ -26,19 +28,19 @@ def run_task(config: TrainConfig, task: roles.Task, follower: status.Follower) -
 
     Raises:
       RunError, InputError or signals.Interruption: as the chief ended; the last if it was lost, or
-        if a signal asked for this one's end.
+        if a signal asked this one to stop.
     """
-    if endings.was_complete(config):
-        return endings.nothing_to_do(config)
-    with endings.watch(config, task, follower=follower):
+    if was_complete(config):
+        return say_complete(config)
+    with endings.watch_peers(config, task, follower=follower):
         _serve(config, task, lambda: follower.ended() is not None)
     return endings.end_like_the_chief(follower.ended())
 
 
 def _serve(config: TrainConfig, task: roles.Task, is_over: Callable[[], bool]) -> None:
-    """Serves parameters until `is_over`, or until a signal asks for its end.
+    """Serves variables until `is_over`, or until a signal asks this process to stop.
 
-    Estimator's own waits in C++ for ever, where no signal is heard.
+    Estimator's own parameter server waits in C++ for ever, where no signal is heard.
     """
     server = v1.train.Server(
         tf.train.ClusterSpec({role: list(hosts) for role, hosts in task.jobs.items()}),
@@ -53,14 +55,14 @@ def _serve(config: TrainConfig, task: roles.Task, is_over: Callable[[], bool]) -
             time.sleep(_LOOK_SECS)
         if signals.noted():
             signals.acknowledge()
-            _have_saved(config.model_dir, is_over)
+            _request_save(config.model_dir, is_over)
         else:
             _let_workers_leave(task)
 
 
-def _have_saved(model_dir: str, is_over: Callable[[], bool]) -> None:
-    """Asks the chief to save what only this process holds, and gives it time to."""
-    request = os.path.join(model_dir, hooks.SAVE_REQUEST)
+def _request_save(model_dir: str, is_over: Callable[[], bool]) -> None:
+    """Asks the chief to save the variables that only this process holds, and waits for it."""
+    request = os.path.join(model_dir, SAVE_REQUEST)
     with contextlib.suppress(InputError, tf.errors.OpError):
         files.write_text(request, "")
         until = time.monotonic() + _SAVE_SECS
@@ -72,7 +74,7 @@ def _have_saved(model_dir: str, is_over: Callable[[], bool]) -> None:
 
 
 def _let_workers_leave(task: roles.Task) -> None:
-    """Waits a little for the workers: one in the middle of a step would take it for a fault."""
+    """Waits until the workers have left: one in the middle of a step would report a lost peer."""
     workers = {name: address for name, address in task.peers if name.startswith(roles.WORKER)}
     until = time.monotonic() + _LEAVE_SECS
     while time.monotonic() < until and not signals.noted():

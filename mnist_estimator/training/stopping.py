@@ -1,4 +1,4 @@
-"""How training stops: after a whole step, synchronous workers all after the same one."""
+"""How training stops: after a whole step, and synchronous workers all after the same step."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from mnist_estimator import model_fn
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runtime import signals
-from mnist_estimator.training.hooks import first_of
+from mnist_estimator.training.hooks import first_in_collection
 
-_PREEMPTED = 0  # Place in the vote of synchronous workers; at 1, that the run is finished.
+_PREEMPTED = 0  # Place in a worker's vote; place 1 says that the run is finished.
 
 
 class Stopper(v1.train.SessionRunHook):
-    """Ends training, after a whole step, when a signal was noted or the run has come to its end.
+    """Stops training after a whole step when a signal was noted or the run is finished.
 
-    Synchronous workers vote, and count the votes as part of each step: all stop after the same one,
-    and the chief's checkpoint has everybody's work.
+    Synchronous workers vote, and sum the votes in an all-reduce of each step. So they all stop
+    after the same step, and the chief's checkpoint has the work of all.
     """
 
     def __init__(self, is_finished: Callable[[], bool] = lambda: False) -> None:
-        """`is_finished` says whether the run ends early; it is asked after each step."""
+        """Asks `is_finished` after each step whether the run ends early."""
         self._is_finished = is_finished
         self.preempted_by_other = False
 
     def begin(self) -> None:
         self._votes = v1.get_collection(model_fn.STOP_VOTES)
-        self._total = first_of(model_fn.STOP_TOTAL)
+        self._total = first_in_collection(model_fn.STOP_TOTAL)
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        # Before, there is nothing to save, and much that may wait for others.
+        # Until now there was nothing to save, and a wait for other tasks has to be interruptible.
         signals.defer()
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs | None:
@@ -52,11 +52,11 @@ class Stopper(v1.train.SessionRunHook):
             run_context.request_stop()
 
 
-class Together(v1.train.SessionRunHook):
-    """Keeps synchronous workers together: all begin a session together, and leave it together.
+class SessionGuard(v1.train.SessionRunHook):
+    """Keeps a synchronous worker from going on alone in a new session.
 
-    After the last step that has them all, the watch over the others stops: the chief saves and
-    evaluates then, while they are gone already.
+    After the last step of all workers it stops the watch over the others: they may be gone while
+    the chief saves and evaluates.
     """
 
     def __init__(self, watch: peers.Watch, max_steps: int) -> None:
@@ -66,12 +66,12 @@ class Together(v1.train.SessionRunHook):
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
-        self._total = first_of(model_fn.STOP_TOTAL)
+        self._total = first_in_collection(model_fn.STOP_TOTAL)
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
         if self._begun and self._total is not None:
-            # TensorFlow begins a new session when another worker is gone. One that was started
-            # again comes with the newest checkpoint's weights, and this one is steps ahead.
+            # TensorFlow begins a new session when another worker is gone. That worker restarts from
+            # the newest checkpoint, and this one is some steps ahead of it.
             raise signals.Interruption("another worker is gone", signals.EXIT_LOST)
         self._begun = True
         self._step = int(session.run(self._global_step))

@@ -308,19 +308,19 @@ def test_a_slurm_step_of_one_task_trains_alone():
 
 
 def test_a_slurm_step_of_many_tasks_does_not_train_alone():
-    with pytest.raises(InputError, match="found none, but a cluster of 7 tasks .*Slurm"):
-        slurm("none")
+    task = slurm("auto")
+    assert (task.num_trainers, task.strategy("auto"), task.source) == (7, "multi_worker", "Slurm")
+    assert slurm("none") == roles.Task()  # Unless its user says so.
 
 
 def test_the_shell_of_srun_pty_trains_alone():
     """srun's manual: --pty runs task zero in a pseudo terminal, and the others read nothing."""
     shell = {"SLURM_PTY_PORT": "40123", "SLURM_PROCID": "0", "SLURM_NODEID": "0"}
     shell |= {"SLURM_LOCALID": "0", "SLURMD_NODENAME": "n08"}
-    for strategy in ("none", "mirrored"):
+    for strategy in ("auto", "none", "mirrored"):
         assert slurm(strategy, **shell) == roles.Task()
     assert slurm("multi_worker", **shell).num_trainers == 7  # srun --pty python ... --strategy=
-    with pytest.raises(InputError, match="a cluster of 7 tasks"):
-        slurm("none", SLURM_PTY_PORT="40123")
+    assert slurm("auto", SLURM_PTY_PORT="40123").num_trainers == 7
 
 
 DEEP = "[" * 100_000 + "]" * 100_000

@@ -37,6 +37,7 @@ def test_a_process_on_its_own():
     found = lines(Task(), model_dir="m", data_dir="d")
     assert found["role"] == "trains alone"
     assert found["peers"] == "none"
+    assert found["strategy"] == "none; mirrored if this machine has several GPUs"
     assert found["data shard"] == "all examples"
     assert found["evaluation"] == "each checkpoint, by the chief: this task"
     assert (found["model_dir"], found["data_dir"], found["TF_CONFIG"]) == ("m", "d", "{}")
@@ -96,7 +97,7 @@ def test_train_explains_and_exits_before_tensorflow_starts():
         jobs = {"chief": [f"localhost:{here}"], "worker": ["localhost:1"]}
         jobs["ps"] = [f"localhost:{there}"]
         config = json.dumps({"cluster": jobs, "task": {"type": "worker", "index": 0}})
-        result = train("--explain", "--strategy=ps", TF_CONFIG=config)
+        result = train("--explain", TF_CONFIG=config)
     assert (result.returncode, result.stderr) == (0, "")
     assert f"localhost:{here}" in result.stdout
     answers = [line.split()[3] for line in result.stdout.splitlines() if line.startswith("peer ps")]

@@ -178,29 +178,58 @@ def test_a_malformed_cluster_is_named(jobs, role, index, message):
         resolve(jobs, role, index)
 
 
-def test_a_cluster_needs_a_strategy():
-    with pytest.raises(InputError, match="found none, but a cluster of 4 tasks"):
-        resolve(PS_JOBS, strategy="none")
+@pytest.mark.parametrize(
+    ("jobs", "strategy"),
+    [
+        (PS_JOBS, "ps"),
+        ({"chief": ["a:1"], "ps": ["c:1"]}, "ps"),
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "multi_worker"),
+        ({"worker": ["a:1", "b:1"]}, "multi_worker"),
+        ({"chief": ["a:1"], "worker": ["b:1"], "evaluator": ["e:1"]}, "multi_worker"),
+        ({"chief": ["a:1"]}, "auto"),  # The GPUs of the machine decide.
+        ({"chief": ["a:1"], "evaluator": ["e:1"]}, "auto"),
+        ({}, "auto"),
+    ],
+)
+def test_auto_is_the_strategy_that_the_cluster_needs(jobs, strategy):
+    for role in jobs or ("chief",):
+        task = resolve(jobs, role, 0, strategy="auto")
+        assert task.strategy("auto") == strategy
+        assert task.strategy("mirrored") == "mirrored"
+        explicit = "none" if strategy == "auto" else strategy
+        assert task == resolve(jobs, role, 0, strategy=explicit)
+
+
+@pytest.mark.parametrize(
+    ("workers", "num_ps", "gpus", "strategy"),
+    [
+        (1, 0, 0, "none"),
+        (1, 0, 1, "none"),
+        (1, 0, 2, "mirrored"),
+        (2, 0, 2, "multi_worker"),
+        (1, 1, 0, "ps"),
+        (3, 2, 4, "ps"),
+    ],
+)
+def test_the_strategy_for_so_many_tasks_and_gpus(workers, num_ps, gpus, strategy):
+    assert roles.strategy_for(workers, num_ps, gpus) == strategy
 
 
 @pytest.mark.parametrize("strategy", ["none", "mirrored"])
 @pytest.mark.parametrize(("role", "index"), [("chief", 0), ("worker", 1)])
-def test_who_insists_trains_alone_whatever_is_described(strategy, role, index):
-    task = resolve(PS_JOBS, role, index, strategy=strategy, insists=True)
+def test_a_trainer_may_train_alone_whatever_is_described(strategy, role, index):
+    task = resolve(PS_JOBS, role, index, strategy=strategy)
     assert task == roles.Task()
     assert task.source == f"--strategy={strategy}, not TF_CONFIG"
     assert task.tf_config() == "{}"
 
 
 def test_a_parameter_server_does_not_train_alone():
-    with pytest.raises(InputError, match="found none, but a cluster of 4 tasks"):
-        resolve(PS_JOBS, "ps", strategy="none", insists=True)
-
-
-def test_who_does_not_insist_is_told_how_to_train_alone():
-    expected = "expected ps in each of them, or, to train alone in this one, --strategy=none on the"
-    with pytest.raises(InputError, match=expected):
-        resolve(PS_JOBS, strategy="none")
+    line = (
+        r"found none, but a cluster of 4 tasks is described \(TF_CONFIG\), .* expected auto or ps"
+    )
+    with pytest.raises(InputError, match=line):
+        resolve(PS_JOBS, "ps", strategy="none")
 
 
 @pytest.mark.parametrize("strategy", ["ps", "multi_worker"])

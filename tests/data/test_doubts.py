@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import doubts, records
-from mnist_estimator.data.records import Manifest, Shard
+from mnist_estimator.data import doubts, splits
+from mnist_estimator.data.manifest import Manifest, Shard, shard_name
 
 
 def _manifest(
@@ -19,7 +19,7 @@ def _manifest(
     counts = {"train": train, "validation": validation, "test": test}
     counts = {split: tuple(c) or (0,) * len(train) for split, c in counts.items()}
     shards = {
-        split: (Shard(records.shard_name(split, 0, 1), sum(c), 1, "0" * 64),) if sum(c) else ()
+        split: (Shard(shard_name(split, 0, 1), sum(c), 1, "0" * 64),) if sum(c) else ()
         for split, c in counts.items()
     }
     fields = {
@@ -80,7 +80,7 @@ def test_of_dataset(kind: str):
 
 def test_older_dataset_has_no_counts():
     older = dataclasses.replace(
-        _FINE, format_version=1, class_examples=dict.fromkeys(records.SPLITS, ())
+        _FINE, format_version=1, class_examples=dict.fromkeys(splits.SPLITS, ())
     )
     assert doubts.of_dataset("x", older) == doubts.of_splits("x", older) == []
     doubts.check_trainable("x", older)

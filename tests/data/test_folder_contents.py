@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, folder_contents, sources
+from mnist_estimator.data import data_dirs, folder_contents, known_datasets, sources
 
 _LETTERS = [
     f"emnist-{part}-{what}-idx3-ubyte.gz"
     for part in ("train", "test")
     for what in ("images", "labels")
 ]
-_FOUR = [*datasets.FILE_NAMES.values()]
+_FOUR = [*known_datasets.FILE_NAMES.values()]
 
 # Files, what is said of them, and the flags of the command that reads them.
 _DATA = {
@@ -114,7 +114,7 @@ def test_is_not_filled_with_mnist(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sources, "from_name", None)  # Nothing is fetched.
     before = sorted(os.walk(folder))
     with pytest.raises(InputError, match="F: holds .*, expected a prepared dataset, the four"):
-        sources.ensure_dataset(folder)
+        data_dirs.ensure_dataset(folder)
     assert sorted(os.walk(folder)) == before
 
 
@@ -124,12 +124,12 @@ def test_a_name_is_a_reason_to_fill_it_if_it_holds_no_data(tmp_path: Path, kind:
     folder = _folder(tmp_path, names)
     if kind == "CSV":
         with pytest.raises(InputError, match="holds CSV files"):
-            sources.ensure_dataset(folder, dataset="sample")
+            data_dirs.ensure_dataset(folder, dataset="sample")
     else:
-        assert sources.ensure_dataset(folder, dataset="sample").dataset == "sample"
+        assert data_dirs.ensure_dataset(folder, dataset="sample").dataset == "sample"
 
 
 def test_file_in_place_of_a_folder(tmp_path: Path):
     _folder(tmp_path, ["mnist.npz"])
     with pytest.raises(InputError, match=r"holds NumPy archives .*--npz=.*/F/mnist.npz"):
-        sources.ensure_dataset(str(tmp_path / "F" / "mnist.npz"))
+        data_dirs.ensure_dataset(str(tmp_path / "F" / "mnist.npz"))

@@ -14,6 +14,7 @@ import pytest
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import folder_source, records, sources
+from mnist_estimator.data.manifest import DatasetError
 from mnist_estimator.pictures import picture_files, preparation
 
 Image = pytest.importorskip("PIL.Image")
@@ -181,7 +182,7 @@ def test_written_and_written_again(tmp_path):
     assert manifest.num_examples("test") == 4 and records.verify(data_dir) == []
     assert sources.from_image_folder(train, test).write(data_dir) == manifest
     _save(Path(train) / "a" / "3.png", _pixels(999))
-    with pytest.raises(records.RecordsError, match="examples of other content"):
+    with pytest.raises(DatasetError, match="examples of other content"):
         sources.from_image_folder(train, test).write(data_dir)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import datasets, idx, idx_folder, sources
+from mnist_estimator.data import idx, idx_folder, known_datasets, sources
 
-_USUAL = tuple(datasets.FILE_NAMES.values())
+_USUAL = tuple(known_datasets.FILE_NAMES.values())
 _EMNIST = tuple(f"emnist-letters-{name.replace('t10k', 'test')}" for name in _USUAL)
 
 
@@ -31,7 +31,7 @@ def _put(path: Path, content: bytes) -> None:
 
 
 def _put_set(folder: Path, names: tuple[str, ...] | list[str]) -> list[str]:
-    for role, name in zip(datasets.ROLES, names, strict=False):
+    for role, name in zip(known_datasets.ROLES, names, strict=False):
         _put(folder / name, _content(role))
     return [str(folder / name) for name in names]
 
@@ -54,7 +54,7 @@ def _put_set(folder: Path, names: tuple[str, ...] | list[str]) -> list[str]:
 )
 def test_names_and_places(tmp_path: Path, names: list[str]):
     paths = _put_set(tmp_path, names)
-    assert idx_folder.find(str(tmp_path)) == dict(zip(datasets.ROLES, paths, strict=True))
+    assert idx_folder.find(str(tmp_path)) == dict(zip(known_datasets.ROLES, paths, strict=True))
     opened = sources.from_folder(str(tmp_path))
     assert (opened.train.num_examples, opened.test.num_examples) == (12, 5)
 

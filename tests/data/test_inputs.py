@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TEST, TRAIN, VALIDATION, record_header
+from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
-from mnist_estimator.compat import tf
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import inputs, records
+from mnist_estimator.data.manifest import read_manifest, shard_paths
 
 BATCH = 16
 IN_MEMORY, STREAMING = 2**30, 0
@@ -24,7 +25,7 @@ def batches(
 ):
     dataset = inputs.train_batches(
         data_dir,
-        records.read_manifest(data_dir),
+        read_manifest(data_dir),
         start_step=start_step,
         batch_size=batch,
         seed=seed,
@@ -41,10 +42,10 @@ def indices(*args, **options):
 
 def in_order(data_dir, split="train"):
     """(images, labels) of a split, read the plain way."""
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     examples = [
         tf.train.Example.FromString(record)
-        for path in records.shard_paths(data_dir, manifest, split)
+        for path in shard_paths(data_dir, manifest, split)
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator()
     ]
     images = [e.features.feature["image_raw"].bytes_list.value[0] for e in examples]
@@ -168,12 +169,12 @@ def test_the_data_stays_out_of_the_graph(make_dataset):
     with tf.Graph().as_default() as graph:
         input_fn = inputs.train_input_fn(
             data_dir,
-            records.read_manifest(data_dir),
+            read_manifest(data_dir),
             batch_size=BATCH,
             seed=0,
             cache_bytes=IN_MEMORY,
             shuffle_buffer=1,
-            model_dir=data_dir,
+            saved_step=lambda: 0,
         )
         input_fn()
         assert image not in graph.as_graph_def().SerializeToString()
@@ -184,7 +185,7 @@ def test_the_data_stays_out_of_the_graph(make_dataset):
 )
 def test_evaluation_reads_every_example_once_in_order(make_dataset, split, examples):
     data_dir = make_dataset()
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     read = list(inputs.eval_batches(data_dir, manifest, split, batch_size=8).as_numpy_iterator())
     images, labels = in_order(data_dir, split)
     assert len(labels) == examples
@@ -197,7 +198,7 @@ def test_evaluation_reads_every_example_once_in_order(make_dataset, split, examp
 def test_an_empty_split_is_refused(make_dataset):
     data_dir = make_dataset(test=0)
     with pytest.raises(InputError, match="no examples in the test split"):
-        inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+        inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
 
 
 @both
@@ -212,7 +213,8 @@ def test_records_that_are_missing_are_an_error(make_dataset, cache_bytes, record
     end = records_left * (16 + int.from_bytes(data[:8], "little")) + trailing
     with open(path, "wb") as file:
         file.write(data[:end])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="a shard lacks records"):
+    found = f"expected to contain {TRAIN} elements but contained only {records_left} elements"
+    with pytest.raises(tf.errors.FailedPreconditionError, match=found):
         batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)
 
 
@@ -239,7 +241,7 @@ def test_an_evaluation_reads_no_length_that_no_memory_can_hold(make_dataset, tmp
     data_dir = make_dataset()
     with_length(data_dir, "test", 2**40, tmp_path / "scratch")
     with pytest.raises(tf.errors.DataLossError, match="record 1 is corrupt"):
-        inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+        inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
 
 
 @both
@@ -264,9 +266,7 @@ def test_lengths_are_looked_at_once_in_a_process(make_dataset, monkeypatch, cach
     monkeypatch.setattr(inputs, "find_overlong", spy)
     for _ in range(2):
         batches(data_dir, 3 * TRAIN // BATCH, cache_bytes=cache_bytes)
-    assert sorted(looked) == sorted(
-        records.shard_paths(data_dir, records.read_manifest(data_dir), "train")
-    )
+    assert sorted(looked) == sorted(shard_paths(data_dir, read_manifest(data_dir), "train"))
 
 
 @both
@@ -276,5 +276,23 @@ def test_nothing_is_left_in_the_temporary_folder(make_dataset, monkeypatch, tmp_
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     batches(data_dir, 2, cache_bytes=cache_bytes)
-    inputs.eval_batches(data_dir, records.read_manifest(data_dir), "test", batch_size=8)
+    inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("cache_bytes", [IN_MEMORY, STREAMING], ids=["memory", "stream"])
+def test_without_a_global_step_the_saved_step_is_where_training_starts(make_dataset, cache_bytes):
+    data_dir = make_dataset()
+    input_fn = inputs.train_input_fn(
+        data_dir,
+        read_manifest(data_dir),
+        batch_size=BATCH,
+        seed=3,
+        cache_bytes=cache_bytes,
+        shuffle_buffer=20,
+        saved_step=lambda: 5,
+    )
+    with tf.Graph().as_default(), v1.Session() as session:
+        features, _ = v1.data.make_one_shot_iterator(input_fn()).get_next()
+        index = session.run(features["index"]).tolist()
+    assert index == indices(data_dir, 1, start_step=5, cache_bytes=cache_bytes)[0]

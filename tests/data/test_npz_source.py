@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import datasets, idx, npz_source, sources
+from mnist_estimator.data import idx, known_datasets, npz_source, sources
 
 _X = np.random.default_rng(0).integers(256, size=(12, 4, 3), dtype=np.uint8)
 _Y = np.arange(12, dtype=np.uint8) % 3
@@ -90,7 +90,7 @@ def test_labels_of_any_integers(tmp_path, dtype):
 
 
 def test_content_is_that_of_idx_files(tmp_path, monkeypatch):
-    arrays = dict(zip(datasets.ROLES, (_X, _Y, _X[:5], _Y[:5]), strict=True))
+    arrays = dict(zip(known_datasets.ROLES, (_X, _Y, _X[:5], _Y[:5]), strict=True))
     paths, content = {}, {}
     for role, array in arrays.items():
         paths[role] = str(tmp_path / f"{role}.gz")
@@ -98,7 +98,7 @@ def test_content_is_that_of_idx_files(tmp_path, monkeypatch):
         idx.write_idx(file, array)
         content[role] = file.getvalue()
         Path(paths[role]).write_bytes(gzip.compress(content[role]))
-    known = datasets.Dataset(
+    known = known_datasets.KnownDataset(
         name="mnist",
         title="MNIST",
         class_names=("zero", "one", "two"),
@@ -106,7 +106,7 @@ def test_content_is_that_of_idx_files(tmp_path, monkeypatch):
         mirrors=(),
         content_bytes={role: len(data) for role, data in content.items()},
     )
-    monkeypatch.setitem(datasets.DATASETS, "mnist", known)
+    monkeypatch.setitem(known_datasets.DATASETS, "mnist", known)
     path = _save(tmp_path / "a.npz", **arrays)
     manifest = sources.from_npz(path).write(str(tmp_path / "data"))
     assert (manifest.dataset, manifest.class_names) == ("mnist", known.class_names)

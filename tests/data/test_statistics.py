@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mnist_estimator.data import datasets, idx
+from mnist_estimator.data import idx, known_datasets
 from mnist_estimator.data.statistics import Statistics, full_scale
 
 
 def _sample() -> np.ndarray:
     """Digits of the bundled sample, uint8 [N,28,28,1]."""
-    path = f"{datasets.sample_dir()}/t10k-images-idx3-ubyte.gz"
+    path = f"{known_datasets.sample_dir()}/t10k-images-idx3-ubyte.gz"
     with open(path, "rb") as file:
         return idx.read_idx(file, name=path)[..., None]
 

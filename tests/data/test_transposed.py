@@ -6,10 +6,10 @@ import types
 
 import numpy as np
 import pytest
-from conftest import ArraySource
+from support.datasets import ArraySource
 
-from mnist_estimator import evaluate
 from mnist_estimator.data import idx, records, sources, transposed
+from mnist_estimator.data.manifest import DatasetError, read_manifest, shard_paths
 
 _NAMES = {"train_images": "i.idx", "train_labels": "l.idx"}
 
@@ -23,9 +23,9 @@ def _files(folder, images, labels, prefix="") -> dict[str, str]:
 
 
 def _images(data_dir: str) -> np.ndarray:
-    manifest = records.read_manifest(data_dir)
+    manifest = read_manifest(data_dir)
     found = []
-    for path in records.shard_paths(data_dir, manifest, "train"):
+    for path in shard_paths(data_dir, manifest, "train"):
         for record in records.read_records(path):
             features = records.tf.train.Example.FromString(record).features.feature
             pixels = np.frombuffer(features["image_raw"].bytes_list.value[0], np.uint8)
@@ -45,7 +45,7 @@ def test_transposed_data_are_other_data(tmp_path, shape):
     np.testing.assert_array_equal(_images(data_dir), expected)
     assert transposed.is_transposed(first.sources)
     assert sources.from_idx(paths, transpose=True).write(data_dir, **options) == first
-    with pytest.raises(records.RecordsError, match="holds another dataset"):
+    with pytest.raises(DatasetError, match="holds another dataset"):
         sources.from_idx(paths).write(data_dir, **options)
     plain = sources.from_idx(paths).write(data_dir, **options, force=True)
     assert not transposed.is_transposed(plain.sources)
@@ -55,7 +55,7 @@ def test_square_images_are_told_apart_too(tmp_path):
     images = np.random.default_rng(0).integers(256, size=(6, 3, 3), dtype=np.uint8)
     paths = _files(tmp_path, images, np.arange(6, dtype=np.uint8) % 2)
     sources.from_idx(paths, transpose=True).write(str(tmp_path / "data"))
-    with pytest.raises(records.RecordsError, match="examples of other content"):
+    with pytest.raises(DatasetError, match="examples of other content"):
         sources.from_idx(paths).write(str(tmp_path / "data"))
 
 
@@ -110,19 +110,3 @@ def test_source_of_arrays():
     ((turned, labels),) = source.chunks(8)
     np.testing.assert_array_equal(turned, images.swapaxes(1, 2))
     assert labels.tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("asked", "role", "done", "said"),
-    [
-        (None, "train_images_transposed", True, True),
-        (None, "train_images", False, False),
-        (False, "train_images_transposed", False, False),
-        (True, "train_images", True, False),
-    ],
-)
-def test_evaluate_does_as_the_run(capsys, asked, role, done, said):
-    run = types.SimpleNamespace(record={"dataset": {"sources": {role: "0" * 64}}})
-    given = types.SimpleNamespace(transpose=asked, images="i.idx")
-    assert evaluate._transposes(run, given) == done
-    assert ("--notranspose" in capsys.readouterr().err) == said

@@ -17,7 +17,7 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles as cluster
 from mnist_estimator.config import define_train_flags
-from mnist_estimator.engines import jobs, kubernetes
+from mnist_estimator.engines import catalog
 
 ENGINES = ("kubeflow", "jobset", "trainjob")
 # The CustomResourceDefinitions as their projects publish them; not part of the package.
@@ -48,11 +48,11 @@ HOSTILE = (
 def make(engine="kubeflow", **options):
     options = {"image": "registry.example/mnist:1", "volume_claim": "shared"} | options
     train_flags = options.pop("train_flags", ())
-    return jobs.Job(engine=engine, train_flags=(*DIRS, *train_flags), **options)
+    return catalog.make_job(engine=engine, train_flags=(*DIRS, *train_flags), **options)
 
 
 def documents(job):
-    return list(yaml.safe_load_all(kubernetes.render(job)))
+    return list(yaml.safe_load_all(job.render()))
 
 
 def strict(schema):
@@ -173,7 +173,7 @@ def test_every_option_fits_the_schema(validate, engine):
         "grace_secs": 30,
     }
     options |= {"gang": True} if engine == "kubeflow" else {}
-    job = jobs.Job(
+    job = catalog.make_job(
         engine=engine,
         image="x",
         workers=4,
@@ -185,7 +185,7 @@ def test_every_option_fits_the_schema(validate, engine):
         assert validate(document) == []
         assert document["metadata"]["namespace"] == "team-a"
         assert document["metadata"]["name"] == "null"
-    text = kubernetes.render(job)
+    text = job.render()
     assert text.count("activeDeadlineSeconds: 5400") == (2 if engine == "jobset" else 1)
     assert ("minAvailable" in text) == (engine == "kubeflow")
     assert "serviceAccountName" in text and "persistentVolumeClaim" not in text
@@ -291,7 +291,7 @@ def test_train_flags_come_through_as_they_were(engine, value):
 @pytest.mark.parametrize("value", [value for value in HOSTILE if value not in ("--", "")])
 def test_a_hostile_model_dir_stays_in_its_place(validate, engine, value):
     train_flags = (f"--model_dir=/data/{value}", DIRS[1])
-    job = jobs.Job(engine=engine, image="x", volume_claim="v", train_flags=train_flags)
+    job = catalog.make_job(engine=engine, image="x", volume_claim="v", train_flags=train_flags)
     for document in documents(job):
         assert validate(document) == []
     assert [started(pod)[4:6] for _, _, pod in pods(job)] == [list(train_flags)]
@@ -375,12 +375,12 @@ def test_only_the_jobs_own_pods_can_connect_to_its_pods(engine, label):
 def test_the_network_policy_can_be_left_out(engine):
     job = make(engine, workers=2, network_policy=False)
     assert "NetworkPolicy" not in [document["kind"] for document in documents(job)]
-    assert "# --nonetwork_policy: every pod" in kubernetes.render(job)
+    assert "# --nonetwork_policy: every pod" in job.render()
 
 
 def test_other_engines_have_no_network_policy():
     with pytest.raises(InputError, match="--network_policy: found it with --engine=slurm"):
-        jobs.Job(engine="slurm", network_policy=False, train_flags=DIRS)
+        catalog.make_job(engine="slurm", network_policy=False, train_flags=DIRS)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -388,7 +388,7 @@ def test_mirrored_on_one_machine_needs_no_addresses(engine):
     job = make(engine, gpus=4, train_flags=("--strategy=mirrored",))
     ((_, task),) = tasks(job)
     assert task.jobs == {} and task.is_chief
-    assert "_hosts" not in kubernetes.render(job)
+    assert "_hosts" not in job.render()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -525,5 +525,5 @@ def test_a_lost_peer_is_waited_for_only_so_often(engine):
 )
 def test_what_kubernetes_cannot_do_is_one_line(options, line):
     with pytest.raises(InputError, match=f"^{line}") as error:
-        kubernetes.render(make("jobset", **options))
+        make("jobset", **options).render()
     assert "\n" not in str(error.value)

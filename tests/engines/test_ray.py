@@ -17,8 +17,7 @@ import pytest
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles as cluster
-from mnist_estimator.engines import jobs
-from mnist_estimator.engines import ray as engine_ray
+from mnist_estimator.engines import catalog
 
 HAS_RAY = bool(importlib.util.find_spec("ray") and importlib.util.find_spec("aiohttp"))
 CLUSTER = pathlib.Path(__file__).with_name("ray_cluster.py")
@@ -42,12 +41,12 @@ HOSTILE = (
 
 
 def make(train_flags=(), **options):
-    return jobs.Job(engine="ray", train_flags=(*DIRS, *train_flags), **options)
+    return catalog.make_job(engine="ray", train_flags=(*DIRS, *train_flags), **options)
 
 
 def constants(job):
     """The program's constants, read as Python does and without running it."""
-    body = ast.parse(engine_ray.render(job)).body
+    body = ast.parse(job.render()).body
     values = [node for node in body if isinstance(node, ast.Assign)]
     simple = [node for node in values if not any(isinstance(n, ast.Call) for n in ast.walk(node))]
     return {
@@ -72,7 +71,7 @@ def program(monkeypatch):
 
     def load(job, **replaced):
         module = types.ModuleType("program")
-        exec(compile(engine_ray.render(job), "program.py", "exec"), vars(module))
+        exec(compile(job.render(), "program.py", "exec"), vars(module))
         vars(module).update(replaced)
         return module
 
@@ -160,13 +159,13 @@ def test_a_task_tells_its_process_of_the_cluster_and_of_the_stop(program):
 )
 def test_what_ray_cannot_do_is_one_line(options, named):
     with pytest.raises(InputError, match=named) as caught:
-        engine_ray.render(make(**options))
+        make(**options).render()
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_client_gets_the_folder_and_time_to_save():
     job = make(grace_secs=100, ray_address="http://head:8265")
-    *submit, environ, address, dashes, python, name = engine_ray.command(job, "/x/mnist.py")
+    *submit, environ, address, dashes, python, name = job.command("/x/mnist.py")
     assert submit == ["ray", "job", "submit", "--working-dir=/x", "--no-wait"]
     found = json.loads(environ.removeprefix("--runtime-env-json="))
     assert int(found["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]) > 100
@@ -188,7 +187,9 @@ class Ray:
         command += ["--memory_gb=1", f"--ray_address={self._address}", *flags, "--"]
         command += [f"--model_dir={folder}/run", f"--data_dir={folder}/data", "--dataset=sample"]
         command += ["--model=softmax", "--export=none", *train]
-        done = subprocess.run(command, env=ENVIRON, capture_output=True, text=True)
+        done = subprocess.run(
+            command, env=ENVIRON, capture_output=True, text=True, timeout=TIMEOUT_SECS
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return re.search(r"raysubmit_\w+", done.stdout)[0]
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, sagemaker
+from mnist_estimator.engines import catalog, sagemaker
 
 ALONE = ("--model_dir=/opt/ml/checkpoints/run",)
 SHARED = ("--model_dir=/opt/ml/input/data/shared/run", "--data_dir=/opt/ml/input/data/shared/d")
@@ -37,7 +37,7 @@ def make(train_flags=(), **options):
         "s3_dir": "s3://bucket/mnist",
     } | options
     dirs = SHARED if options.get("file_system") else ALONE
-    return jobs.Job(engine="sagemaker", train_flags=(*dirs, *train_flags), **options)
+    return catalog.make_job(engine="sagemaker", train_flags=(*dirs, *train_flags), **options)
 
 
 def cluster(**options):
@@ -45,7 +45,7 @@ def cluster(**options):
 
 
 def request(job):
-    return yaml.safe_load(sagemaker.render(job))
+    return yaml.safe_load(job.render())
 
 
 def problems(found):
@@ -189,17 +189,17 @@ def test_train_flags_come_through_as_they_were(value):
 )
 def test_what_sagemaker_cannot_do_is_one_line(options, named):
     with pytest.raises(InputError, match=named) as caught:
-        sagemaker.render(make(**options))
+        make(**options).render()
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_each_submission_has_a_name_of_its_own():
     job = make(region="eu-west-1", name="a" * 40)
-    *create, name, region = sagemaker.command(job, "/x/mnist.yaml")
+    *create, name, region = job.command("/x/mnist.yaml")
     assert create == [
         *("aws", "sagemaker", "create-training-job", "--cli-input-yaml=file:///x/mnist.yaml")
     ]
     assert re.fullmatch(r"--training-job-name=a{40}-\d{8}-\d{6}", name)
     assert region == "--region=eu-west-1"
     assert len(name.partition("=")[2]) <= 63
-    assert not any("region" in part for part in sagemaker.command(make(), "x"))
+    assert not any("region" in part for part in make().command("x"))

@@ -10,7 +10,8 @@ import subprocess
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, slurm
+from mnist_estimator.engines import catalog
+from mnist_estimator.engines.slurm import SlurmJob
 
 # Says what it was called with, sends this shell what Slurm sends a job, and ends like the tasks.
 SRUN = """#!/bin/bash
@@ -26,8 +27,8 @@ echo "$@" >>scontrol
 """
 
 
-def job(*train_flags: str, **settings) -> jobs.Job:
-    return jobs.Job(engine="slurm", train_flags=train_flags, **settings)
+def job(*train_flags: str, **settings) -> SlurmJob:
+    return catalog.make_job(engine="slurm", train_flags=train_flags, **settings)
 
 
 def options(script: str) -> dict[str, str]:
@@ -38,7 +39,7 @@ def options(script: str) -> dict[str, str]:
 
 
 def test_a_small_job_leaves_the_rest_to_the_cluster():
-    found = options(slurm.render(job()))
+    found = options(job().render())
     assert found == {
         "job-name": "mnist",
         "ntasks": "1",
@@ -54,7 +55,7 @@ def test_a_small_job_leaves_the_rest_to_the_cluster():
 def test_every_setting_reaches_sbatch():
     settings = {"name": "digits", "workers": 4, "ps": 2, "evaluator": True, "cpus": 3, "gpus": 1}
     settings |= {"memory_gb": 5, "time_limit_minutes": 90, "grace_secs": 120, "partition": "a,b"}
-    found = options(slurm.render(job(**settings, account="physics")))
+    found = options(job(**settings, account="physics").render())
     assert found == {
         "job-name": "digits",
         "partition": "a,b",
@@ -72,7 +73,7 @@ def test_every_setting_reaches_sbatch():
 
 
 def test_the_script_is_submitted():
-    assert slurm.command(job(), "/tmp/job.sh") == ["sbatch", "/tmp/job.sh"]
+    assert job().command("/tmp/job.sh") == ["sbatch", "/tmp/job.sh"]
 
 
 @pytest.fixture
@@ -86,16 +87,17 @@ def run(tmp_path):
     folder = tmp_path / "work"
     folder.mkdir()
 
-    def run(job: jobs.Job, **variables: object) -> subprocess.CompletedProcess[str]:
+    def run(job: SlurmJob, **variables: object) -> subprocess.CompletedProcess[str]:
         given = {"CODE": 0, "STATE": "RUNNING", "SIGNAL": "", "SLURM_JOB_ID": 42} | variables
         given |= {"PATH": f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"}
         given |= {"SLURM_CPUS_PER_TASK": job.cpus, "SLURM_JOB_NODELIST": "n[1-3]"}
         return subprocess.run(
-            ["bash", "-u", "-c", slurm.render(job)],
+            ["bash", "-u", "-c", job.render()],
             cwd=folder,
             env={name: str(value) for name, value in given.items()},
             capture_output=True,
             text=True,
+            timeout=60,
         )
 
     run.folder = folder
@@ -165,12 +167,12 @@ def test_the_shell_outlives_what_is_sent_to_the_job(run, signal):
 @pytest.mark.parametrize("grace_secs, least", [(30, 2), (60, 3), (119, 3), (120, 4)])
 def test_a_time_limit_leaves_time_to_train(grace_secs, least):
     settings = {"grace_secs": grace_secs}
-    assert slurm.render(job(**settings, time_limit_minutes=least))
+    assert job(**settings, time_limit_minutes=least).render()
     match = f"--time_limit_minutes: found {least - 1}, expected {least} or more"
     with pytest.raises(InputError, match=match):
-        slurm.render(job(**settings, time_limit_minutes=least - 1))
+        job(**settings, time_limit_minutes=least - 1).render()
 
 
 def test_an_image_is_refused():
     with pytest.raises(InputError, match="--image: found 'registry/it:1', expected nothing"):
-        slurm.render(job(image="registry/it:1"))
+        job(image="registry/it:1").render()

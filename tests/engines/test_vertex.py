@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, vertex
+from mnist_estimator.engines import catalog
 
 DIRS = ("--model_dir=gs://bucket/run", "--data_dir=/gcs/bucket/data")
 TENSORBOARD = "projects/1/locations/us-central1/tensorboards/3"
@@ -30,11 +30,11 @@ HOSTILE = (
 def make(**options):
     options = {"image": "eu.gcr.io/p/mnist:1", "region": "us-central1"} | options
     train_flags = options.pop("train_flags", ())
-    return jobs.Job(engine="vertex", train_flags=(*DIRS, *train_flags), **options)
+    return catalog.make_job(engine="vertex", train_flags=(*DIRS, *train_flags), **options)
 
 
 def spec(job):
-    return yaml.safe_load(vertex.render(job))
+    return yaml.safe_load(job.render())
 
 
 def pools(job):
@@ -147,7 +147,9 @@ def test_what_the_shell_of_the_task_starts_is_the_command(value):
     container = pools(make(train_flags=(f"--model_dir=gs://bucket/{value}",)))[0]["containerSpec"]
     assert container["args"][:3] == ["python", "-m", "mnist_estimator.train"]
     show = [sys.executable, "-c", "import sys; print(sys.argv[1:])", *container["args"]]
-    done = subprocess.run([*container["command"], *show], capture_output=True, text=True)
+    done = subprocess.run(
+        [*container["command"], *show], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout) == (0, f"{container['args']}\n")
 
 
@@ -156,7 +158,9 @@ def test_what_the_shell_of_the_task_starts_is_the_command(value):
 )
 def test_codes_that_are_worth_another_try_become_the_one_that_vertex_ai_tries_again(code, seen):
     command = pools(make())[0]["containerSpec"]["command"]
-    done = subprocess.run([*command, sys.executable, "-c", f"import sys; sys.exit({code})"])
+    done = subprocess.run(
+        [*command, sys.executable, "-c", f"import sys; sys.exit({code})"], timeout=60
+    )
     assert done.returncode == seen
 
 
@@ -202,11 +206,11 @@ def test_the_task_saves_before_its_shell_ends():
 )
 def test_what_vertex_ai_cannot_do_is_one_line(options, named):
     with pytest.raises(InputError, match=named) as caught:
-        vertex.render(make(**options))
+        make(**options).render()
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_the_client_gets_the_region_the_name_and_the_file():
     create = ["gcloud", "ai", "custom-jobs", "create"]
     options = ["--region=us-central1", "--display-name=mnist", "--config=/x/mnist.yaml"]
-    assert vertex.command(make(), "/x/mnist.yaml") == [*create, *options]
+    assert make().command("/x/mnist.yaml") == [*create, *options]

@@ -8,15 +8,14 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
-from conftest import variables
+from support import programs
+from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.training import hooks
+from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST
 
 FLAGS = [
     "--dataset=sample",
@@ -53,8 +52,8 @@ def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
         for role, index in roles:
             config = {"cluster": hosts, "task": {"type": role, "index": index}}
             log = stack.enter_context((work / f"{role}{index}.log").open("w"))
-            started[role, index] = process = subprocess.Popen(
-                [sys.executable, "-m", "mnist_estimator.train", *FLAGS, *flags],
+            started[role, index] = process = programs.fork(
+                programs.command("train", *FLAGS, *flags),
                 cwd=work,
                 env=os.environ | {"TF_CONFIG": json.dumps(config)},
                 stdout=log,
@@ -105,9 +104,7 @@ def test_a_chief_that_cannot_begin_ends_the_parameter_server_too(work):
 
 
 def wait_for(path: Path, process: subprocess.Popen) -> None:
-    while not path.exists():
-        assert process.poll() is None, "ended early"
-        threading.Event().wait(0.01)
+    programs.wait_until(path.exists, process=process, timeout=TIMEOUT_SECS)
 
 
 def last_line(log: Path) -> str:
@@ -134,13 +131,14 @@ def test_every_role_of_a_parameter_server_cluster_hears_a_signal(work):
                 if role in ("ps", "chief"):
                     # The weights that go with it have been saved.
                     assert checkpoints.newest(str(model_dir)) != before
-    assert not (model_dir / hooks.SAVE_REQUEST).exists()
+    assert not (model_dir / SAVE_REQUEST).exists()
 
 
 def wait_for_line(log: Path, start: str, process: subprocess.Popen) -> None:
-    while not any(line.startswith(start) for line in log.read_text().splitlines()):
-        assert process.poll() is None, log.read_text()
-        threading.Event().wait(0.01)
+    def is_there() -> bool:
+        return any(line.startswith(start) for line in log.read_text().splitlines())
+
+    programs.wait_until(is_there, process=process, timeout=TIMEOUT_SECS)
 
 
 def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
@@ -167,8 +165,8 @@ def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
 
 
 def test_synchronous_workers_train_as_one_process_would(work):
-    alone = ["mnist_estimator.train", *FLAGS, *CLIPPED, "--model_dir=alone"]
-    subprocess.run([sys.executable, "-m", *alone], cwd=work, check=True, capture_output=True)
+    alone = programs.command("train", *FLAGS, *CLIPPED, "--model_dir=alone")
+    programs.run_forked(alone, cwd=work, check=True)
     flags = ("--strategy=multi_worker", "--model_dir=all_reduce")
     with tasks(work, {"worker": 2}, True, *flags, *CLIPPED) as started:
         for (role, index), process in started.items():

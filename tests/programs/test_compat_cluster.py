@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from support import programs
 
 PROGRAM = pathlib.Path(__file__).with_name("cluster_program.py")
 TIMEOUT_SECS = 240
@@ -64,7 +65,7 @@ def running(kind, cluster, model_dir, *, max_steps):
     def start(name, index=0):
         tf_config = {"cluster": cluster, "task": {"type": name, "index": index}}
         tasks.append(
-            subprocess.Popen(
+            programs.fork(
                 [sys.executable, PROGRAM, kind, model_dir, str(max_steps)],
                 env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
                 stdout=subprocess.PIPE,
@@ -79,7 +80,7 @@ def running(kind, cluster, model_dir, *, max_steps):
     finally:
         for task in tasks:
             task.kill()
-            task.communicate()
+            task.communicate(timeout=30)
 
 
 def result(task):
@@ -88,6 +89,6 @@ def result(task):
         output, errors = task.communicate(timeout=TIMEOUT_SECS)
     except subprocess.TimeoutExpired:
         task.kill()
-        pytest.fail(f"still running after {TIMEOUT_SECS} s:\n{task.communicate()[1]}")
+        pytest.fail(f"still running after {TIMEOUT_SECS} s:\n{task.communicate(timeout=30)[1]}")
     assert task.returncode == 0, errors
     return json.loads(output)

@@ -9,10 +9,10 @@ import pathlib
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
-from conftest import tmpfs
+from support import programs
+from support.disks import tmpfs
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -32,27 +32,29 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory, data_dir):
-    """Gives the run of a --cache_mb that nothing happened to."""
+    """Gives the run of a --cache_mb that nothing happened to, in a process of its own."""
     folder = tmp_path_factory.mktemp("undisturbed")
 
     @functools.cache
     def run(cache_mb):
-        wanted = plan(folder / str(cache_mb), data_dir, cache_mb=cache_mb)
+        # Not forked as the others: whatever depends on the hash seed would show.
+        wanted = plan(folder / str(cache_mb), data_dir, cache_mb=cache_mb, popen=subprocess.Popen)
         return kill_resume.undisturbed(wanted)
 
     return run
 
 
 def plan(folder: pathlib.Path, data_dir: pathlib.Path, **options) -> kill_resume.Plan:
-    return kill_resume.Plan(
-        folder, data_dir, seed=0, **{"cache_mb": 1024, "steps": STEPS} | options
-    )
+    options = {"cache_mb": 1024, "steps": STEPS, "popen": programs.fork} | options
+    return kill_resume.Plan(folder, data_dir, seed=0, **options)
 
 
 @pytest.mark.parametrize("cache_mb", [1024, 0], ids=["memory", "stream"])
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_happened(
-    tmp_path, data_dir, undisturbed, cache_mb
+    tmp_path, data_dir, undisturbed, cache_mb, monkeypatch
 ):
+    # Forked, it starts sooner.
+    monkeypatch.setitem(kill_resume.WINDOWS, "starting", 1.0)
     killed = plan(tmp_path / "run", data_dir, cache_mb=cache_mb, kills=5)
     assert kill_resume.compare(killed, undisturbed(cache_mb)) == ""
     assert killed.killed.total() > 1
@@ -68,9 +70,7 @@ def test_the_comparison_sees_a_difference(undisturbed):
 
 
 def start(run: kill_resume.Plan) -> subprocess.Popen:
-    return subprocess.Popen(
-        run.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    return run.popen(run.command(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @contextlib.contextmanager
@@ -80,12 +80,17 @@ def started(run: kill_resume.Plan, phase: str, steps: int = 0):
     before = run.log.stat().st_size if run.log.exists() else 0
     process = start(run)
     try:
-        while process.poll() is None and not kill_resume.reached(run.log, before, phase, steps):
-            threading.Event().wait(0.002)
+        programs.wait_until(
+            lambda: (
+                process.poll() is not None or kill_resume.reached(run.log, before, phase, steps)
+            ),
+            timeout=TIMEOUT_SECS,
+            every=0.002,
+        )
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 @pytest.mark.smoke
@@ -93,6 +98,8 @@ def test_signals_in_every_phase_lose_nothing(tmp_path, data_dir, undisturbed):
     run = plan(tmp_path / "run", data_dir)
     numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1]
     for phase, number in zip(PHASES, numbers, strict=True):
+        # A signal can come while TensorFlow is imported.
+        run.popen = subprocess.Popen if phase == "starting" else programs.fork
         with started(run, phase, steps=7 if phase == "training" else 0) as process:
             process.send_signal(number)
             error = process.communicate(timeout=TIMEOUT_SECS)[1]
@@ -128,7 +135,7 @@ def small_filesystem(tmp_path):
 
 
 def remount(folder: pathlib.Path, options: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True)
+    subprocess.run(["mount", "-o", f"remount,{options}", str(folder)], check=True, timeout=60)
 
 
 def test_a_full_disk_stops_the_run_and_leaves_it_whole(small_filesystem, data_dir, undisturbed):

@@ -16,22 +16,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import programs
 
 pytestmark = pytest.mark.smoke
 
 
-def command(name, *flags, cwd, code=0, **environment):
+def command(name, *flags, cwd, code=0, run=programs.run, **environment):
     """Runs a command of the package; returns what it printed on stdout and stderr."""
-    result = subprocess.run(
-        [sys.executable, "-m", f"mnist_estimator.{name}", *flags],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    words, environment = programs.command(name, *flags), os.environ | environment
+    result = run(words, cwd=cwd, env=environment)
     assert result.returncode == code, result.stderr
     return result.stdout, result.stderr
+
+
+def forked(name, *flags, **options):
+    """As `command`, where the start of the program is not what is tested."""
+    return command(name, *flags, run=programs.run_forked, **options)
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +81,12 @@ def test_evaluate_prints_what_training_wrote(work):
 
 
 def test_evaluate_works_alone_inside_a_cluster(work):
-    stdout, _ = command("evaluate", "--model_dir=tboard/mod1", cwd=work, TF_CONFIG="{")
+    stdout, _ = forked("evaluate", "--model_dir=tboard/mod1", cwd=work, TF_CONFIG="{")
     assert stdout.startswith("step 60: test accuracy 0.")
 
 
 def test_evaluate_takes_any_split_and_checkpoint(work):
-    stdout, _ = command(
+    stdout, _ = forked(
         "evaluate",
         "--model_dir=tboard/mod1",
         "--split=validation",
@@ -102,7 +102,7 @@ def test_evaluate_speaks_of_the_file_that_it_was_given(work):
     rows = "".join(f"{'0,' * 783}255,{label}\n" for label in range(10))
     (work / "dots.csv").write_text(rows)
     flags = ["--model_dir=tboard/mod1", "--csv=dots.csv", "--label_column=last"]
-    stdout, stderr = command("evaluate", *flags, cwd=work)
+    stdout, stderr = forked("evaluate", *flags, cwd=work)
     assert stderr == ""
     line = r"step 60: accuracy 0\.1000, loss \d+\.\d{4} on 10 examples of dots\.csv"
     assert re.fullmatch(line, stdout.splitlines()[0])
@@ -142,7 +142,7 @@ def test_a_second_process_ends_with_the_same_bytes(work):
 def test_evaluate_answers_a_mistake_in_one_line(work, flags, line):
     (work / "small.idx").write_bytes(bytes([0, 0, 8, 3, *[0, 0, 0, 2] * 3, *range(8)]))
     (work / "labels.idx").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 0, 1]))
-    stdout, stderr = command("evaluate", "--model_dir=tboard/mod1", *flags, cwd=work, code=2)
+    stdout, stderr = forked("evaluate", "--model_dir=tboard/mod1", *flags, cwd=work, code=2)
     assert stdout == ""
     assert stderr.startswith(f"evaluate: {line}")
     assert stderr.count("\n") == 1
@@ -150,7 +150,7 @@ def test_evaluate_answers_a_mistake_in_one_line(work, flags, line):
 
 def test_a_model_dir_that_cannot_be_is_one_line(work):
     flags = ["--data_dir=data/sample", "--model_dir=stdout/mod"]
-    _, stderr = command("train", *flags, cwd=work, code=2)
+    _, stderr = forked("train", *flags, cwd=work, code=2)
     assert re.search(r"^train: .*stdout/mod.*\n\Z", stderr, re.MULTILINE)
     assert "Traceback" not in stderr
 
@@ -160,7 +160,7 @@ def test_a_checkpoint_that_is_damaged_is_one_line(work, tmp_path):
     (index,) = (work / "tboard/mod1").glob("model.ckpt-30.index")
     (tmp_path / "model.ckpt-30.index").write_bytes(index.read_bytes())
     (tmp_path / data.name).write_bytes(data.read_bytes()[:1000])
-    _, stderr = command(
+    _, stderr = forked(
         "evaluate",
         "--model_dir=tboard/mod1",
         f"--checkpoint={tmp_path}/model.ckpt-30",

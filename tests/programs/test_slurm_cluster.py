@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import variables
+from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
 
@@ -37,7 +37,12 @@ class Slurm:
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
-            command, cwd=self.folder, env=self.environ, capture_output=True, text=True
+            command,
+            cwd=self.folder,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
@@ -74,7 +79,7 @@ class Job:
         said = self.slurm.run("scontrol", "--oneliner", "show", "job", self.number)
         return dict(word.partition("=")[::2] for word in said.split())
 
-    def wait(self) -> dict[str, str]:
+    def wait_for_end(self) -> dict[str, str]:
         """Waits until all tasks have ended for good; gives the job's facts."""
         self.wait_until(lambda: self.is_over)
         return self.facts()
@@ -103,7 +108,9 @@ class Job:
 def slurm(tmp_path_factory) -> Iterator[Slurm]:
     # Not pytest's folder: the path of a Unix socket in it may have 108 bytes.
     with tempfile.TemporaryDirectory(prefix="slurm") as folder:
-        done = subprocess.run([SCRIPT, "start", folder], stderr=subprocess.PIPE, text=True)
+        done = subprocess.run(
+            [SCRIPT, "start", folder], stderr=subprocess.PIPE, text=True, timeout=120
+        )
         if done.returncode == NOT_INSTALLED:
             pytest.skip(f"no jobs were run on Slurm: {done.stderr.strip()}")
         assert done.returncode == 0, done.stderr
@@ -115,7 +122,7 @@ def slurm(tmp_path_factory) -> Iterator[Slurm]:
             environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environ['PATH']}"
             yield Slurm(tmp_path_factory.mktemp("jobs"), environ)
         finally:
-            subprocess.run([SCRIPT, "stop", folder], check=True)
+            subprocess.run([SCRIPT, "stop", folder], check=True, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -137,18 +144,18 @@ def test_a_synchronous_job_told_to_go_comes_back_and_ends_as_if_nothing_had_been
     saved = job.step
     assert 0 < saved < 500
     assert f": SIGUSR1: step {saved} is saved in told; " in job.log
-    facts = job.wait()
+    facts = job.wait_for_end()
     assert (facts["JobState"], facts["Restarts"]) == ("COMPLETED", "1"), job.log
     assert (facts["NumNodes"], facts["NumTasks"]) == ("2", "2")
     assert f"from step {saved} to step 500" in job.log
     undisturbed = jobs["undisturbed"]
-    assert undisturbed.wait()["JobState"] == "COMPLETED", undisturbed.log
+    assert undisturbed.wait_for_end()["JobState"] == "COMPLETED", undisturbed.log
     assert variables(job.model_dir) == variables(undisturbed.model_dir)
 
 
 def test_a_parameter_server_job_trains_to_its_end(jobs):
     job = jobs["ps"]
-    facts = job.wait()
+    facts = job.wait_for_end()
     # Slurm calls a job completed when the last of its tasks has ended.
     assert (facts["JobState"], facts["ExitCode"]) == ("COMPLETED", "0:0"), job.log
     assert (facts["NumNodes"], facts["NumTasks"], facts["Restarts"]) == ("3", "4", "0")
@@ -172,7 +179,7 @@ def test_a_job_gives_way_to_a_more_urgent_one_and_goes_on_after_it(slurm):
     # Cancelled, it saves what it has and stays away.
     job.wait_for_line(r"^0: step \d+", times=1 + len(re.findall("^0: step", job.log, re.MULTILINE)))
     slurm.run("scancel", job.number)
-    facts = job.wait()
+    facts = job.wait_for_end()
     assert (facts["JobState"], facts["Restarts"]) == ("CANCELLED", "1"), job.log
     assert job.step > saved
     assert job.log.count("back into the queue") == 1

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import records
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import copies
 from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runtime import json_files
 
 
 @pytest.fixture(autouse=True)
-def copies(monkeypatch):
+def copied(monkeypatch):
     """Which checkpoints were copied to which folder; none really is."""
-    copied = []
-    monkeypatch.setattr(checkpoints, "keep_copy", lambda *call: copied.append(call))
-    return copied
+    calls = []
+    monkeypatch.setattr(copies, "keep_copy", lambda *call: calls.append(call))
+    return calls
 
 
 def evaluated(folder: Path, *values: float, first=1, metric="accuracy") -> Evaluations:
@@ -34,20 +34,20 @@ def add(record: Evaluations, step: int, value: float, metric="accuracy") -> None
     record.add(result, f"model.ckpt-{step}")
 
 
-def test_the_best_is_kept_over_a_restart(tmp_path, copies):
+def test_the_best_is_kept_over_a_restart(tmp_path, copied):
     evaluated(tmp_path, 0.7, 0.9, 0.8)
     record = evaluated(tmp_path, 0.85, first=4)
     assert record.best["global_step"] == 2
     assert record.best_checkpoint == f"{tmp_path}/best/model.ckpt-2"
-    assert copies == [
+    assert copied == [
         ("model.ckpt-1", f"{tmp_path}/best"),
         ("model.ckpt-2", f"{tmp_path}/best"),
     ]
 
 
-def test_of_two_equals_the_first_is_the_best(tmp_path, copies):
+def test_of_two_equals_the_first_is_the_best(tmp_path, copied):
     assert evaluated(tmp_path, 0.9, 0.9).best["global_step"] == 1
-    assert len(copies) == 1
+    assert len(copied) == 1
 
 
 def test_a_smaller_loss_is_better(tmp_path):
@@ -140,7 +140,7 @@ ENTRY = {"global_step": 1, "accuracy": 0.5, "loss": 0.5}
 )
 def test_a_record_of_another_shape_is_named_though_its_digest_is_right(tmp_path, change, line):
     record = {"metric": "accuracy", "best": None, "evaluations": [ENTRY]} | change
-    text = json.dumps(record | {"sha256": records.json_digest(record)})
+    text = json.dumps(record | {"sha256": json_files.digest(record)})
     (tmp_path / "evaluations.json").write_text(text)
     with pytest.raises(InputError, match=rf"evaluations.json: damaged, .* \(.*{line}.*\); bring"):
         Evaluations(str(tmp_path))

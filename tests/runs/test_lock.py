@@ -12,13 +12,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from support import programs
 
 from mnist_estimator import InputError
 from mnist_estimator.runs import lock
 
 HOLD = """
 import sys
-from mnist_estimator import lock
+from mnist_estimator.runs import lock
 with lock.held(sys.argv[1]):
     print(flush=True)
     sys.stdin.read()
@@ -37,7 +38,7 @@ def another_trainer(model_dir: Path):
         yield process
     finally:
         process.kill()
-        process.communicate()
+        process.communicate(timeout=30)
 
 
 def test_the_second_trainer_is_told_who_the_first_is(tmp_path):
@@ -50,7 +51,7 @@ def test_the_second_trainer_is_told_who_the_first_is(tmp_path):
 def test_the_lock_of_a_killed_trainer_is_free(tmp_path):
     with another_trainer(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
-        first.wait()
+        first.wait(30)
     with lock.held(str(tmp_path)):
         assert json.loads((tmp_path / lock.LOCK_FILE).read_text())["pid"] == str(os.getpid())
 
@@ -106,7 +107,7 @@ class TestWithoutLocks:
 
     def test_the_dead_of_this_machine_are_known(self, tmp_path):
         ended = subprocess.Popen([sys.executable, "-c", ""])
-        ended.wait()
+        ended.wait(60)
         self.write(tmp_path, host=socket.gethostname(), pid=str(ended.pid))
         with lock.held(str(tmp_path), sleep=never):
             pass
@@ -132,10 +133,13 @@ class TestWithoutLocks:
         path = tmp_path / lock.LOCK_FILE
         with lock.held(str(tmp_path), sleep=never):
             first = json.loads(path.read_text())
-            while True:
+
+            def has_beaten() -> bool:
                 with contextlib.suppress(ValueError):
-                    if json.loads(path.read_text())["beat"] != first["beat"]:
-                        break
+                    return json.loads(path.read_text())["beat"] != first["beat"]
+                return False
+
+            programs.wait_until(has_beaten, timeout=60, every=0.001)
 
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path):

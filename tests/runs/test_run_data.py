@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, ArraySource, array_source
+from support.datasets import CLASSES, ArraySource, array_source
 
-from mnist_estimator import InputError, evaluate
+from mnist_estimator import InputError
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import datasets, idx, sources, writer
+from mnist_estimator.data import idx, known_datasets, sources, writer
 from mnist_estimator.runs import open_run
+from mnist_estimator.scoring import labelled_files
 from mnist_estimator.training import training
 
 
@@ -123,7 +123,7 @@ def test_records_of_another_split_are_said_to_be_others(
 ):
     paths = {
         role: str(run / f"{80 if role.startswith('train') else 20}-{role.split('_')[1]}")
-        for role in datasets.ROLES
+        for role in known_datasets.ROLES
     }
     sources.from_idx(paths, CLASSES).write(str(tmp_path / "data"), validation_split="0.3")
     opened = open_run.open_run(str(run / "model"))
@@ -142,10 +142,12 @@ def test_folder_without_records_is_said_to_hold_what_it_holds(run: Path, tmp_pat
 
 
 def _evaluated(run: Path, images: str = "", labels: str = "", csv: str = "") -> str:
-    more = {"label_column": "", "transpose": None}
-    given = types.SimpleNamespace(images=images, labels=labels, csv=csv, **more)
     opened = open_run.open_run(str(run / "model"))
-    with evaluate._data(opened, given) as (_, manifest, _):
+    if csv:
+        dataset = labelled_files.csv_dataset(opened, csv)
+    else:
+        dataset = labelled_files.idx_dataset(opened, images, labels)
+    with dataset as (_, manifest):
         return manifest.dataset
 
 

@@ -88,7 +88,7 @@ def test_what_is_no_record_counts_as_none(tmp_path, text):
     ],
 )
 def test_whatever_ends_the_chief_is_recorded(tmp_path, error, state, code, reason):
-    with pytest.raises(type(error)), status.recorded(str(tmp_path)):
+    with pytest.raises(type(error)), status.record_outcome(str(tmp_path)):
         assert status.read(str(tmp_path)).is_training
         raise error
     found = status.read(str(tmp_path))
@@ -98,7 +98,7 @@ def test_whatever_ends_the_chief_is_recorded(tmp_path, error, state, code, reaso
 
 def test_followers_see_the_end(tmp_path):
     follower = status.Follower(str(tmp_path))
-    with status.recorded(str(tmp_path), has_evaluator=True) as recorder:
+    with status.record_outcome(str(tmp_path), has_evaluator=True) as recorder:
         assert follower.ended() is None
         assert follower.now().has_evaluator
         recorder.write(status.TRAINED, exit_code=0)
@@ -108,11 +108,11 @@ def test_followers_see_the_end(tmp_path):
 
 
 def test_an_earlier_end_is_none(tmp_path):
-    with status.recorded(str(tmp_path)) as recorder:
+    with status.record_outcome(str(tmp_path)) as recorder:
         recorder.write(status.DONE, exit_code=0)
     follower = status.Follower(str(tmp_path))
     assert follower.ended() is None
-    with status.recorded(str(tmp_path)) as recorder:
+    with status.record_outcome(str(tmp_path)) as recorder:
         assert follower.ended() is None
         recorder.write(status.DONE, exit_code=0)
         assert follower.ended().state == "done"
@@ -120,7 +120,7 @@ def test_an_earlier_end_is_none(tmp_path):
 
 def test_a_chief_that_fails_while_a_task_starts_has_ended_for_it(tmp_path):
     began = datetime.datetime.now().astimezone()
-    with pytest.raises(InputError), status.recorded(str(tmp_path)):
+    with pytest.raises(InputError), status.record_outcome(str(tmp_path)):
         raise InputError("no data")
     assert status.Follower(str(tmp_path), since=began).ended().reason == "no data"
     # That failure is an earlier start's for whoever begins only now.
@@ -130,7 +130,7 @@ def test_a_chief_that_fails_while_a_task_starts_has_ended_for_it(tmp_path):
 
 def test_a_chief_that_comes_back_has_not_ended_for_a_task_that_starts(tmp_path):
     began = datetime.datetime.now().astimezone()
-    with pytest.raises(signals.Interruption), status.recorded(str(tmp_path)):
+    with pytest.raises(signals.Interruption), status.record_outcome(str(tmp_path)):
         raise signals.Interruption("worker 0 is gone", signals.EXIT_LOST)
     assert status.Follower(str(tmp_path), since=began).ended() is None
 
@@ -139,7 +139,7 @@ def test_a_run_keeps_its_name_and_each_start_has_a_record_of_its_own(tmp_path):
     found = []
     for folder in (tmp_path / "a", tmp_path / "a", tmp_path / "b"):
         folder.mkdir(exist_ok=True)
-        with status.recorded(str(folder)):
+        with status.record_outcome(str(folder)):
             found.append(status.read(str(folder)))
     assert found[0].run == found[1].run != found[2].run
     assert found[0] != found[1]
@@ -148,7 +148,17 @@ def test_a_run_keeps_its_name_and_each_start_has_a_record_of_its_own(tmp_path):
 def test_a_disk_that_is_full_does_not_hide_the_error(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    with pytest.raises(RunError, match="loss"), status.recorded(str(folder)):
+    with pytest.raises(RunError, match="loss"), status.record_outcome(str(folder)):
         (folder / "status.json").unlink()
         folder.rmdir()
         raise RunError("loss is nan")
+
+
+@pytest.mark.parametrize(
+    ("code", "state"), [(143, "preempted"), (130, "interrupted"), (129, "interrupted")]
+)
+def test_a_signal_is_recorded_by_what_it_meant(code, state, tmp_path):
+    with pytest.raises(signals.Interruption), status.record_outcome(str(tmp_path)):
+        raise signals.Interruption("SIGNAL", code)
+    found = status.read(str(tmp_path))
+    assert (found.state, found.exit_code, found.reason) == (state, code, "SIGNAL")

@@ -6,31 +6,9 @@ import math
 
 import numpy as np
 import pytest
+from support.scored import LABELS, PROBABILITIES, scored
 
 from mnist_estimator.scoring import scores
-
-
-def scored(labels, probabilities, *, batch=100, **options):
-    """Scores of examples whose images are their own numbers."""
-    result = scores.Scores(len(probabilities[0]), **options)
-    logits = np.log(np.asarray(probabilities, float))
-    index = np.arange(len(labels))
-    images = np.broadcast_to(index[:, None, None, None], [len(labels), 2, 3, 1]).astype(np.uint8)
-    for first in range(0, len(labels), batch):
-        part = slice(first, first + batch)
-        result.add(np.array(labels[part]), logits[part], images[part], index[part])
-    return result
-
-
-LABELS = [0, 0, 0, 1, 1, 2]
-PROBABILITIES = [
-    [0.8, 0.1, 0.1],
-    [0.6, 0.3, 0.1],
-    [0.2, 0.7, 0.1],
-    [0.1, 0.8, 0.1],
-    [0.5, 0.3, 0.2],
-    [0.9, 0.05, 0.05],
-]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 100])
@@ -91,7 +69,7 @@ def test_a_hopeless_answer_has_a_finite_loss():
 
 
 def test_the_report_is_ready_for_json():
-    report = scored(LABELS, PROBABILITIES).report()
+    report = scored(LABELS, PROBABILITIES).to_json()
     assert report["confusion_matrix"] == [[2, 1, 0], [1, 1, 0], [1, 0, 0]]
     assert report["macro_recall"] == pytest.approx((2 / 3 + 1 / 2) / 3)
     assert len(report["precision"]) == len(report["recall"]) == len(report["f1"]) == 3
@@ -102,3 +80,18 @@ def test_mistakes_on_dark_images_can_be_seen():
     images = np.array([[[[16]], [[8]], [[20]]]], np.uint8)
     kept.add(np.array([0]), np.array([[0.0, 1.0]]), images, np.array([0]))
     assert kept.mistakes[0].image.ravel().tolist() == [255, 127, 255]
+
+
+def test_a_metric_of_the_tables_is_in_json(monkeypatch):
+    """As it is for whoever adds one."""
+    half = scores.Metric("half", "half", lambda found: np.full(found.num_classes, 0.5))
+    share = scores.Metric("share", "share", lambda found: found.accuracy)
+    monkeypatch.setattr(scores, "CLASS_METRICS", (*scores.CLASS_METRICS, half))
+    monkeypatch.setattr(scores, "OVERALL_METRICS", (*scores.OVERALL_METRICS, share))
+    found = scored(LABELS, PROBABILITIES)
+    values = found.to_json()
+    assert (values["macro_half"], values["half"], values["share"]) == (0.5, [0.5] * 3, 0.5)
+    assert list(found.per_class()) == ["precision", "recall", "f1", "half", "examples"]
+    names = ["macro_precision", "macro_recall", "macro_f1", "macro_half", "calibration_error"]
+    names += ["share", "precision", "recall", "f1", "half", "confusion_matrix"]
+    assert list(values) == names

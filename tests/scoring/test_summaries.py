@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import CLASSES
+from support.datasets import CLASSES
+from support.scored import LABELS, PROBABILITIES, scored
+from support.short_runs import train
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 from tensorboard.plugins.hparams import metadata as hparams_metadata
-from test_scores import LABELS, PROBABILITIES, scored
-from test_training import train
 
 from mnist_estimator.compat import tf
 from mnist_estimator.scoring import summaries

@@ -2,122 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
+from support.exports import picture
+from support.server import CLASSES, SHAPE, Server
 
-from mnist_estimator import RunError, estimators
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import records
-from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.serving import signatures
 
-SHAPE, CLASSES = (6, 5, 1), 4
-EVERY_SIGNATURE = [*signatures.EXPORTED]
 
-
-class Server:
-    """A network with random weights, trained on data whose brightest pixel is given."""
-
-    def __init__(self, brightest_pixel: int, session: v1.Session) -> None:
-        self.white, self._session = full_scale(brightest_pixel), session
-        names = tuple(map(str, range(CLASSES)))
-        data = records.TrainedOn(SHAPE, CLASSES, names, brightest_pixel, "digit", "0" * 64)
-        params = estimators.make_params(TrainConfig(model="dnn", hidden_units="16"), data)
-        self._built = signatures.build(EVERY_SIGNATURE, params, data)
-        session.run(v1.global_variables_initializer())
-
-    def images(self) -> np.ndarray:
-        """Images as the records have them, each with a brightest pixel."""
-        generator = np.random.default_rng(0)
-        images = generator.integers(0, self.white + 1, (3, *SHAPE)).astype(np.uint8)
-        images[:, 0, 0] = self.white
-        return images
-
-    def ask(self, name: str, value: Any) -> dict[str, np.ndarray]:
-        signature = self._built[name]
-        (placeholder,) = signature.inputs.values()
-        return self._session.run(signature.outputs, {placeholder: value})
-
-    def probabilities(self, name: str, value: Any) -> np.ndarray:
-        return self.ask(name, value)["probabilities"]
-
-
-@pytest.fixture(scope="module", params=[255, 249, 100, 16, 1])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with tf.Graph().as_default(), v1.Session() as session:
-        yield Server(request.param, session)
-
-
-@pytest.mark.parametrize(
-    ("low", "high"),
-    [(0.0, 1.0), (0.0, 1.0000004), (0.0, 1.004), (0.0, 0.999), (-1e-6, 1.0)],
-)
-def test_there_is_no_cliff_near_1(server: Server, low: float, high: float):
-    # As 255 * 0.00392157 in float32 is 1.0000004, and as resizing goes a little too far.
-    images = server.images()
-    fractions = np.float32(low) + images * np.float32((high - low) / server.white)
-    answers = server.probabilities("serving_default", fractions)
-    expected = server.probabilities("serving_uint8", images)
-    np.testing.assert_allclose(answers, expected, rtol=0, atol=2e-3)
-
-
-def test_floats_of_the_records_scale_get_the_answers_of_bytes(server: Server):
-    images = server.images()
-    answers = server.probabilities("serving_default", images.astype(np.float32))
-    assert answers.tolist() == server.probabilities("serving_uint8", images).tolist()
-    examples = [records.encode_example(image.tobytes(), 0) for image in images]
-    scores = server.ask("classify", np.array(examples, object))["scores"]
-    assert scores.tolist() == answers.tolist()
-
-
-@pytest.mark.parametrize("pixel", [np.nan, np.inf, -np.inf, -0.42, -3, 1.4, 1.05, 256 * 1.01, 1e9])
-def test_what_cannot_be_pixels_gets_no_answer(server: Server, pixel: float):
-    images = server.images() / np.float32(server.white)
-    images[1, 2, 2] = pixel
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected pixels from 0 to 1"):
-        server.ask("serving_default", images)
-
-
-def test_an_answer_does_not_depend_on_the_other_images(server: Server):
-    images = server.images().astype(np.float32)
-    mixed = np.concatenate([images[:1] / server.white, images[1:]])
-    answers = server.probabilities("serving_default", mixed)
-    np.testing.assert_allclose(
-        answers, server.probabilities("serving_default", images), rtol=0, atol=1e-6
-    )
-
-
-def test_images_of_another_scale_get_no_answer(server: Server):
-    white = np.full((1, *SHAPE), 255, np.uint8)
-    example = records.encode_example(white.tobytes(), 0)
-    for name, asked in (
-        ("serving_uint8", white),
-        ("serving_default", white.astype(np.float32)),
-        ("classify", np.array([example], object)),
-    ):
-        if server.white == 255:
-            server.ask(name, asked)
-        else:
-            line = f"0 to {server.white}"
-            with pytest.raises(tf.errors.InvalidArgumentError, match=line):
-                server.ask(name, asked)
-
-
-def test_an_image_may_be_a_little_brighter_than_all_others():
-    with tf.Graph().as_default(), v1.Session() as session:
-        server = Server(100, session)
-        brighter = np.full((1, *SHAPE), 120, np.uint8)
-        answers = server.probabilities("serving_uint8", brighter)
-        floats = server.probabilities("serving_default", brighter.astype(np.float32))
-        assert answers.tolist() == floats.tolist()
-
-
-@pytest.mark.parametrize("name", EVERY_SIGNATURE)
+@pytest.mark.parametrize("name", signatures.EXPORTED)
 def test_no_images_get_no_answers(server: Server, name: str):
     forms = [np.zeros([0], object)]
     if name.startswith("serving"):
@@ -129,11 +25,11 @@ def test_no_images_get_no_answers(server: Server, name: str):
 
 def test_layers_compute_in_the_serving_precision():
     names = tuple(map(str, range(CLASSES)))
-    data = records.TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
+    data = TrainedOn(SHAPE, CLASSES, names, 255, "digit", "0" * 64)
     for precision, expected in (("float32", False), ("bfloat16", True)):
         config = TrainConfig(model="cnn", precision="bfloat16", serving_precision=precision)
         with tf.Graph().as_default() as graph:
-            signatures.build(EVERY_SIGNATURE, estimators.make_params(config, data), data)
+            signatures.build(signatures.EXPORTED, config.model_params(data), data)
             halves = [
                 op.name
                 for op in graph.get_operations()
@@ -143,18 +39,40 @@ def test_layers_compute_in_the_serving_precision():
             assert bool(halves) == expected
 
 
-def kernel(size: int) -> None:
-    v1.get_variable("kernel", [size], initializer=v1.zeros_initializer())
+@pytest.mark.parametrize(
+    ("shape", "brightest", "scale"),
+    [
+        ((9, 7, 3), 255, 1),
+        ((9, 7, 4), 200, 1),
+        ((9, 7, 1), 1, 255),
+        ((9, 7, 3), 15, 17),
+        ((9, 7, 3), 15, 1),
+        ((9, 7, 1), 100, 2.55),
+    ],
+)
+def test_pictures_have_the_scale_of_the_data(shape, brightest, scale):
+    """Whether their files have it already, or use the whole range of a picture."""
+    data = trained_on(shape, brightest)
+    images = np.random.default_rng(0).integers(0, brightest + 1, (6, *shape), np.uint8)
+    images[:, 0, 0] = brightest
+    encoded = [picture(np.round(image * scale).astype(np.uint8)) for image in images]
+    found = received(data, encoded)
+    np.testing.assert_array_equal(found["images"], images)
+    assert found["has_ink"].all() and not found["problem"].astype(bool).any()
 
 
-def test_a_network_of_another_size_than_the_checkpoint_takes_no_memory(tmp_path: Path):
-    path = str(tmp_path / "model.ckpt-1")
+def test_no_picture_has_as_many_channels():
+    found = received(trained_on((9, 7, 12), 255), [picture(np.zeros([9, 7, 3], np.uint8))])
+    assert found["images"].shape == (1, 9, 7, 12)
+    assert found["problem"].tolist() == [b"a picture, which has no 12 channels, as the images have"]
+
+
+def trained_on(shape: tuple[int, int, int], brightest_pixel: int) -> TrainedOn:
+    return TrainedOn(shape, 2, ("a", "b"), brightest_pixel, "plain", "")
+
+
+def received(data: TrainedOn, encoded: list[bytes]) -> dict[str, np.ndarray]:
     with tf.Graph().as_default(), v1.Session() as session:
-        kernel(3)
-        session.run(v1.global_variables_initializer())
-        v1.train.Saver().save(session, path)
-    line = r"cannot be restored: .*kernel of shape \[3\], expected it of shape \[1099511627776\]"
-    with tf.Graph().as_default():
-        kernel(2**40)
-        with pytest.raises(RunError, match=line), signatures.restored(path):
-            pytest.fail("restored")
+        received = signatures.RECEIVERS[signatures.PREDICT_IMAGES](data)
+        fed = {received.inputs[signatures.IMAGE_BYTES]: np.array(encoded, object)}
+        return session.run({"images": received.images, **received.outputs}, fed)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CLASSES, TEST, TRAIN, VALIDATION, record_header, variables
+from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, record_header
+from support.short_runs import STEPS, train, variables
 from tensorboard.backend.event_processing import event_accumulator
 
 from mnist_estimator import InputError, RunError, estimators, networks
@@ -18,21 +19,11 @@ from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
-from mnist_estimator.runs import checkpoints, lock, open_run
+from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.runs import checkpoints, lock, record
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
-from mnist_estimator.training import training
-
-STEPS = 12
-
-
-def train(model_dir: Path, data_dir: str, **options):
-    """Trains a short run; the schedule's length is fixed, so that stopping early changes
-    nothing. It is exported only where that is asked for, as an export takes as long."""
-    short = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4}
-    options = short | {"export": "none"} | options
-    config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
-    return training.train(config, Task())
-
+from mnist_estimator.training import endings, loop, training
 
 memory_and_stream = pytest.mark.parametrize("cache_mb", [1, 0], ids=["memory", "stream"])
 
@@ -117,7 +108,7 @@ def test_a_batch_that_memory_does_not_hold_is_not_to_be_tried_again(error, tmp_p
     expected = (
         "^--batch_size=9000: needs more memory than there is .*; give a smaller --batch_size$"
     )
-    with pytest.raises(RunError, match=expected) as caught, training._dataset(config):
+    with pytest.raises(RunError, match=expected) as caught, training._open_dataset(config):
         raise error
     assert "continue" not in str(caught.value)
 
@@ -129,7 +120,7 @@ def test_a_full_disk_is_no_lack_of_memory(tmp_path, make_dataset, path, more):
     line = f"{path}; No space left on device{more}"
     full = tf.errors.ResourceExhaustedError(None, None, line)
     expected = "No space left on device; nothing is saved yet"
-    with pytest.raises(RunError, match=expected), training._dataset(config):
+    with pytest.raises(RunError, match=expected), training._open_dataset(config):
         raise full
 
 
@@ -142,16 +133,16 @@ def test_it_learns(tmp_path, make_dataset):
 def test_the_run_is_recorded(tmp_path, make_dataset):
     data_dir = make_dataset()
     train(tmp_path / "run", data_dir, seed=4, max_steps=1)
-    config, record = open_run.read_run(str(tmp_path / "run"))
+    config, found = record.read_run(str(tmp_path / "run"))
     assert (config.seed, config.data_dir, config.max_steps) == (4, data_dir, 1)
-    assert record["versions"]["tensorflow"] == tf.__version__
-    assert record["dataset"]["num_classes"] == CLASSES
-    assert record["dataset"]["examples"] == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    assert found["versions"]["tensorflow"] == tf.__version__
+    assert found["dataset"]["num_classes"] == CLASSES
+    assert found["dataset"]["examples"] == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def test_below_a_folder_that_tensorflow_cannot_name_relative_names_work(monkeypatch):
-    monkeypatch.setattr(open_run.os.path, "abspath", lambda path: f"/latin\udce9/{path}")
-    assert open_run._absolute("data") == "data"
+    monkeypatch.setattr(record.os.path, "abspath", lambda path: f"/latin\udce9/{path}")
+    assert record._absolute("data") == "data"
 
 
 def test_without_a_validation_split_nothing_is_evaluated_before_the_end(tmp_path, make_dataset):
@@ -172,12 +163,12 @@ CLUSTER = {"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}
 def test_a_cluster_without_evaluation_trains(tmp_path, make_dataset, monkeypatch):
     started = []
     monkeypatch.setattr(
-        training.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
+        loop.estimator, "train_and_evaluate", lambda run, *specs: started.append(specs)
     )
     # The cluster's other tasks are not there, and would be waited for.
     seconds = {"gone_secs": 9, "silent_secs": 9, "start_secs": 9}
     nobody = peers.Watch({}, on_lost=pytest.fail, **seconds)
-    monkeypatch.setattr(training.endings, "watch", lambda *_, **__: nobody)
+    monkeypatch.setattr(endings, "watch_peers", lambda *_, **__: nobody)
     config = TrainConfig(
         model_dir=str(tmp_path), data_dir=make_dataset(), strategy="ps", eval_split="none"
     )
@@ -213,20 +204,13 @@ def test_train_and_eval_curves_share_their_names(tmp_path, make_dataset):
     assert [step for step, _ in scalars(tmp_path / "run", "examples_per_second")] == [4, 8, 12]
 
 
-def test_a_model_dir_without_a_checkpoint_says_so(tmp_path):
-    with pytest.raises(InputError, match="empty: found no checkpoint, expected one; train first"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "newest")
-    with pytest.raises(InputError, match="no checkpoint has been evaluated, so none is the best"):
-        open_run.find_checkpoint(str(tmp_path / "empty"), "best")
-
-
 @pytest.mark.parametrize(
     "text", ["", "{}", "[]", '{"flags": {"model": "vgg"}}', '{"flags": {"a": 1}}']
 )
 def test_a_run_json_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match="run.json: found no record of a run"):
-        open_run.read_run(str(tmp_path))
+        record.read_run(str(tmp_path))
 
 
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:
@@ -369,7 +353,7 @@ def test_the_best_checkpoint_is_kept_evaluated_and_exported(tmp_path, make_datas
 
 def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
     """Has the evaluations while training find these accuracies; returns the steps they see."""
-    evaluate, seen = open_run.evaluate, []
+    evaluate, seen = evaluation.evaluate, []
 
     def pretending(run, data_dir, manifest, split, **options):
         result = evaluate(run, data_dir, manifest, split, **options)
@@ -378,7 +362,7 @@ def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
             result["accuracy"] = accuracy.get(result["global_step"], 0.0)
         return result
 
-    monkeypatch.setattr(open_run, "evaluate", pretending)
+    monkeypatch.setattr(evaluation, "evaluate", pretending)
     return seen
 
 
@@ -412,7 +396,7 @@ def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stoppe
 def test_an_evaluation_that_was_killed_is_made_up_for(tmp_path, make_dataset, monkeypatch):
     run, data_dir = tmp_path / "run", make_dataset()
     with monkeypatch.context() as patch:
-        patch.setattr(open_run, "evaluate", lambda *args, **options: 1 / 0)
+        patch.setattr(evaluation, "evaluate", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train(run, data_dir, save_checkpoints_steps=4)
     assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-4"
@@ -449,9 +433,7 @@ def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, expo
     if not found:
         return
     serve = tf.saved_model.load(str(found[0])).signatures["serving_uint8"]
-    examples = inputs.eval_batches(
-        data_dir, records.read_manifest(data_dir), "test", batch_size=TEST
-    )
+    examples = inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=TEST)
     ((features, labels),) = examples
     classes = serve(images=features[inputs.IMAGES])["classes"].numpy()
     assert np.mean(classes == labels.numpy()) == pytest.approx(metrics["accuracy"])
@@ -487,13 +469,13 @@ def test_a_test_evaluation_made_twice_is_one_point(tmp_path, make_dataset):
 
 def test_a_model_dir_that_vanished_is_one_line(tmp_path, make_dataset, monkeypatch):
     run = tmp_path / "run"
-    evaluate = open_run.evaluate
+    evaluate = evaluation.evaluate
 
     def vanish(*args, **options):
         shutil.rmtree(run)
         return evaluate(*args, **options)
 
-    monkeypatch.setattr(open_run, "evaluate", vanish)
+    monkeypatch.setattr(evaluation, "evaluate", vanish)
     with pytest.raises(RunError, match="run: is gone, stopped training"):
         train(run, make_dataset(), save_checkpoints_steps=4)
 

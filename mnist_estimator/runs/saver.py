@@ -1,0 +1,75 @@
+"""Restores checkpoints into a graph: by their exact path, and only if the variables fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import files
+
+
+def add_saver() -> None:
+    """Makes the graph's sessions restore, and the run's hook save, with a `Saver`."""
+    if not v1.get_collection(v1.GraphKeys.SAVERS):
+        v1.add_to_collection(v1.GraphKeys.SAVERS, Saver())
+
+
+def graph_variables() -> dict[str, list[int]]:
+    """Name and shape of each variable of the graph; of mirrored ones only the first copy's."""
+    return {
+        variable.op.name: variable.shape.as_list()
+        for variable in v1.global_variables()
+        if variable.shape.is_fully_defined() and "/replica_" not in variable.op.name
+    }
+
+
+def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
+    """Raises InputError unless a checkpoint has each of the graph's variables in its shape.
+
+    Args:
+      expected: as `graph_variables` returns it.
+    """
+    with checkpoints.opened(path) as reader:
+        found = reader.get_variable_to_shape_map()
+    for name, shape in expected.items():
+        if found.get(name) != shape:
+            has = f"of shape {found[name]}" if name in found else "not at all"
+            raise InputError(
+                f"{path}: holds another network: {name} {has}, expected it of shape {shape}; "
+                "continue with the flags it was trained with, or give another --model_dir"
+            )
+
+
+class Saver(v1.train.Saver):
+    """Restores the files of exactly this path, and deletes nothing."""
+
+    def __init__(self) -> None:
+        # With 0 TensorFlow deletes none: it would delete all that matches the path as a pattern.
+        super().__init__(
+            sharded=True,
+            max_to_keep=0,
+            defer_build=True,
+            allow_empty=True,
+            save_relative_paths=True,
+        )
+
+    def restore(self, sess: v1.Session, save_path: str) -> None:
+        """Restores the variables. If the path is not literal, this process reads the values."""
+        if files.is_literal(save_path):
+            super().restore(sess, save_path)
+            return
+        filename = sess.graph.get_tensor_by_name(self.saver_def.filename_tensor_name)
+        readers = [op for op in filename.consumers() if op.type == "RestoreV2"]
+        with checkpoints.opened(save_path) as reader:
+            # Values that are fed are not read by any device, parameter servers included.
+            values = {
+                tensor: reader.get_tensor(name.decode())
+                for op in readers
+                for name, tensor in zip(tf.get_static_value(op.inputs[1]), op.outputs, strict=True)
+            }
+        sess.run(self.saver_def.restore_op_name, values)
+
+    def recover_last_checkpoints(self, checkpoint_paths: list[str]) -> None:
+        """Does nothing: TensorFlow would look for matching files, to delete them later."""

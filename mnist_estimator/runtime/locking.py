@@ -1,0 +1,78 @@
+"""What a lock between processes is made of: the kernel's lock, and a heartbeat where it has none.
+
+The kernel frees its lock when the owner dies, however it dies. Object stores and some network
+filesystems have no locks. There the owner writes a file again and again, and an owner whose file
+stays the same is dead.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from mnist_estimator import InputError
+from mnist_estimator.runtime import background
+
+
+def acquire(handle: int) -> bool:
+    """Locks an open file or folder, until it is closed or this process ends.
+
+    Returns:
+      Whether it is locked; False if the filesystem has no locks.
+
+    Raises:
+      BlockingIOError: if another process holds the lock.
+    """
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+class Heartbeat:
+    """Shows other processes that this one is alive, by what `write` writes.
+
+    Whoever works calls it often; it writes once in `every_secs` at most, for the first time when it
+    is made. Or a thread does so, see `in_background`.
+    """
+
+    def __init__(self, write: Callable[[], None], every_secs: float) -> None:
+        self._write, self._every_secs, self._next = write, every_secs, 0.0
+        self()
+
+    def __call__(self) -> None:
+        """Writes if it is due."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + self._every_secs
+            self._write()
+
+    @contextlib.contextmanager
+    def in_background(self) -> Iterator[None]:
+        """Writes from a thread until the block ends. Errors of the filesystem are ignored."""
+
+        def beat(done: threading.Event) -> None:
+            while not done.wait(self._every_secs):
+                with contextlib.suppress(InputError):
+                    self._write()
+
+        with background.running(beat, "heartbeat"):
+            yield
+
+
+def is_running(pid: int) -> bool:
+    """Whether this machine has a process of this number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

@@ -1,0 +1,75 @@
+"""Makes a dataset of labelled files, IDX or CSV, for one evaluation of a run.
+
+As a dataset the files are checked as `prepare` checks them, and may be of any size.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+from mnist_estimator.data import csv_source, sources, splits, transposed
+from mnist_estimator.data.manifest import Manifest, read_manifest
+from mnist_estimator.runs.open_run import OpenRun
+from mnist_estimator.runtime import files, progress
+
+SPLIT = splits.TRAIN  # The only one of such a dataset.
+
+
+def idx_dataset(
+    run: OpenRun, images: str, labels: str, transpose: bool | None = None
+) -> contextlib.AbstractContextManager[tuple[str, Manifest]]:
+    """A dataset of two IDX files: its folder, which is gone afterwards, and its manifest.
+
+    Args:
+      transpose: whether rows and columns of the images are swapped; None: as for the run's data.
+
+    Raises:
+      InputError: if a file cannot be read, or does not fit the run.
+    """
+    if transpose is None:
+        transpose = _is_transposed(run, images)
+    paths = {"train_images": images, "train_labels": labels}
+    opened = sources.from_idx(paths, run.trained_on.num_classes, transpose=transpose)
+    return _dataset(run, images, opened)
+
+
+def csv_dataset(
+    run: OpenRun, path: str, label_column: str = ""
+) -> contextlib.AbstractContextManager[tuple[str, Manifest]]:
+    """A dataset of a CSV file: its folder, which is gone afterwards, and its manifest.
+
+    Args:
+      label_column: as the flag of this name.
+
+    Raises:
+      InputError: if the file cannot be read, or does not fit the run.
+    """
+    classes = run.trained_on.num_classes
+    opened = csv_source.CsvSource(
+        path,
+        role="csv",
+        image_shape=run.trained_on.image_shape,
+        num_classes=classes,
+        label_column=label_column,
+    )
+    return _dataset(run, path, sources.Sources(sources.CUSTOM, opened, None, classes))
+
+
+def _is_transposed(run: OpenRun, images: str) -> bool:
+    found = transposed.is_transposed(run.record["dataset"]["sources"])
+    if found:
+        line = "rows and columns are swapped, as they were of the run's images (--notranspose)"
+        progress.say(f"{images}: {line}", sys.stderr)
+    return found
+
+
+@contextlib.contextmanager
+def _dataset(run: OpenRun, name: str, opened: sources.Sources) -> Iterator[tuple[str, Manifest]]:
+    with files.temporary_folder() as folder:
+        opened.write(folder, validation_split="0", shards=1, seed=0)
+        manifest = dataclasses.replace(read_manifest(folder), dataset=name)
+        run.check(name, manifest, SPLIT, is_file=True)
+        yield folder, manifest

@@ -1,0 +1,51 @@
+"""What the values in a CSV file's columns say about which of them is the label."""
+
+import pytest
+
+from mnist_estimator import InputError
+from mnist_estimator.data import csv_labels
+
+
+def _values(*fields: object) -> csv_labels.Values:
+    values = csv_labels.Values()
+    for field in fields:
+        values.add(str(field).encode())
+    return values
+
+
+@pytest.mark.parametrize(
+    ("field", "number"),
+    [(b"5", 5), (b" 5.0 ", 5), (b"1.2e+02", 120), (b"0.5", None), (b"-1", None), (b"five", None)],
+)
+def test_whole_numbers(field, number):
+    assert csv_labels.whole(field) == number
+
+
+def test_values_are_counted():
+    values = _values(3, "3.0", 4, "x")
+    assert values.lines == 4 and values.numbers() == {3: 2, 4: 1}
+    assert not values.counts_up and not values.is_uniform()
+    assert _values(*range(20)).counts_up and _values(*[0] * 20).is_uniform()
+
+
+def test_a_first_column_that_counts_or_is_a_pixel_is_refused():
+    labels = _values(*[0, 1, 2, 1] * 5)
+    csv_labels.check_first("a.csv", labels, _values(*[0] * 20))
+    with pytest.raises(InputError, match="a.csv: the first column counts the lines from 0"):
+        csv_labels.check_first("a.csv", _values(*range(20)), labels)
+    with pytest.raises(InputError, match="looks like a pixel .* say which is the label"):
+        csv_labels.check_first("a.csv", _values(*[0] * 20), labels)
+
+
+def test_one_hot_labels_are_refused():
+    rows = [[b"0", b"1", *[b"7"] * 4], [b"1", b"0", *[b"7"] * 4]]
+    with pytest.raises(InputError, match="the first 2 columns are one-hot labels"):
+        csv_labels.check_one_hot("a.csv", rows, 4)
+    csv_labels.check_one_hot("a.csv", [row[1:] for row in rows], 4)
+
+
+def test_doubtful_labels():
+    assert csv_labels.doubt({0: 5, 1: 5}, None) == ""
+    assert "none of class 1;" in csv_labels.doubt({0: 5, 2: 5}, None)
+    assert "numbered from 0" in csv_labels.doubt({1: 5, 2: 5}, None)
+    assert "the test examples have class 2 too" in csv_labels.doubt({0: 5, 1: 5}, None, {2: 1})

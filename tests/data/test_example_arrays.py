@@ -1,0 +1,35 @@
+"""What arrays of images and of labels have to be."""
+
+import numpy as np
+import pytest
+
+from mnist_estimator.data import example_arrays
+
+_UINT8 = np.dtype(np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (5, 4, 3, 1), (5, 28, 28, 4)])
+def test_images(shape):
+    assert example_arrays.images_problem(shape, _UINT8) is None
+    assert example_arrays.image_shape(shape) == (*shape[1:], 1)[:3]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "advice"),
+    [
+        ((5,), np.uint8, "give the images here"),
+        ((5, 784), np.uint8, "save them as 5x28x28"),
+        ((5, 3, 28, 28), np.uint8, "move that axis to the end"),
+        ((5, 28, 28), np.float32, "times 255 first"),
+        ((5, 28, 28), np.int8, "pixels above 127 are negative"),
+    ],
+)
+def test_no_images(shape, dtype, advice):
+    assert advice in example_arrays.images_problem(shape, np.dtype(dtype)).advice
+
+
+def test_labels():
+    for shape in ((5,), (5, 1)):
+        assert example_arrays.labels_problem(shape, np.dtype(np.int32)) is None
+    assert "labels.argmax(1)" in example_arrays.labels_problem((5, 10), _UINT8).advice
+    assert "as integers" in example_arrays.labels_problem((5,), np.dtype(float)).advice

@@ -1,0 +1,42 @@
+"""Which checkpoints fit a graph, and what its Saver restores and deletes."""
+
+from __future__ import annotations
+
+import pytest
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf, v1
+from mnist_estimator.runs import saver
+
+GRAPH = {"w": [3], "other": [2, 2]}
+
+
+def test_a_checkpoint_of_the_same_network_fits(model_dir):
+    saver.check_variables(f"{model_dir}/model.ckpt-3", GRAPH)
+
+
+@pytest.mark.parametrize(
+    ("graph", "line"),
+    [
+        (GRAPH | {"w": [4]}, r"w of shape \[3\], expected it of shape \[4\]"),
+        (GRAPH | {"more": [1]}, r"more not at all, expected it of shape \[1\]"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused(model_dir, graph, line):
+    with pytest.raises(InputError, match=f"holds another network: {line}"):
+        saver.check_variables(f"{model_dir}/model.ckpt-3", graph)
+
+
+@pytest.mark.parametrize("folder", ["run", "run[1]"])
+def test_the_exact_path_is_restored(model_dir, folder):
+    path = model_dir.rename(model_dir.with_name(folder)) / "model.ckpt-2"
+    with tf.Graph().as_default(), v1.Session() as session:
+        w = v1.get_variable("w", [3])
+        saver.add_saver()
+        saver.add_saver()  # The graph keeps the first one.
+        (added,) = v1.get_collection(v1.GraphKeys.SAVERS)
+        added.build()
+        added.restore(session, str(path))
+        assert session.run(w).tolist() == [2.0, 2.0, 2.0]
+        added.recover_last_checkpoints([str(path)])
+        assert not added.last_checkpoints

@@ -1,0 +1,71 @@
+"""What is said of an export: where it is, and how it does on the test split."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from mnist_estimator import InputError
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.scoring import evaluation
+from mnist_estimator.serving import exports, saved_model, tflite
+
+
+@pytest.fixture
+def make_run(monkeypatch):
+    """Returns a function that makes a stand-in for a run, of which nothing is really exported."""
+    monkeypatch.setattr(saved_model, "export", lambda *given: f"{given[-1]}/20")
+    monkeypatch.setattr(tflite, "export", lambda *given, quantize: None)
+    monkeypatch.setattr(tflite, "accuracy", lambda *given: 0.5)
+    monkeypatch.setattr(evaluation, "evaluate_alone", lambda *given: {"accuracy": 0.75})
+    monkeypatch.setattr(evaluation, "serving_accuracy", lambda *given: 0.625)
+
+    def make(*, precision="bfloat16", test=9, brightest=255, error=None):
+        def data(data_dir, split="test"):
+            if error:
+                raise error
+            return data_dir, types.SimpleNamespace(num_examples=lambda split: test)
+
+        return types.SimpleNamespace(
+            params={},
+            checkpoint="model.ckpt-20",
+            config=TrainConfig(precision=precision, serving_precision="float32"),
+            trained_on=types.SimpleNamespace(brightest_pixel=brightest),
+            data=data,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "options", [{"precision": "float32"}, {"test": 0}, {"error": InputError("no data here")}]
+)
+def test_an_export_that_computes_alike_or_has_no_data_is_only_named(make_run, capsys, options):
+    exports.export_saved_model(make_run(**options), "out")
+    assert capsys.readouterr().out == "exported to out/20\n"
+
+
+def test_an_export_that_computes_otherwise_is_compared(make_run, capsys):
+    exports.export_saved_model(make_run(), "out")
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "test accuracy 0.6250 in float32, as exported; 0.7500 as trained"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("brightest", "takes"),
+    [(255, "0 to 255, never from 0 to 1"), (16, "0 to 16, never from 0 to 1"), (1, "0 to 1")],
+)
+def test_a_tflite_model_is_compared_with_the_original(make_run, capsys, brightest, takes):
+    exports.export_tflite(make_run(brightest=brightest), "m.tflite", "none")
+    assert capsys.readouterr().out.splitlines() == [
+        "exported to m.tflite",
+        f"it takes pixels from {takes}",
+        "test accuracy 0.5000, the original's 0.7500",
+    ]
+
+
+def test_a_tflite_model_needs_data(make_run):
+    with pytest.raises(InputError, match="no data here"):
+        exports.export_tflite(make_run(error=InputError("no data here")), "m.tflite", "int8")

@@ -1,0 +1,56 @@
+"""The Estimator of a run: its strategy by the machine's GPUs, and the sessions of each task."""
+
+from __future__ import annotations
+
+import pytest
+
+from mnist_estimator import estimators
+from mnist_estimator.cluster.roles import Task
+from mnist_estimator.compat import tf
+from mnist_estimator.config import TrainConfig
+
+PS_CLUSTER = {"chief": ("a:1",), "worker": ("b:1", "c:1"), "ps": ("d:1",)}
+
+
+@pytest.mark.parametrize(
+    ("task", "filters"),
+    [
+        (Task(), []),
+        (Task({"chief": ("a:1",), "worker": ("b:1",)}, "worker", 0), []),
+        (Task(PS_CLUSTER, "chief", 0), ["/job:ps", "/job:chief"]),
+        (Task(PS_CLUSTER, "worker", 1), ["/job:ps", "/job:worker/task:1"]),
+        (Task(PS_CLUSTER, "ps", 0), ["/job:ps", "/job:worker", "/job:chief"]),
+    ],
+)
+def test_asynchronous_workers_do_not_wait_for_one_another(task, filters):
+    session = estimators.session_config(TrainConfig(intra_op_threads=3), task)
+    assert list(session.device_filters) == filters
+    assert session.intra_op_parallelism_threads == 3
+
+
+@pytest.mark.parametrize("strategy", ["none", "ps", "mirrored", "multi_worker"])
+def test_only_synchronous_workers_build_in_a_graph_of_their_own(strategy):
+    with estimators.graph(TrainConfig(strategy=strategy)):
+        assert tf.executing_eagerly() == (strategy != "multi_worker")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "gpus", "batch_size", "expected"),
+    [
+        ("auto", 0, 100, "none"),
+        ("auto", 1, 100, "none"),
+        ("auto", 4, 100, "mirrored"),
+        ("auto", 8, 100, "none"),
+        ("none", 4, 100, "none"),
+        ("mirrored", 1, 100, "mirrored"),
+        ("ps", 4, 100, "ps"),
+    ],
+)
+def test_the_gpus_of_a_machine_decide_what_auto_is(
+    monkeypatch, capsys, strategy, gpus, batch_size, expected
+):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind] * gpus)
+    config = TrainConfig(strategy=strategy, batch_size=batch_size)
+    assert estimators.with_strategy(config) == TrainConfig(strategy=expected, batch_size=batch_size)
+    warned = "training on one of 8 GPUs: --batch_size=100 cannot be shared evenly"
+    assert (warned in capsys.readouterr().err) == (gpus == 8)

@@ -1,0 +1,55 @@
+"""When the chief evaluates what an earlier process has not, and how it ends."""
+
+from __future__ import annotations
+
+import pytest
+from support.saved import save
+
+from mnist_estimator.cluster import roles
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.training import chief, results
+from mnist_estimator.training.run import Run
+
+
+def make(tmp_path, task=None, **options):
+    config = TrainConfig(model_dir=str(tmp_path), **options)
+    return Run(config, None, task or roles.Task(), Evaluations(str(tmp_path)), None)
+
+
+@pytest.mark.parametrize(
+    ("step", "evaluated", "expected"),
+    [(0, [], []), (20, [], [20]), (20, [20], []), (25, [], []), (30, [], [30]), (31, [], [31])],
+)
+def test_an_evaluation_that_was_missed_is_made_up_for(
+    tmp_path, monkeypatch, step, evaluated, expected
+):
+    made = []
+    monkeypatch.setattr(results, "evaluate", lambda run, path: made.append(path))
+    run = make(tmp_path, save_checkpoints_steps=10, max_steps=30)
+    run.evaluations.history += [{"global_step": done} for done in evaluated]
+    chief._evaluate_if_missed(run, f"model.ckpt-{step}" if step else "")
+    assert [checkpoints.step_of(path) for path in made] == expected
+
+
+BESIDE_EVALUATOR = roles.Task(has_evaluator=True)
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "exported"),
+    [
+        (None, "best", "best"),
+        (BESIDE_EVALUATOR, "best", "final"),
+        (BESIDE_EVALUATOR, "none", "none"),
+    ],
+)
+def test_the_best_model_is_left_to_the_evaluator(tmp_path, task, asked, exported):
+    run = make(tmp_path, task, export=asked)
+    assert chief._without_best(run).config.export == exported
+
+
+@pytest.mark.parametrize(("max_steps", "state"), [(9, "done"), (10, "early_stopped")])
+def test_how_a_run_has_ended_is_told_by_its_last_step(tmp_path, max_steps, state):
+    save(f"{tmp_path}/model.ckpt-9")
+    assert chief._final_state(TrainConfig(model_dir=str(tmp_path), max_steps=max_steps)) == state

@@ -1,0 +1,63 @@
+"""How a parameter server asks for a checkpoint, and lets the workers leave first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.saved import save
+
+from mnist_estimator.cluster import peers, roles
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.runs import status
+from mnist_estimator.training import parameter_server
+from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST
+
+TASK = roles.Task({"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}, "ps", 0)
+
+
+def test_a_complete_run_needs_no_parameter_server(tmp_path, capsys):
+    save(f"{tmp_path}/model.ckpt-9")
+    config = TrainConfig(model_dir=str(tmp_path), max_steps=9)
+    parameter_server.run_task(config, TASK, status.Follower(str(tmp_path)))
+    assert "is complete: nothing to train" in capsys.readouterr().err
+
+
+class Looks:
+    """Stands for the time between two looks: counts them, and may do something in the first."""
+
+    def __init__(self, monkeypatch, act=lambda: None):
+        self.count, self._act = 0, act
+        monkeypatch.setattr(parameter_server.time, "sleep", self)
+        monkeypatch.setattr(parameter_server.time, "monotonic", lambda: float(self.count))
+
+    def __call__(self, secs):
+        self.count += 1
+        if self.count == 1:
+            self._act()
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_it_waits_until_the_chief_has_saved_but_not_for_ever(tmp_path, monkeypatch, saved):
+    request = Path(tmp_path / SAVE_REQUEST)
+    looks = Looks(monkeypatch, request.unlink if saved else lambda: None)
+    parameter_server._request_save(str(tmp_path), lambda: False)
+    assert looks.count == (1 if saved else parameter_server._SAVE_SECS)
+    assert not request.exists()
+
+
+def test_where_nothing_can_be_written_nothing_is_asked(tmp_path):
+    parameter_server._request_save(str(tmp_path / "gone/run"), lambda: True)
+
+
+@pytest.mark.parametrize(("answers", "looks"), [(1, 1), (99, parameter_server._LEAVE_SECS)])
+def test_the_workers_leave_first_but_not_for_ever(monkeypatch, answers, looks):
+    left, seen = iter(range(answers)), Looks(monkeypatch)
+
+    def probe_all(addresses):
+        assert list(addresses.values()) == ["b:1"]
+        return {"worker 0": peers.ANSWERS if next(left, None) is not None else "gone"}
+
+    monkeypatch.setattr(peers, "probe_all", probe_all)
+    parameter_server._let_workers_leave(TASK)
+    assert seen.count == looks

@@ -1,0 +1,27 @@
+"""What is recorded of an evaluation."""
+
+from __future__ import annotations
+
+from mnist_estimator.config import TrainConfig
+from mnist_estimator.runs import copies
+from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.training import results
+from mnist_estimator.training.run import Run
+
+
+def test_an_evaluation_is_found_by_the_name_of_its_checkpoint(tmp_path, monkeypatch):
+    found = {"accuracy": 0.5, "loss": 1.0, "global_step": 22, "checkpoint": "elsewhere"}
+    monkeypatch.setattr(results, "_scored", lambda *_: (dict(found), None))
+    monkeypatch.setattr(results.hooks, "drop_events_from", lambda *_: None)
+    monkeypatch.setattr(copies, "keep_copy", lambda *_: None)
+    evaluations = Evaluations(str(tmp_path))
+    path = f"{tmp_path}/model.ckpt-20"  # Of asynchronous workers, who went on while it was saved.
+    run = Run(TrainConfig(), None, None, evaluations, FakeEstimator())
+    results.evaluate(run, path)
+    assert evaluations.has(20)
+    assert evaluations.best_checkpoint.endswith("best/model.ckpt-20")
+
+
+class FakeEstimator:
+    def eval_dir(self):
+        return ""
