@@ -32,7 +32,7 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import idx, inputs, records, sources
-from mnist_estimator.data.manifest import ManifestError, read_manifest, shard_name
+from mnist_estimator.data.manifest import Dataset, ManifestError, read_manifest, shard_name
 from mnist_estimator.runs import checkpoints
 
 _LIMIT_SECS = 10
@@ -173,7 +173,7 @@ def _array(path: Path) -> tuple[list[tuple], str]:
 
 def _find_damage(case: _Case, flipped: int | None) -> str:
     manifest = read_manifest(str(case.whole.parent))
-    problem = records.find_damage(str(case.work.parent), manifest)
+    problem = records.find_damage(Dataset(str(case.work.parent), manifest))
     size = case.whole.stat().st_size // _EXAMPLES  # All records are of one size.
     expected = f"{_SHARD}: " if flipped is None else f"{_SHARD}: record {flipped // size} "
     return _DETECTED if problem.startswith(expected) else f"{_BROKEN}: {problem}"
@@ -207,7 +207,7 @@ def _batches(data_dir: str, cache_bytes: int) -> tf.data.Dataset:
     """The files are read by each iteration."""
     options = {"start_step": 0, "batch_size": _BATCH, "seed": 1, "shuffle_buffer": 2}
     manifest = read_manifest(data_dir)
-    return inputs.train_batches(data_dir, manifest, cache_bytes=cache_bytes, **options)
+    return inputs.train_batches(Dataset(data_dir, manifest), cache_bytes=cache_bytes, **options)
 
 
 def _newest_whole(case: _Case, _: int | None) -> str:

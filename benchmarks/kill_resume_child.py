@@ -16,7 +16,7 @@ from absl import flags
 
 from mnist_estimator import config
 from mnist_estimator.cluster import roles
-from mnist_estimator.data.manifest import read_manifest, shard_paths
+from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runtime import program
 
 _LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
@@ -112,7 +112,7 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
         return {inputs.IMAGES: images, inputs.INDEX: index}, parsed[records.LABEL_KEY]
 
     def input_fn() -> tf.data.Dataset:
-        files = shard_paths(settings.data_dir, manifest, "train")
+        files = Dataset(settings.data_dir, manifest).shard_paths("train")
         numbered = tf.data.TFRecordDataset(files).enumerate()
         return (
             numbered.shuffle(settings.shuffle_buffer).repeat().batch(settings.batch_size).map(parse)
@@ -134,7 +134,9 @@ def train_ordinarily(settings: config.TrainConfig) -> None:
         ),
         estimator.EvalSpec(
             lambda: inputs.eval_batches(
-                settings.data_dir, manifest, "validation", batch_size=settings.eval_batch_size
+                Dataset(settings.data_dir, manifest),
+                "validation",
+                batch_size=settings.eval_batch_size,
             ),
             steps=None,
             start_delay_secs=0,

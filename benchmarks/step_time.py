@@ -24,7 +24,7 @@ from mnist_estimator import model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
-from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.data.manifest import Dataset, read_manifest
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared records.")
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
@@ -67,8 +67,7 @@ def seconds_per_step(options: dict[str, object]) -> Iterator[float]:
     with tf.Graph().as_default():
         v1.train.create_global_step()
         batches = inputs.train_batches(
-            _DATA_DIR.value,
-            manifest,
+            Dataset(_DATA_DIR.value, manifest),
             start_step=0,
             batch_size=config.batch_size,
             seed=0,

@@ -433,7 +433,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path, outside, make):
 def test_a_request_to_save_is_written_through_no_link(tmp_path, outside):
     (tmp_path / ".save_request").symlink_to(outside / "a")
     with untouched(outside):
-        parameter_server._have_saved(str(tmp_path), lambda: True)
+        parameter_server._request_save(str(tmp_path), lambda: True)
     assert not os.path.lexists(tmp_path / ".save_request")
 
 

@@ -13,7 +13,7 @@ from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
-from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
 from mnist_estimator.scoring import evaluation
@@ -54,8 +54,7 @@ def test_learning_rate(options, step, expected):
 
 def train_and_save(run, data_dir, manifest, *, steps):
     input_fn = inputs.train_input_fn(
-        data_dir,
-        manifest,
+        Dataset(data_dir, manifest),
         batch_size=8,
         seed=0,
         cache_bytes=2**30,
@@ -110,12 +109,12 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     )
     predicted = list(
         run.predict(
-            lambda: inputs.eval_batches(data_dir, manifest, "test", batch_size=7).map(
+            lambda: inputs.eval_batches(Dataset(data_dir, manifest), "test", batch_size=7).map(
                 lambda features, labels: {inputs.IMAGES: features[inputs.IMAGES]}
             )
         )
     )
-    whole = inputs.eval_batches(data_dir, manifest, "test", batch_size=TEST)
+    whole = inputs.eval_batches(Dataset(data_dir, manifest), "test", batch_size=TEST)
     ((_, labels),) = whole.as_numpy_iterator()
     likelihood = [p["probabilities"][label] for p, label in zip(predicted, labels, strict=True)]
     assert metrics["loss"] == pytest.approx(-np.log(likelihood).mean(), rel=1e-5)

@@ -7,22 +7,14 @@ from the state of an iterator, so a restarted run goes on with exactly the examp
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.manifest import Manifest, shard_paths
-from mnist_estimator.data.records import (
-    IMAGE_KEY,
-    LABEL_KEY,
-    Overlong,
-    find_overlong,
-    most_record_bytes,
-)
-from mnist_estimator.runtime.files import check_plain
+from mnist_estimator.data.checked_records import checked_path, numbered_records, read_all
+from mnist_estimator.data.manifest import Dataset, Manifest
+from mnist_estimator.data.records import IMAGE_KEY, LABEL_KEY
 
 # Feature keys.
 IMAGES = "images"  # uint8 [B,H,W,C]
@@ -56,8 +48,7 @@ class Share:
 
 
 def train_input_fn(
-    data_dir: str,
-    manifest: Manifest,
+    dataset: Dataset,
     *,
     batch_size: int,
     seed: int,
@@ -82,8 +73,7 @@ def train_input_fn(
             share = _synchronous_share(input_context)
         with tf.name_scope("input"):
             return train_batches(
-                data_dir,
-                manifest,
+                dataset,
                 start_step=_start_step(saved_step),
                 batch_size=batch_size,
                 seed=seed,
@@ -97,8 +87,7 @@ def train_input_fn(
 
 @_no_autograph
 def train_batches(
-    data_dir: str,
-    manifest: Manifest,
+    dataset: Dataset,
     *,
     start_step: int | tf.Tensor,
     batch_size: int,
@@ -122,14 +111,15 @@ def train_batches(
       InputError: if the split is empty or the replicas cannot share a batch evenly.
     """
     share = share or Share()
-    check_split(data_dir, manifest, "train")
+    check_split(dataset, "train")
+    manifest = dataset.manifest
     examples = manifest.num_examples("train")
     if batch_size % share.replicas:
         raise InputError(
             f"--batch_size: found {batch_size}, expected a multiple of the {share.replicas} "
             "replicas that share each batch"
         )
-    files = shard_paths(data_dir, manifest, "train")
+    files = dataset.shard_paths("train")
     start_step = tf.convert_to_tensor(start_step, tf.int64)
     first_step = start_step + (share.worker - start_step) % share.workers
     if examples * _image_bytes(manifest) <= cache_bytes:
@@ -140,9 +130,7 @@ def train_batches(
 
 
 @_no_autograph
-def eval_batches(
-    data_dir: str, manifest: Manifest, split: str, *, batch_size: int
-) -> tf.data.Dataset:
+def eval_batches(dataset: Dataset, split: str, *, batch_size: int) -> tf.data.Dataset:
     """Every example of a split once, in order; the last batch may be smaller.
 
     Returns:
@@ -152,7 +140,8 @@ def eval_batches(
     Raises:
       InputError: if the split is empty.
     """
-    check_split(data_dir, manifest, split)
+    check_split(dataset, split)
+    manifest = dataset.manifest
     examples = manifest.num_examples(split)
     batch_mean = examples / -(-examples // batch_size)
 
@@ -160,7 +149,7 @@ def eval_batches(
         features, labels = _parse(index, serialized, manifest.image_shape)
         return {**features, BATCH_MEAN: tf.constant(batch_mean, tf.float32)}, labels
 
-    records = _read_records(shard_paths(data_dir, manifest, split), manifest)
+    records = read_all(dataset.shard_paths(split), manifest)
     numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records))
     batches = numbered.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
@@ -171,10 +160,12 @@ def decode_images(pixels: tf.Tensor, image_shape: tuple[int, int, int]) -> tf.Te
     return tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [-1, *image_shape])
 
 
-def check_split(data_dir: str, manifest: Manifest, split: str) -> None:
+def check_split(dataset: Dataset, split: str) -> None:
     """Raises InputError unless the split has examples."""
-    if not manifest.num_examples(split):
-        raise InputError(f"{data_dir}: found no examples in the {split} split; choose another one")
+    if not dataset.manifest.num_examples(split):
+        raise InputError(
+            f"{dataset.folder}: found no examples in the {split} split; choose another one"
+        )
 
 
 def _start_step(saved_step: Callable[[], int]) -> int | tf.Tensor:
@@ -212,7 +203,9 @@ def _gathered(
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
-    numbered = _numbered(tf.data.Dataset.range(examples), _read_records(files, manifest), examples)
+    numbered = numbered_records(
+        tf.data.Dataset.range(examples), read_all(files, manifest), examples
+    )
     return (
         numbered.batch(examples)
         .map(lambda index, serialized: _parse(index, serialized, manifest.image_shape))
@@ -256,8 +249,8 @@ def _epoch_records(
 
     def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
-        path = _checked(tf.gather(tf.constant(files), shard), manifest)
-        return _numbered(numbers, tf.data.TFRecordDataset(path), counts[shard])
+        path = checked_path(tf.gather(tf.constant(files), shard), manifest)
+        return numbered_records(numbers, tf.data.TFRecordDataset(path), counts[shard])
 
     place = tf.range(len(files), dtype=tf.int64)
     order = _shuffled_index(epoch * len(files) + place, len(files), seed)
@@ -269,67 +262,6 @@ def _epoch_records(
         .flat_map(shard_records)
         .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
     )
-
-
-def _read_records(files: list[str], manifest: Manifest) -> tf.data.Dataset:
-    """The records of shards, serialized, one after another.
-
-    Raises:
-      InputError: if a shard is no plain file.
-      tf.errors.DataLossError: if a record's length is more than it can be.
-    """
-    for path in files:
-        overlong = _overlong(path, manifest)
-        if overlong:
-            raise tf.errors.DataLossError(None, None, f"{path}: {overlong}")
-    return tf.data.TFRecordDataset(files)
-
-
-def _checked(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
-    """A shard's path, string []; to evaluate it fails if the length of a record is wrong.
-
-    To check all shards of a large split at the start would take too long, so each one is checked
-    just before it is read.
-    """
-
-    def check(path: bytes) -> bytes:
-        try:
-            overlong = _overlong(path.decode(), manifest)
-        except InputError as error:
-            raise ValueError(str(error)) from None  # TensorFlow has an error of its own for it.
-        if overlong:
-            raise ValueError(str(overlong))
-        return path
-
-    checked = tf.numpy_function(check, [path], tf.string, stateful=False)
-    checked.set_shape([])
-    return checked
-
-
-def _overlong(path: str, manifest: Manifest) -> Overlong | None:
-    """The first record of a shard whose length is impossible; a process looks for it once."""
-    check_plain(path)
-    # TensorFlow itself reports a file that cannot be read.
-    with contextlib.suppress(tf.errors.OpError):
-        found = tf.io.gfile.stat(path)
-        return _find_overlong(path, found.length, found.mtime_nsec, most_record_bytes(manifest))
-    return None
-
-
-@functools.lru_cache(maxsize=2**16)
-def _find_overlong(path: str, size: int, mtime_nsec: int, most: int) -> Overlong | None:
-    return find_overlong(path, most=most)
-
-
-def _numbered(
-    numbers: tf.data.Dataset, records: tf.data.Dataset, count: int | tf.Tensor
-) -> tf.data.Dataset:
-    """(index int64 [], serialized string []) of `count` records, as many as the manifest says.
-
-    Where records are missing it fails: the order of all later examples would shift.
-    """
-    numbered = tf.data.Dataset.zip((numbers, records))
-    return numbered.apply(tf.data.experimental.assert_cardinality(count))
 
 
 def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tuple[tf.Tensor, ...]:

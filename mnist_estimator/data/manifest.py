@@ -109,6 +109,18 @@ class TrainedOn:
     digest: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset: the folder that holds it, and its manifest."""
+
+    folder: str
+    manifest: Manifest
+
+    def shard_paths(self, split: str) -> list[str]:
+        """The paths of a split's shards, in order."""
+        return [os.path.join(self.folder, shard.file) for shard in self.manifest.splits[split]]
+
+
 def read_manifest(data_dir: str) -> Manifest:
     """Reads and checks the manifest of a data_dir.
 
@@ -167,11 +179,6 @@ def usual_pictures(dataset: str) -> str:
     """How pictures become images of a dataset whose manifest does not say so."""
     known = known_datasets.DATASETS.get(dataset) if isinstance(dataset, str) else None
     return known.pictures if known else methods.DIGIT
-
-
-def shard_paths(data_dir: str, manifest: Manifest, split: str) -> list[str]:
-    """The paths of a split's shards, in order."""
-    return [os.path.join(data_dir, shard.file) for shard in manifest.splits[split]]
 
 
 def shard_name(split: str, index: int, count: int) -> str:

@@ -22,6 +22,7 @@ from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import (
     MANIFEST,
+    Dataset,
     DatasetError,
     Manifest,
     Shard,
@@ -68,14 +69,13 @@ def verify(data_dir: str, report: Callable[[str], None] = lambda line: None) -> 
     return problems
 
 
-def find_damage(
-    data_dir: str, manifest: Manifest, report: Callable[[str], None] = lambda line: None
-) -> str:
+def find_damage(dataset: Dataset, report: Callable[[str], None] = lambda line: None) -> str:
     """Returns what is wrong with the first damaged shard, and with which record; "" if nothing."""
+    manifest = dataset.manifest
     shards = [shard for split in SPLITS for shard in manifest.splits[split]]
     for number, shard in enumerate(shards):
         report(f"looking for the damage: {number:,} of {len(shards):,} shards")
-        problems = list(_shard_problems(os.path.join(data_dir, shard.file), shard, manifest))
+        problems = list(_shard_problems(os.path.join(dataset.folder, shard.file), shard, manifest))
         if problems:
             return problems[-1]  # The records come after the size and the digest of the whole.
     return ""

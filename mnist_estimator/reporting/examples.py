@@ -8,7 +8,7 @@ import numpy as np
 
 from mnist_estimator.compat import tf
 from mnist_estimator.data import records
-from mnist_estimator.data.manifest import shard_paths
+from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.reporting import page
 from mnist_estimator.reporting.pngs import data_uri
@@ -83,7 +83,7 @@ def _find_examples(result: Result, grid_class: int) -> tuple[dict[int, _Example]
 def _read_examples(result: Result) -> Iterator[tuple[int, np.ndarray]]:
     """Yields (label, image uint8 [H,W,C]) of the split, in the order of the records."""
     shape = result.manifest.image_shape
-    for path in shard_paths(result.data_dir, result.manifest, result.split):
+    for path in Dataset(result.data_dir, result.manifest).shard_paths(result.split):
         for record in records.read_records(path):
             features = tf.train.Example.FromString(record).features.feature
             pixels = features[records.IMAGE_KEY].bytes_list.value[0]

@@ -12,7 +12,7 @@ from mnist_estimator import InputError, RunError, estimators, model_fn
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
-from mnist_estimator.data.manifest import Manifest, TrainedOn, prepare_again
+from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn, prepare_again
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
@@ -76,13 +76,14 @@ def evaluate(
       InputError: if the split is empty.
       RunError: if the checkpoint or a record cannot be read, or not every example was counted once.
     """
-    inputs.check_split(data_dir, manifest, split)
+    dataset = Dataset(data_dir, manifest)
+    inputs.check_split(dataset, split)
     with (
         _explain_errors(data_dir, manifest, checkpoint, batch_size),
         checkpoints.readable(checkpoint) as path,
     ):
         result = model.evaluate(
-            lambda: inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size),
+            lambda: inputs.eval_batches(dataset, split, batch_size=batch_size),
             steps=None,
             hooks=[ScoresHook(scores)] if scores else None,
             checkpoint_path=path,
@@ -132,7 +133,7 @@ def serving_accuracy(run: OpenRun, data_dir: str, manifest: Manifest) -> float:
 def check_records(data_dir: str, manifest: Manifest) -> None:
     """Reads all records; raises RunError that names the first damaged one, if there is any."""
     with progress.ProgressLine() as show_progress:
-        damage = records.find_damage(data_dir, manifest, show_progress)
+        damage = records.find_damage(Dataset(data_dir, manifest), show_progress)
     if damage:
         again = prepare_again(data_dir, manifest)
         raise RunError(f"{data_dir}: {damage}; stopped; {again}")

@@ -21,7 +21,7 @@ import numpy as np
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1, without_noise
 from mnist_estimator.data import inputs
-from mnist_estimator.data.manifest import Manifest
+from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.model_fn import PROBABILITIES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files
@@ -114,7 +114,7 @@ def _batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields (images uint8 [B,H,W,C], labels int64 [B])."""
     with tf.Graph().as_default(), v1.Session() as session:
-        batches = inputs.eval_batches(data_dir, manifest, split, batch_size=batch_size)
+        batches = inputs.eval_batches(Dataset(data_dir, manifest), split, batch_size=batch_size)
         features, labels = v1.data.make_one_shot_iterator(batches).get_next()
         with contextlib.suppress(tf.errors.OutOfRangeError):
             while True:

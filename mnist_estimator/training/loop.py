@@ -8,6 +8,7 @@ from mnist_estimator import estimators
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
+from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.runs import checkpoints, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.training import endings, hooks, stopping
@@ -105,8 +106,7 @@ def _input_fn(run: Run) -> Callable[[], tf.data.Dataset]:
     config, task = run.config, run.task
     asynchronous = config.strategy == "ps"
     return inputs.train_input_fn(
-        config.data_dir,
-        run.manifest,
+        Dataset(config.data_dir, run.manifest),
         batch_size=config.batch_size,
         seed=config.seed,
         cache_bytes=config.cache_mb * 2**20,

@@ -12,8 +12,8 @@ from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data import inputs, records
-from mnist_estimator.data.manifest import read_manifest, shard_paths
+from mnist_estimator.data import checked_records, inputs, records
+from mnist_estimator.data.manifest import Dataset, read_manifest
 
 BATCH = 16
 IN_MEMORY, STREAMING = 2**30, 0
@@ -24,8 +24,7 @@ def batches(
     data_dir, steps, *, start_step=0, seed=3, cache_bytes=IN_MEMORY, share=None, batch=BATCH
 ):
     dataset = inputs.train_batches(
-        data_dir,
-        read_manifest(data_dir),
+        Dataset(data_dir, read_manifest(data_dir)),
         start_step=start_step,
         batch_size=batch,
         seed=seed,
@@ -45,7 +44,7 @@ def in_order(data_dir, split="train"):
     manifest = read_manifest(data_dir)
     examples = [
         tf.train.Example.FromString(record)
-        for path in shard_paths(data_dir, manifest, split)
+        for path in Dataset(data_dir, manifest).shard_paths(split)
         for record in tf.data.TFRecordDataset(path).as_numpy_iterator()
     ]
     images = [e.features.feature["image_raw"].bytes_list.value[0] for e in examples]
@@ -168,8 +167,7 @@ def test_the_data_stays_out_of_the_graph(make_dataset):
     image = in_order(data_dir)[0][0].tobytes()
     with tf.Graph().as_default() as graph:
         input_fn = inputs.train_input_fn(
-            data_dir,
-            read_manifest(data_dir),
+            Dataset(data_dir, read_manifest(data_dir)),
             batch_size=BATCH,
             seed=0,
             cache_bytes=IN_MEMORY,
@@ -186,7 +184,9 @@ def test_the_data_stays_out_of_the_graph(make_dataset):
 def test_evaluation_reads_every_example_once_in_order(make_dataset, split, examples):
     data_dir = make_dataset()
     manifest = read_manifest(data_dir)
-    read = list(inputs.eval_batches(data_dir, manifest, split, batch_size=8).as_numpy_iterator())
+    read = list(
+        inputs.eval_batches(Dataset(data_dir, manifest), split, batch_size=8).as_numpy_iterator()
+    )
     images, labels = in_order(data_dir, split)
     assert len(labels) == examples
     np.testing.assert_array_equal(np.concatenate([f["images"] for f, _ in read]), images)
@@ -198,7 +198,7 @@ def test_evaluation_reads_every_example_once_in_order(make_dataset, split, examp
 def test_an_empty_split_is_refused(make_dataset):
     data_dir = make_dataset(test=0)
     with pytest.raises(InputError, match="no examples in the test split"):
-        inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
+        inputs.eval_batches(Dataset(data_dir, read_manifest(data_dir)), "test", batch_size=8)
 
 
 @both
@@ -241,7 +241,7 @@ def test_an_evaluation_reads_no_length_that_no_memory_can_hold(make_dataset, tmp
     data_dir = make_dataset()
     with_length(data_dir, "test", 2**40, tmp_path / "scratch")
     with pytest.raises(tf.errors.DataLossError, match="record 1 is corrupt"):
-        inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
+        inputs.eval_batches(Dataset(data_dir, read_manifest(data_dir)), "test", batch_size=8)
 
 
 @both
@@ -263,10 +263,10 @@ def test_lengths_are_looked_at_once_in_a_process(make_dataset, monkeypatch, cach
         looked.append(path)
         return find(path, most)
 
-    monkeypatch.setattr(inputs, "find_overlong", spy)
+    monkeypatch.setattr(checked_records, "find_overlong", spy)
     for _ in range(2):
         batches(data_dir, 3 * TRAIN // BATCH, cache_bytes=cache_bytes)
-    assert sorted(looked) == sorted(shard_paths(data_dir, read_manifest(data_dir), "train"))
+    assert sorted(looked) == sorted(Dataset(data_dir, read_manifest(data_dir)).shard_paths("train"))
 
 
 @both
@@ -276,7 +276,7 @@ def test_nothing_is_left_in_the_temporary_folder(make_dataset, monkeypatch, tmp_
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     batches(data_dir, 2, cache_bytes=cache_bytes)
-    inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=8)
+    inputs.eval_batches(Dataset(data_dir, read_manifest(data_dir)), "test", batch_size=8)
     assert list(temporary.iterdir()) == []
 
 
@@ -284,8 +284,7 @@ def test_nothing_is_left_in_the_temporary_folder(make_dataset, monkeypatch, tmp_
 def test_without_a_global_step_the_saved_step_is_where_training_starts(make_dataset, cache_bytes):
     data_dir = make_dataset()
     input_fn = inputs.train_input_fn(
-        data_dir,
-        read_manifest(data_dir),
+        Dataset(data_dir, read_manifest(data_dir)),
         batch_size=BATCH,
         seed=3,
         cache_bytes=cache_bytes,

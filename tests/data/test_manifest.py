@@ -16,12 +16,12 @@ from mnist_estimator.data import splits
 from mnist_estimator.data.manifest import (
     DIGEST,
     MANIFEST,
+    Dataset,
     DatasetError,
     ManifestError,
     NoDatasetError,
     find_manifest,
     read_manifest,
-    shard_paths,
 )
 
 
@@ -47,7 +47,7 @@ def test_manifest(prepared: Path):
         "validation": 3,
         "test": 7,
     }
-    paths = shard_paths(str(prepared), manifest, "train")
+    paths = Dataset(str(prepared), manifest).shard_paths("train")
     assert paths == [str(prepared / f"train-0000{i}-of-00003.tfrecord") for i in range(3)]
     assert manifest.num_bytes("train") == sum(Path(path).stat().st_size for path in paths)
 

@@ -15,6 +15,7 @@ from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import records
 from mnist_estimator.data.manifest import (
+    Dataset,
     DatasetError,
     read_manifest,
 )
@@ -85,7 +86,7 @@ def test_a_record_longer_than_its_file_is_found_before_it_is_read(data_dir: Path
     path.write_bytes(data)
     line = f"{path.name}: record 1 is corrupt (it is longer than the file)"
     manifest = read_manifest(str(data_dir))
-    assert records.find_damage(str(data_dir), manifest) == line
+    assert records.find_damage(Dataset(str(data_dir), manifest)) == line
     assert records.verify(str(data_dir))[-1] == line
 
 
@@ -107,7 +108,7 @@ def test_a_length_that_no_memory_can_hold_is_found_before_it_is_read(
     number = 2 if place == "at the end" else 1
     line = f"{path.name}: record {number} is corrupt (it is longer than the file)"
     assert records.verify(str(data_dir))[-1] == line
-    assert records.find_damage(str(data_dir), read_manifest(str(data_dir))) == line
+    assert records.find_damage(Dataset(str(data_dir), read_manifest(str(data_dir)))) == line
     found = records.read_records(str(path))
     assert [len(next(found)) for _ in range(number)]
     with pytest.raises(DatasetError, match=f"record {number} is corrupt"):

@@ -9,7 +9,7 @@ import pytest
 from support.datasets import ArraySource
 
 from mnist_estimator.data import idx, records, sources, transposed
-from mnist_estimator.data.manifest import DatasetError, read_manifest, shard_paths
+from mnist_estimator.data.manifest import Dataset, DatasetError, read_manifest
 
 _NAMES = {"train_images": "i.idx", "train_labels": "l.idx"}
 
@@ -25,7 +25,7 @@ def _files(folder, images, labels, prefix="") -> dict[str, str]:
 def _images(data_dir: str) -> np.ndarray:
     manifest = read_manifest(data_dir)
     found = []
-    for path in shard_paths(data_dir, manifest, "train"):
+    for path in Dataset(data_dir, manifest).shard_paths("train"):
         for record in records.read_records(path):
             features = records.tf.train.Example.FromString(record).features.feature
             pixels = np.frombuffer(features["image_raw"].bytes_list.value[0], np.uint8)

@@ -12,7 +12,7 @@ import pytest
 
 from mnist_estimator import InputError
 from mnist_estimator.data import idx, inputs
-from mnist_estimator.data.manifest import Manifest, TrainedOn
+from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn
 from mnist_estimator.scoring import labelled_files
 
 IMAGES = np.arange(4 * 3 * 2, dtype=np.uint8).reshape(4, 3, 2)
@@ -40,7 +40,7 @@ class Run:
 
 
 def content(data_dir: str, manifest: Manifest) -> tuple[np.ndarray, list[int]]:
-    batches = inputs.eval_batches(data_dir, manifest, labelled_files.SPLIT, batch_size=9)
+    batches = inputs.eval_batches(Dataset(data_dir, manifest), labelled_files.SPLIT, batch_size=9)
     ((features, labels),) = batches.as_numpy_iterator()
     return features[inputs.IMAGES][..., 0], labels.tolist()
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_estimator.compat import tf
 from mnist_estimator.data import inputs, records, writer
-from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runs import open_run
 from support.datasets import CLASSES, TEST, array_source
 from support.short_runs import train
@@ -27,7 +27,7 @@ class Exported:
     def test_data(self) -> tuple[np.ndarray, np.ndarray]:
         """Images uint8 [N,28,28,1] and labels of the test split."""
         manifest = read_manifest(self.data_dir)
-        batches = inputs.eval_batches(self.data_dir, manifest, "test", batch_size=TEST)
+        batches = inputs.eval_batches(Dataset(self.data_dir, manifest), "test", batch_size=TEST)
         ((features, labels),) = batches.as_numpy_iterator()
         return features[inputs.IMAGES], labels
 

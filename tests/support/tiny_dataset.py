@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_estimator.compat import tf
 from mnist_estimator.data import records, writer
-from mnist_estimator.data.manifest import read_manifest, shard_paths
+from mnist_estimator.data.manifest import Dataset, read_manifest
 
 SHAPE = (2, 3, 3)
 
@@ -51,7 +51,7 @@ def write(data_dir: Path | str, train: int = 50, test: int = 7, salt: int = 0, *
 def read(data_dir: Path | str, split: str) -> list[list[tuple[int, int]]]:
     """(first pixel, label) of each record of each shard."""
     manifest, shards = read_manifest(str(data_dir)), []
-    for path in shard_paths(str(data_dir), manifest, split):
+    for path in Dataset(str(data_dir), manifest).shard_paths(split):
         shards.append([])
         for record in records.read_records(path):
             feature = tf.train.Example.FromString(record).features.feature

@@ -19,7 +19,7 @@ from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
-from mnist_estimator.data.manifest import read_manifest
+from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runs import checkpoints, lock, record
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
@@ -433,7 +433,9 @@ def test_what_is_exported_answers_as_the_model_does(tmp_path, make_dataset, expo
     if not found:
         return
     serve = tf.saved_model.load(str(found[0])).signatures["serving_uint8"]
-    examples = inputs.eval_batches(data_dir, read_manifest(data_dir), "test", batch_size=TEST)
+    examples = inputs.eval_batches(
+        Dataset(data_dir, read_manifest(data_dir)), "test", batch_size=TEST
+    )
     ((features, labels),) = examples
     classes = serve(images=features[inputs.IMAGES])["classes"].numpy()
     assert np.mean(classes == labels.numpy()) == pytest.approx(metrics["accuracy"])

@@ -1,0 +1,73 @@
+"""The records of shards in a graph: read only after their lengths are checked, and all there."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf
+from mnist_estimator.data.manifest import Manifest
+from mnist_estimator.data.records import Overlong, find_overlong, most_record_bytes
+from mnist_estimator.runtime.files import check_plain
+
+
+def read_all(files: list[str], manifest: Manifest) -> tf.data.Dataset:
+    """The records of shards, serialized, one after another.
+
+    Raises:
+      InputError: if a shard is no plain file.
+      tf.errors.DataLossError: if a record's length is more than it can be.
+    """
+    for path in files:
+        overlong = _overlong(path, manifest)
+        if overlong:
+            raise tf.errors.DataLossError(None, None, f"{path}: {overlong}")
+    return tf.data.TFRecordDataset(files)
+
+
+def checked_path(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
+    """A shard's path, string []; to evaluate it fails if the length of a record is wrong.
+
+    To check all shards of a large split at the start would take too long, so each one is checked
+    just before it is read.
+    """
+
+    def check(path: bytes) -> bytes:
+        try:
+            overlong = _overlong(path.decode(), manifest)
+        except InputError as error:
+            raise ValueError(str(error)) from None  # TensorFlow has an error of its own for it.
+        if overlong:
+            raise ValueError(str(overlong))
+        return path
+
+    checked = tf.numpy_function(check, [path], tf.string, stateful=False)
+    checked.set_shape([])
+    return checked
+
+
+def numbered_records(
+    numbers: tf.data.Dataset, records: tf.data.Dataset, count: int | tf.Tensor
+) -> tf.data.Dataset:
+    """(index int64 [], serialized string []) of `count` records, as many as the manifest says.
+
+    Where records are missing it fails: the order of all later examples would shift.
+    """
+    numbered = tf.data.Dataset.zip((numbers, records))
+    return numbered.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _overlong(path: str, manifest: Manifest) -> Overlong | None:
+    """The first record of a shard whose length is impossible; a process looks for it once."""
+    check_plain(path)
+    # TensorFlow itself reports a file that cannot be read.
+    with contextlib.suppress(tf.errors.OpError):
+        found = tf.io.gfile.stat(path)
+        return _find_overlong(path, found.length, found.mtime_nsec, most_record_bytes(manifest))
+    return None
+
+
+@functools.lru_cache(maxsize=2**16)
+def _find_overlong(path: str, size: int, mtime_nsec: int, most: int) -> Overlong | None:
+    return find_overlong(path, most=most)

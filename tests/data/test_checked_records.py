@@ -1,0 +1,49 @@
+"""Records of shards in a graph. What batches of damaged shards do is tested with `inputs`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from support import tiny_dataset
+
+from mnist_estimator import InputError
+from mnist_estimator.compat import tf
+from mnist_estimator.data import checked_records
+from mnist_estimator.data.manifest import Dataset
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Dataset:
+    return Dataset(str(tmp_path / "data"), tiny_dataset.write(tmp_path / "data"))
+
+
+def test_all_records_are_read_shard_by_shard(dataset: Dataset):
+    paths = dataset.shard_paths("train")
+    read = checked_records.read_all(paths, dataset.manifest)
+    assert len(list(read)) == dataset.manifest.num_examples("train")
+    for path in paths:
+        checked = checked_records.checked_path(tf.constant(path), dataset.manifest)
+        assert checked.numpy().decode() == path
+
+
+def test_a_shard_that_is_no_file_is_not_opened(dataset: Dataset):
+    path = dataset.shard_paths("train")[0]
+    os.unlink(path)
+    os.mkfifo(path)
+    with pytest.raises(InputError, match="not a plain file"):
+        checked_records.read_all([path], dataset.manifest)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not a plain file"):
+        checked_records.checked_path(tf.constant(path), dataset.manifest)
+
+
+@pytest.mark.parametrize("there", [2, 3, 4])
+def test_missing_records_are_an_error(there: int):
+    numbers, records = tf.data.Dataset.range(3), tf.data.Dataset.from_tensor_slices(["r"] * there)
+    numbered = checked_records.numbered_records(numbers, records, 3)
+    if there >= 3:
+        assert [int(number) for number, _ in numbered] == [0, 1, 2]
+    else:
+        with pytest.raises(tf.errors.FailedPreconditionError, match="contained only 2 elements"):
+            list(numbered)
