@@ -137,12 +137,12 @@ def resolve(
     """Returns this process's task, from the host flags or what the engine says.
 
     The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
-    variables. Nothing, or a cluster of one, is a process that trains alone, and so is one of
-    several trainers whose strategy is none or mirrored.
+    variables. Without any, or in a cluster of one task, the process trains alone. So does a trainer
+    of a larger cluster whose strategy is none or mirrored.
 
     Args:
       environ: the environment.
-      resource_config: the file that SageMaker describes a job in.
+      resource_config: the file in which SageMaker describes a job.
       The others are the flags of the same names.
 
     Raises:
@@ -228,7 +228,7 @@ def _fit(task: Task, strategy: str) -> Task:
             return Task(source=f"--strategy={strategy}, not {task.source}")
         raise _cannot_train_alone(task, strategy)
     if strategy in (AUTO, *ALONE, "multi_worker") and is_alone:
-        # Without a cluster TensorFlow starts no server, which anybody could connect to.
+        # Without a cluster TensorFlow starts no server, to which anybody could connect.
         chief = task.chief_address if task.has_evaluator else ""
         role = EVALUATOR if task.role == EVALUATOR else CHIEF
         return dataclasses.replace(task, jobs={}, role=role, index=0, lone_chief=chief)
@@ -244,7 +244,7 @@ def _fit(task: Task, strategy: str) -> Task:
 
 
 def _cannot_train_alone(task: Task, strategy: str) -> InputError:
-    """The error of a parameter server or an evaluator that is told to train alone."""
+    """The error about a parameter server or an evaluator that is told to train alone."""
     tasks = sum(map(len, task.jobs.values()))
     return InputError(
         f"--strategy: found {strategy}, but a cluster of {tasks} tasks is described "
