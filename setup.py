@@ -74,6 +74,8 @@ setup(
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
+            # Exact: another version judges differently.
+            "mypy==2.4.1",
             # Makes pictures and reads screenshots.
             "pillow>=10.1",
             # The first that ends a test that is stuck.

@@ -1,15 +1,16 @@
-"""Flips a bit of every byte, and cuts at every length, of every kind of file this package reads.
+"""Flips a bit of every byte of every kind of file that this package reads, and cuts it everywhere.
 
   python benchmarks/bit_flips.py
 
-The files are small and made in a temporary folder. What comes of each damage is one of:
+The files are small and made in a temporary folder. The outcome of each damage is one of:
 
-  detected  a named error, of a shard with the record; or an older checkpoint and a warning
-  harmless  what is read is what was written, bit for bit
-  changed   an IDX file, which has no checksum, reads as another array; so many by their sha256
+  detected  an error that names the file, and for a shard the record; or an older checkpoint is
+            taken, with a warning
+  harmless  the file reads as it was written, bit for bit
+  changed   an IDX file, which has no checksum, reads as another array
   broken    any other error, wrong data, a process that ends, or more than 10 seconds
 
-What is broken is printed as it is met and makes the exit status 1; a table comes last.
+Each broken outcome is printed at once and makes the exit status 1. A table comes last.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _SHARD = shard_name("train", 0, 1)
 
 
 class _Case(NamedTuple):
-    """A file, once whole and once to damage, and what reads it: `read(case, flipped)`."""
+    """A whole file, its copy to damage, and the function that reads it: `read(case, flipped)`."""
 
     whole: Path
     work: Path

@@ -1,4 +1,4 @@
-"""What the benchmarks that run clusters share."""
+"""Functions that the benchmarks of clusters share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 
 def prepare_sample(work: pathlib.Path) -> None:
-    """Prepares the sample in `work/data`: tasks that start together would all do it."""
+    """Prepares the sample in `work/data`, or all tasks of a cluster would do it."""
     command = [sys.executable, "-m", "mnist_estimator.prepare", "--dataset=sample"]
     subprocess.run([*command, "--data_dir=data"], cwd=work, check=True, capture_output=True)
 

@@ -1,10 +1,10 @@
-"""Whether every task of a cluster ends by itself, and how soon after the chief.
+"""Tests whether every task of a cluster ends by itself, and how soon after the chief.
 
   python benchmarks/endings.py --runs=50
 
-Each run is a cluster on loopback of one of the strategies, undisturbed or with one fault in the
-middle of training. Nothing is ended from outside but what the fault ends. A line a run says what
-was done, each task's exit code, and the seconds from the chief's end to the last task's.
+Each run is a cluster on loopback with one of the strategies, undisturbed or with one fault in the
+middle of training. The fault is the only thing that ends a task from outside. For each run a line
+says what was done, each task's exit code, and the seconds from the chief's end to the last task's.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import time
 from absl import app, flags
 from clusters import prepare_sample, spread
 
-_RUNS = flags.DEFINE_integer("runs", 50, "Cluster runs; the scenarios come in turn.")
-_ONLY = flags.DEFINE_string("only", "", "Run only the scenarios whose name has this in it.")
+_RUNS = flags.DEFINE_integer("runs", 50, "Cluster runs; the scenarios take turns.")
+_ONLY = flags.DEFINE_string("only", "", "Run only the scenarios whose name contains this.")
 _LOGS = flags.DEFINE_string("logs", "", "Folder to keep the tasks' output in. Default: none.")
 
 _WAIT_SECS = 180.0  # A task that has not ended by then hangs.
@@ -81,7 +81,7 @@ def scenarios() -> list[Scenario]:
 
 def main(argv: list[str]) -> None:
     """Runs them and prints the sums."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Else the tasks would stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the tasks are ended, too.
     chosen = [scenario for scenario in scenarios() if _ONLY.value in scenario.name]
     seconds, hung = [], 0
     with tempfile.TemporaryDirectory() as folder:
@@ -119,13 +119,13 @@ def run(scenario: Scenario, work: pathlib.Path, name: str) -> tuple[float | None
 
 
 def _may_go_on_without(scenario: Scenario) -> bool:
-    """Whether the run trains on, as it should, when this task has gone."""
+    """Whether the run should go on training when this task has ended."""
     role = scenario.task.partition(" ")[0]
     return role == "evaluator" or (role == "worker" and scenario.shape.startswith("ps"))
 
 
 def _end_chief(tasks: dict[str, subprocess.Popen], ends: dict[str, float]) -> None:
-    """Once the disturbed task has gone, has the chief end, as an engine that stops the job."""
+    """Ends the chief once the disturbed task has ended, as an engine does that stops the job."""
     chief = next(iter(tasks))
     if ends and chief not in ends and not getattr(tasks[chief], "told", False):
         tasks[chief].told = True

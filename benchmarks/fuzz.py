@@ -4,13 +4,14 @@
   python benchmarks/fuzz.py --kinds=shard,framing
   python benchmarks/fuzz.py --of=run_files --inputs=100000
 
-Each input follows from the seed, its number and the kinds alone; `--only` repeats one. What is no
-result and no named error, or takes more than 5 seconds, is printed and makes the exit status 1.
-At the end the most memory that the process had is printed.
+The seed, its number and the kinds determine each input; `--only` repeats one. An input that gives
+neither a result nor a named error, or takes more than 5 seconds, is printed and makes the exit
+status 1. At the end the peak memory of the process is printed.
 
-A shard's framing is its lengths, with the right checksums: no damage brings them about, and
-TensorFlow's reader makes room for a record before it looks for it. Pictures are looked at by the
-standard library, and asked of the graph that an export has, which has to hold by itself.
+The framing kind writes wrong lengths into a shard, with the right checksums. Random damage never
+does so, and TensorFlow's reader allocates memory for a record before it reads it. Pictures are
+checked by the standard library, and also sent to the graph of an export, which has to withstand
+them without that check.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ from mnist_estimator.data import idx, records, sources
 from mnist_estimator.data.manifest import DIGEST, MANIFEST, DatasetError, read_manifest
 from mnist_estimator.pictures import picture_files, preparation
 from mnist_estimator.reporting import panels
-from mnist_estimator.runs import checkpoints, lock, open_run, status
+from mnist_estimator.runs import checkpoints, lock, status
 from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runs.layout import METRICS_FILE
+from mnist_estimator.runs.record import read_run, write_run
 from mnist_estimator.runtime import files, json_files, streams
 from mnist_estimator.serving import predictors
 
@@ -61,7 +64,7 @@ _VALUES = (*_NUMBERS, -1, 2**63, 1e308, 1.5, True, None, "", "a", "\ud800", "\n"
 
 
 class _TooLong(BaseException):
-    """Not an Exception, so that no reader can take it for one of its own."""
+    """Not an Exception, so that no reader handles it as one of its own."""
 
     @classmethod
     def stop(cls, *_: object) -> None:
@@ -93,7 +96,7 @@ class Fuzz:
         """Reads one input; returns the reader and what came of it: an error's name or "result"."""
         dice = random.Random(f"{seed} {number}")
         kind = dice.choice(self._kinds)
-        # Should the process end, this tells by which input.
+        # If the process ends, this says at which input.
         (self._folder / "number").write_text(f"{seed} {number} {kind}")
         try:
             self._read(kind, self._input(dice, kind))
@@ -186,7 +189,7 @@ class _Pictures:
         session = v1.Session(graph=graph)
         self._problems = session.make_callable(problems, [fed])
         self._images = session.make_callable(images, [fed])
-        self._images(self._files)  # The first takes as long as a start does.
+        self._images(self._files)  # The first call is slow.
 
     def damaged(self, dice: random.Random) -> bytes:
         """With other numbers in the header, and all else as it was, or nearly."""
@@ -242,7 +245,7 @@ class RunFuzz:
         self._folder, self._peak = folder, _peak_mib()
         self._valid = _run_files(folder)
         self._read: dict[str, Callable[[str], object]] = {
-            "run.json": open_run.read_run,
+            "run.json": read_run,
             "evaluations.json": _read_evaluations,
             "metrics.json": panels._recorded,
             "status.json": status.read,
@@ -340,7 +343,7 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / "labels").write_bytes(_idx(np.arange(5, dtype=np.uint8) % 3))
     paths = {f"train_{name}": str(folder / name) for name in ("images", "labels")}
     manifest = sources.from_idx(paths).write(str(folder), shards=1, validation_split="0")
-    open_run.write_run(TrainConfig(model_dir=str(folder)), manifest)
+    write_run(TrainConfig(model_dir=str(folder)), manifest)
     for step in (5, 10):
         path = str(folder / f"{checkpoints.BASENAME}-{step}")
         with tf.Graph().as_default(), v1.Session() as session:
@@ -352,9 +355,7 @@ def _run_files(folder: Path) -> dict[str, bytes]:
     (folder / f"{checkpoints.BASENAME}-10.data-00000-of-00001").unlink()  # So the other is read.
     result = {"accuracy": 0.5, "loss": float("inf"), "examples": 7, "global_step": 5}
     Evaluations(str(folder)).add(result, str(folder / f"{checkpoints.BASENAME}-5"))
-    files.write_json(
-        str(folder / open_run.METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]}
-    )
+    files.write_json(str(folder / METRICS_FILE), result | {"loss": 1.5, "recall": [0.5, 0.25]})
     status.Recorder(str(folder), has_evaluator=False).write(status.DONE, 0, "because")
     with lock.held(str(folder)):
         pass

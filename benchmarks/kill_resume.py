@@ -1,13 +1,13 @@
-"""Kills training with SIGKILL again and again; what it ends with must be as if nothing had been.
+"""Kills training with SIGKILL again and again, and compares its results with an undisturbed run.
 
   python benchmarks/kill_resume.py --kills=200              # half in memory, half streaming
-  python benchmarks/kill_resume.py --kills=50 --ordinary    # what an ordinary input_fn makes of it
+  python benchmarks/kill_resume.py --kills=50 --ordinary    # the same with an ordinary input_fn
 
-Each run trains a small network on subsampled digits, saves and evaluates every 20 steps, and is
-killed at random instants of random phases (starting, training, saving, evaluating, exporting) and
+Each run trains a small network on subsampled digits, and saves and evaluates every 20 steps. It is
+killed at random moments of random phases (starting, training, saving, evaluating, exporting) and
 started again until it finishes. Then its variables and optimizer slots, its log of consumed
-examples, its evaluations, its export and its TensorBoard curves are compared with those of a run
-that was left alone. The exit code is 1 if anything differs.
+examples, its evaluations, its export and its TensorBoard curves are compared with those of an
+undisturbed run. The exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _CURVES = ("loss", "accuracy", "learning_rate")
 
 @dataclasses.dataclass
 class Plan:
-    """One run: where, with which flags, and how it is to be killed."""
+    """One run: its folder, its flags, and when it is killed."""
 
     folder: pathlib.Path
     data_dir: pathlib.Path
@@ -79,7 +79,7 @@ class Plan:
             "--shuffle_buffer=500",
             "--save_checkpoints_steps=20",
             "--log_steps=10",
-            # Not so that a checkpoint falls on the end of an epoch, which hides what is repeated.
+            # A checkpoint at the end of an epoch would hide which examples are repeated.
             "--batch_size=64",
             "--intra_op_threads=1",
             f"--ordinary={self.ordinary}",

@@ -3,9 +3,9 @@
   python benchmarks/kill_resume_child.py --log=FILE [train flags]
   python benchmarks/kill_resume_child.py --log=FILE --ordinary [train flags]
 
-The log has a line a step, its number and the ids of its examples, and one for each phase that
-begins: starting, saving, training, evaluating, exporting. With --ordinary the same network is
-trained by Estimator's own train_and_evaluate on an ordinary input_fn (shuffle, repeat, batch).
+The log has a line for each step, with its number and the ids of its examples, and a line for each
+phase that begins: starting, saving, training, evaluating, exporting. With --ordinary, Estimator's
+own train_and_evaluate trains the same network on an ordinary input_fn (shuffle, repeat, batch).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runtime import program
 
 _LOG = flags.DEFINE_string("log", None, "File to append to.", required=True)
-_ORDINARY = flags.DEFINE_bool("ordinary", False, "Train as is usual, not with this package's.")
+_ORDINARY = flags.DEFINE_bool("ordinary", False, "Train with an ordinary input_fn.")
 _EXAMPLES = "examples"
 
 
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> None:
 
 
 class Log:
-    """Lines that are in the file as soon as they are written, whatever happens next."""
+    """Writes lines that are in the file at once, even if the process is killed next."""
 
     def __init__(self, path: str) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -50,7 +50,7 @@ class Log:
 
 
 def watch(log: Log) -> None:
-    """Has the model_fn, the saver and the first hook of training tell the log."""
+    """Makes the model_fn, the saver and the first hook of training write to the log."""
     from mnist_estimator import estimators, model_fn
     from mnist_estimator.compat import estimator, v1
     from mnist_estimator.data import inputs
@@ -60,7 +60,7 @@ def watch(log: Log) -> None:
     phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
     build, save, guard = model_fn.model_fn, v1.train.Saver.save, hooks.FiniteGuard
 
-    # Estimator goes by the names of a model_fn's arguments.
+    # Estimator reads the names of a model_fn's arguments.
     def logged_model_fn(
         features: dict, labels: object, mode: str, params: dict
     ) -> estimator.EstimatorSpec:
@@ -93,7 +93,7 @@ def watch(log: Log) -> None:
 
 
 def train_ordinarily(settings: config.TrainConfig) -> None:
-    """Trains as the guides to Estimator show it."""
+    """Trains as the guides to Estimator show."""
     from mnist_estimator import estimators
     from mnist_estimator.compat import estimator, tf
     from mnist_estimator.data import inputs, records

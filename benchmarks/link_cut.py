@@ -1,13 +1,13 @@
-"""What two hosts' synchronous workers do when the network between them is cut in mid training.
+"""Cuts the network between two synchronous workers during training, and checks what they do.
 
   sudo python benchmarks/link_cut.py --runs=3
 
-Each host is a Linux network namespace with an address of its own; both are plugged into a bridge,
-the switch, in a third one. To cut the link, one port is taken off the bridge: packets are lost
-without a word, nothing is refused, and the host's own interface stays up. Both workers have to end,
-with the exit code that has them started again. Started again while the link is down they wait; once
-it is up they go on from the checkpoint, and have to end with the very variables of an undisturbed
-run.
+Each host is a Linux network namespace with its own address. Both are connected to a bridge, the
+switch, in a third namespace. To cut the link, one port is taken off the bridge: packets are lost
+silently, no connection is refused, and the host's own interface stays up. Both workers have to
+exit with the code that makes engines start them again. If they are started again while the link is
+down, they wait. Once it is up they continue from the checkpoint, and have to end with the same
+variables as an undisturbed run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LOGS = flags.DEFINE_string("logs", "", "Folder to keep the workers' output in. 
 _ADDRESSES = ("10.77.0.1", "10.77.0.2")
 _PORT = 2222
 _MOST_SECS = 60.0  # From the cut to the end of a worker.
-_WAIT_SECS = 180.0  # What has not come by then hangs.
+_WAIT_SECS = 180.0  # A task that takes longer hangs.
 _SAVE_STEPS = 100
 _FLAGS = {
     "strategy": "multi_worker",
@@ -53,7 +53,7 @@ _FLAGS = {
 
 
 class Failed(Exception):
-    """Something did not come as it has to."""
+    """A task did not do what it has to."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Network:
     hosts: tuple[str, ...]
 
     def cut(self) -> None:
-        """From now on no packet gets from one host to the other."""
+        """Drops all packets between the hosts from now on."""
         _ip("-n", self.switch, "link", "set", "port0", "nomaster")
 
     def mend(self) -> None:
@@ -149,7 +149,7 @@ def _cut_in_training(
     network: Network, name: str, workers: list[Worker], seconds: list[float]
 ) -> None:
     step = _STEPS.value // 3 // _SAVE_STEPS * _SAVE_STEPS
-    # Not in the evaluation, which a checkpoint is followed by: in collective operations.
+    # During collective operations, not during the evaluation that follows a checkpoint.
     evaluated = f"step {step}: validation"
     _until(lambda: workers[0].line_with(evaluated), workers, f"an evaluation of step {step}")
     time.sleep(random.uniform(0.1, 0.5))
@@ -170,7 +170,7 @@ def _cut_in_training(
 
 
 def _wait_and_go_on(network: Network, name: str, workers: list[Worker]) -> None:
-    """What the same command does, started again while the link is down, and when it is up."""
+    """Starts the same command again while the link is down, and lets it finish when it is up."""
     began = time.monotonic()
     _until(
         lambda: all(worker.line_with("waiting for") for worker in workers),

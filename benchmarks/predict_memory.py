@@ -2,9 +2,9 @@
 
   python benchmarks/predict_memory.py [--calls=100000] [--pictures=digit]
 
-Small pictures of every format, one a call: whole ones, cut off ones, damaged ones, ones that
-declare gigapixels and no pictures at all. A network with fresh weights answers, by the graph that
-an export has. Printed is what the process holds, every 5,000 calls, and at the end the growth by
+Each call sends one small picture of any format: whole, cut off, damaged, with a header that
+declares gigapixels, or no picture at all. A network with fresh weights answers, in the graph that
+an export has. Every 5,000 calls the memory of the process is printed, and at the end its growth per
 call over the last half.
 """
 

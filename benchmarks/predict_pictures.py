@@ -1,13 +1,13 @@
-"""How well a network reads ordinary pictures of digits, and what each part of the recipe is worth.
+"""Measures how well a network reads ordinary pictures of digits, and what each preparation adds.
 
   python benchmarks/predict_pictures.py --source_dir=data/idx --model_dir=tboard/mod1 --keep=made
 
-Makes pictures of MNIST test digits such as people have (scans, photographs, drawings with
-transparency), the same ones for the same seed, prepares each with `pictures.digit_images`, and asks
-the run's newest checkpoint. Prints the accuracy by kind of picture: with the whole recipe, without
-the centre of mass (the box is centred), without the polarity (ink is taken to be the darker),
-without both, and without any of it (the picture, shrunk and inverted). --keep also writes the
-pictures, and sheet.png with all prepared images in the pictures' order.
+Makes pictures of MNIST test digits as people have them (scans, photographs, drawings with
+transparency), the same ones for the same seed. Prepares each with `preparation.digit_images`, and
+predicts with the run's newest checkpoint. Prints the accuracy for each kind of picture: with the
+whole preparation; without the centre of mass (the box is centred); without the polarity (ink is
+taken to be the darker colour); without both; and without any (the picture, shrunk and inverted).
+--keep also writes the pictures, and sheet.png with all prepared images in the same order.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from mnist_estimator.data import idx, inputs
 from mnist_estimator.data.manifest import read_manifest
 from mnist_estimator.pictures import digits, preparation
 from mnist_estimator.runs import open_run
+from mnist_estimator.runs.record import read_run
 
 _SHAPE = (28, 28, 1)
 
@@ -41,7 +42,7 @@ def main() -> None:
     kinds = [list(KINDS)[place % len(KINDS)] for place in range(given.pictures)]
     made = [KINDS[kind](digits[index], random) for kind, index in zip(kinds, chosen, strict=True)]
     images = {name: prepare(made, ways) for name, ways in ABLATIONS.items()}
-    # All in one session: the run may still be training, and its newest checkpoint another by then.
+    # All in one session: a run that still trains may have another newest checkpoint later.
     classes = classify(np.concatenate(list(images.values())), given.model_dir)
     classes = dict(zip(images, np.split(classes, len(images)), strict=True))
     right = {name: found == labels[chosen] for name, found in classes.items()}
@@ -54,7 +55,7 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    # Not absl's flags: a test imports this file, and they would be defined for its whole process.
+    # A test imports this file, and absl's flags would be defined for its whole process.
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--source_dir", required=True, help="folder with IDX files")
     parser.add_argument("--model_dir", required=True, help="folder of the run")
@@ -116,7 +117,7 @@ def prepare(made: list[bytes], ways: dict[str, Callable]) -> np.ndarray:
 
 def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
     """The classes that a run's newest checkpoint finds, int64 [N]."""
-    settings, record = open_run.read_run(model_dir)
+    settings, record = read_run(model_dir)
     manifest = read_manifest(record["dataset"]["data_dir"])
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.uint8, [None, *_SHAPE])

@@ -1,11 +1,11 @@
-"""How long training takes from a signal to its end, over signals at random moments.
+"""Measures how long training takes to end after a signal, at random moments.
 
   python benchmarks/preemption.py --signals=20
 
-The default network trains on the bundled digits, saves and evaluates every 20 steps, and gets
-SIGTERM, SIGUSR1 or SIGINT in a random phase, again and again, until it has had as many as asked
-for. Each must end it with the exit code of the contract and one line, and lose no step that was
-done. Prints the seconds by phase, their median and their maximum.
+The default network trains on the bundled digits, and saves and evaluates every 20 steps. It gets
+SIGTERM, SIGUSR1 or SIGINT in a random phase, and is started again, for as many signals as asked.
+Each signal must end it with the documented exit code and one line, and without losing a step.
+Prints the seconds by phase, their median and their maximum.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> int:
         subprocess.run([sys.executable, "-m", *prepare], check=True, capture_output=True)
         run = 0
         while len(seconds) < flags.signals:
-            # When a run is done, there is no step left to be interrupted in.
+            # A run that is done has no step left to interrupt.
             folder = pathlib.Path(scratch) / str(run)
             folder.mkdir(exist_ok=True)
             plan = kill_resume.Plan(folder, data_dir, seed=run, cache_mb=1024, steps=200)

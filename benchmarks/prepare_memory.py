@@ -3,9 +3,9 @@
   python benchmarks/prepare_memory.py [EXAMPLES ...]
 
 Makes 28x28 images of noise in a temporary folder, as IDX, IDX.gz and CSV, runs the real command
-on each, and prints a table. The peak is the process's. Most of it is TensorFlow, as the first row
-shows; the rest is a chunk of examples, and the buffer of up to 16 MiB by which TensorFlow reads
-a shard back. Once shards fill that, the peak must not grow with the examples.
+on each, and prints a table. The peak is that of the process. Most of it is TensorFlow, as the first
+row shows; the rest is a chunk of examples, and a buffer of up to 16 MiB with which TensorFlow reads
+a shard back. Once shards fill the buffer, the peak must not grow with the examples.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""How long an exported model takes to answer, at batches of 1 and of 128.
+"""Measures how long an exported model takes to answer, for batches of 1 and of 128.
 
   python benchmarks/serving_time.py --export_dir=tboard/mod1/export/best/5000
 
-Requests of the two sizes take turns (A B A B ...), in one process, through `serving_default` as
-tf.saved_model.load gives it. Printed are the median and the 5th and 95th percentiles of each, and
-the ratio of the time an image takes.
+Requests of the two sizes take turns (A B A B ...) in one process, with the signature
+`serving_default` as tf.saved_model.load returns it. Prints the median and the 5th and 95th
+percentiles of each size, and the ratio of the times for one image.
 """
 
 from __future__ import annotations

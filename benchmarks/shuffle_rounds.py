@@ -1,10 +1,10 @@
-"""How well TensorFlow's index shuffle mixes, by its number of rounds.
+"""Measures how well TensorFlow's index shuffle mixes with different numbers of rounds.
 
   python benchmarks/shuffle_rounds.py
 
-For 55,000 examples sorted by class: the largest correlation between two epochs' orders, and how the
-classes spread over batches of 100 (chi-squared of ten classes; with batches drawn at random it is 9
-on average, with a variance of 18).
+Prints, for 55,000 examples sorted by class, the largest correlation between the orders of two
+epochs, and how the classes spread over batches of 100: chi-squared of ten classes, which for random
+batches has a mean of 9 and a variance of 18.
 """
 
 from __future__ import annotations

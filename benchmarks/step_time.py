@@ -1,4 +1,4 @@
-"""What a training step costs, as a ratio of two ways to compute it, measured in turn.
+"""Compares the cost of a training step computed in two ways.
 
   python benchmarks/step_time.py --data_dir=data/mnist --compare=precision
   python benchmarks/step_time.py --data_dir=data/mnist --compare=pooling
@@ -7,9 +7,8 @@
 
 precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, as in the textbook,
 against after it. input: streamed from disk against gathered in memory. determinism: only
-deterministic operations against any. Both sides live in one
-process and take turns (A B A B ...), so that a machine that speeds up or slows down does so for
-both.
+deterministic operations against any. Both sides run in one process and take turns (A B A B ...), so
+that a machine that speeds up or slows down does so for both.
 """
 
 from __future__ import annotations

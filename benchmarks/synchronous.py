@@ -1,17 +1,17 @@
-"""Whether synchronous workers train exactly what one process trains, also when some are killed.
+"""Tests whether synchronous workers train exactly as one process does, also if some are killed.
 
   python benchmarks/synchronous.py                     # all of it
   python benchmarks/synchronous.py --part=kills --kills=30 --seed=1
 
-Clusters on loopback, each task a process that TF_CONFIG describes. For 1, 2 and 4 workers each task
-logs the loss of every step and the examples that it consumed: the slices of all workers, one after
-the other, must be the one process's batch of that step, and every epoch must hold every example
-once. The losses may differ as far as rounding goes, since sums come in another order. How far that
-is, one process tells that trains once more on pixels changed in their last bit: a deep network has
-these two grow apart, too. Then a run of 2 workers is killed again and again: each time one task, at
-random, gets SIGKILL at a random moment of training, the other has to end by itself, and the same
-command is started again. What comes out must have the bits of an undisturbed run. The exit code is
-1 if anything differs.
+Clusters are on loopback; each task is a process with its TF_CONFIG. With 1, 2 and 4 workers each
+task logs the loss of every step and the examples that it consumed. The slices of all workers, one
+after the other, must be the batch that one process consumed in that step, and every epoch must hold
+every example once. The losses may differ by rounding, since the sums are in another order. To
+measure how much that is, one process trains once more on pixels changed in their last bit: in a
+deep network such differences grow, too. Then a run of 2 workers is killed again and again: each
+time one task, at random, gets SIGKILL at a random moment of training, the other task has to end by
+itself, and the same command is started again. The result must equal that of an undisturbed run, bit
+for bit. The exit code is 1 if anything differs.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ _LAST_BIT = {"pixel_max": 1.0000001}
 _KILLED = {"model": "softmax", "optimizer": "adam", "save_checkpoints_steps": 40}
 _STEPS_AHEAD = 80  # A kill comes within so many steps of a start, and so many seconds after them.
 _SECS_AHEAD = 0.5
-_LOST = 138  # What a task exits with that has lost another one.
-_QUIET_SECS = 180.0  # A run of which nothing is heard for so long hangs.
+_LOST = 138  # The exit code of a task that has lost another task.
+_QUIET_SECS = 180.0  # A run that prints nothing for so long hangs.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Run:
 def main() -> int:
     """Runs both parts; returns the exit code."""
     settings = _parsed()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Else the tasks would stay.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the tasks are ended, too.
     wrong = 0
     with tempfile.TemporaryDirectory() as folder:
         work = pathlib.Path(settings.folder or folder).absolute()
@@ -330,7 +330,7 @@ def _variables(run: Run) -> dict[str, bytes]:
 
 
 def _run(work: pathlib.Path, name: str, workers: int, flags: dict[str, object], steps: int) -> Run:
-    # What the folder holds from before would be continued, and not trained.
+    # A run in the folder would be continued, not trained from the start.
     if (work / name).exists():
         raise SystemExit(f"{work / name}: is there already; give another --folder")
     settings = {"save_checkpoints_steps": steps} | flags | {"max_steps": steps}
@@ -366,7 +366,7 @@ def _parsed() -> argparse.Namespace:
 
 
 def train_and_log(log: str) -> None:
-    """A task: the real training program, which tells the log what each step consumed."""
+    """A task: the real training program, which logs what each step consumed."""
     with contextlib.suppress(AttributeError, OSError):
         # Linux then ends a task whose parent dies, however it dies: 1 is PR_SET_PDEATHSIG.
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -375,7 +375,7 @@ def train_and_log(log: str) -> None:
 
 
 def watch(log: int) -> None:
-    """Has the model_fn and the first hook that sees a step's loss write to the log."""
+    """Makes the model_fn and the first hook that sees a step's loss write to the log."""
     from mnist_estimator import estimators, model_fn
     from mnist_estimator.compat import estimator, v1
     from mnist_estimator.data import inputs
@@ -383,7 +383,7 @@ def watch(log: int) -> None:
 
     build, guard, collection = model_fn.model_fn, hooks.FiniteGuard, "consumed"
 
-    # Estimator goes by the names of a model_fn's arguments.
+    # Estimator reads the names of a model_fn's arguments.
     def logged_model_fn(
         features: dict, labels: object, mode: str, params: dict
     ) -> estimator.EstimatorSpec:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from mnist_estimator import RunError, __version__
 from mnist_estimator.runtime import progress, streams
 
-# In the order in which they are used.
+# In the order in which a user meets them.
 COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "launch", "submit")
 _HELP_FLAGS = ("--help", "-help", "-h")
 _VERSION_FLAG = "--version"
@@ -18,11 +18,12 @@ _EXIT_FAILED, _EXIT_USAGE = 1, 2
 
 
 def main(argv: list[str]) -> int:
-    """Prints the commands; to an argument it answers how to call them, and returns 2."""
+    """Prints the commands; given an argument, says how to call them, and returns 2."""
     streams.guard()
-    if not argv or argv[0] in (*_HELP_FLAGS, _VERSION_FLAG):
-        version = [f"mnist_estimator {__version__}"]
-        return _told(version if _VERSION_FLAG in argv[:1] else _overview())
+    if argv and argv[0] == _VERSION_FLAG:
+        return _print_lines([f"mnist_estimator {__version__}"])
+    if not argv or argv[0] in _HELP_FLAGS:
+        return _print_lines(_overview())
     commands = argv[0] if argv[0] in COMMANDS else "|".join(COMMANDS)
     progress.say(
         f"mnist_estimator: found {argv[0]!r}, expected nothing; commands are called as "
@@ -32,7 +33,7 @@ def main(argv: list[str]) -> int:
     return _EXIT_USAGE
 
 
-def _told(lines: Iterable[str]) -> int:
+def _print_lines(lines: Iterable[str]) -> int:
     try:
         progress.tell(*lines)
     except RunError as error:
@@ -51,7 +52,7 @@ def _overview() -> list[str]:
 
 
 def _first_docstring_line(name: str) -> str:
-    # Read, not imported: importing some takes TensorFlow, and seconds.
+    # Read from the file: importing the command would take longer.
     path = pathlib.Path(__file__).with_name(f"{name}.py")
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     return (docstring or "").partition("\n")[0]

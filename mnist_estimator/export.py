@@ -60,13 +60,13 @@ def main(argv: list[str]) -> None:
     # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
-    from mnist_estimator.runs import open_run
+    from mnist_estimator.runs import layout, open_run
     from mnist_estimator.serving import exports
 
     run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
     if not given.output:
-        open_run.check_no_links(given.model_dir)
-    default_folder = os.path.join(given.model_dir, open_run.EXPORT_FOLDER)
+        layout.check_no_links(given.model_dir)
+    default_folder = os.path.join(given.model_dir, layout.EXPORT_FOLDER)
     if given.format == _TFLITE:
         kind = "float32" if given.quantize == "none" else given.quantize
         path = given.output or os.path.join(default_folder, f"model-{kind}.tflite")

@@ -213,7 +213,7 @@ def _end_tasks_on_exit(tasks: Sequence[_Task]) -> Iterator[None]:
     try:
         yield
     except signals.Interruption as interruption:
-        signals.answer()
+        signals.acknowledge()
         number = signal.Signals[interruption.reason]
         raise
     finally:

@@ -58,17 +58,15 @@ def main(argv: list[str]) -> None:
     for name in ("matplotlib", "tensorboard"):
         # They log caches that are built, and restarts of runs.
         logging.getLogger(name).setLevel(logging.ERROR)
-    opened = {
-        name: open_run.open_run(name, given.checkpoint, model)
+    runs = [
+        open_run.open_run(name, given.checkpoint, model)
         for name, model in zip(model_dirs, models, strict=True)
-    }
-    for run in opened.values():
+    ]
+    for run in runs:
         splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
     _check_output(given.output)
-    found = [
-        results.evaluate(name, run, given.data_dir, given.split) for name, run in opened.items()
-    ]
-    text = panels.document(found, given.title, given.grid_class)
+    evaluated = [results.evaluate(run, given.data_dir, given.split) for run in runs]
+    text = panels.document(evaluated, given.title, given.grid_class)
     files.write_text(given.output, text)
     size = len(text.encode()) / 1e6
     progress.say(f"{given.output}: {size:.2f} MB, {', '.join(model_dirs)}", sys.stdout)

@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int | None:
         return None
     if _submit(job, text):
         return signals.EXIT_FAILED
-    _say_how_to_watch(job)
+    _print_how_to_watch(job)
     return None
 
 
@@ -94,7 +94,7 @@ def _submit(job: Job, text: str) -> int:
         return subprocess.run(command, check=False).returncode
 
 
-def _say_how_to_watch(job: Job) -> None:
+def _print_how_to_watch(job: Job) -> None:
     model_dir = shlex.quote(job.model_dir)
     progress.say(f"watch:       {job.watch_command}", sys.stdout)
     progress.say(f"end:         {job.end_command}", sys.stdout)

@@ -33,7 +33,7 @@ from mnist_estimator.data import (
 )
 from mnist_estimator.data.manifest import MANIFEST, find_manifest
 from mnist_estimator.reporting import curves
-from mnist_estimator.runs import checkpoints, copies, events, lock, open_run, status
+from mnist_estimator.runs import checkpoints, copies, events, layout, lock, record, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.scoring import tables
@@ -260,13 +260,13 @@ def test_events_are_written_through_no_link(tmp_path, outside, name):
         events.writer(str(folder)).flush()
 
 
-@pytest.mark.parametrize("name", open_run._FOLDERS)
+@pytest.mark.parametrize("name", layout.FOLDERS)
 def test_a_folder_of_a_run_that_is_a_link_is_refused(tmp_path, outside, name):
     link = tmp_path / "run" / name
     link.parent.mkdir(parents=True)
     link.symlink_to(outside)
     with untouched(outside), pytest.raises(InputError, match=f"run/{name}: is a symbolic link"):
-        open_run.check_folder(str(tmp_path / "run"))
+        layout.check_folder(str(tmp_path / "run"))
 
 
 def test_copies_of_checkpoints_do_not_go_through_a_link(tmp_path, outside):
@@ -433,7 +433,7 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path, outside, make):
 def test_a_request_to_save_is_written_through_no_link(tmp_path, outside):
     (tmp_path / ".save_request").symlink_to(outside / "a")
     with untouched(outside):
-        parameter_server._have_saved(str(tmp_path), lambda: True)
+        parameter_server._request_save(str(tmp_path), lambda: True)
     assert not os.path.lexists(tmp_path / ".save_request")
 
 
@@ -459,7 +459,7 @@ def test_a_fifo_for_a_file_of_a_checkpoint(tmp_path, name):
 
 
 READERS: dict[str, Callable[[Path], object]] = {
-    "run.json": lambda folder: open_run.read_run(str(folder)),
+    "run.json": lambda folder: record.read_run(str(folder)),
     "checkpoint": lambda folder: checkpoints.newest(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
     "manifest.json": lambda folder: find_manifest(str(folder)),

@@ -175,7 +175,7 @@ def test_a_reader_that_goes_away_is_no_traceback(work):
     assert "Traceback" not in done.stderr
 
 
-def test_the_limits_are_what_readme_says():
-    readme = (ROOT / "README.md").read_text()
-    assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in readme
-    assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in readme
+def test_the_limits_are_what_the_docs_say():
+    text = (ROOT / "docs/serving.md").read_text()
+    assert f"{picture_files.MAX_PIXELS // 10**6} megapixels" in text
+    assert f"{picture_files.MAX_FILE_BYTES >> 20} MiB" in text

@@ -80,6 +80,7 @@ def test_without_matplotlib_it_says_how_to_get_it(work):
         cwd=work,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("report: matplotlib not found")

@@ -1,4 +1,4 @@
-"""Who trains with whom: a task and its place in the cluster, and whether the others are there.
+"""The cluster: which task a process is, which tasks there are, and whether they are running.
 
 May import `runtime` and `config`. Needs no TensorFlow.
 """

@@ -1,8 +1,8 @@
-"""Reads how each engine tells a process its cluster: in flags, variables or a file of its own.
+"""Reads the description of the cluster that each engine gives: flags, variables, or a file.
 
-Every reader returns a checked `Description`, or None where its engine says nothing. Where an engine
-only numbers the tasks, their roles follow from the number: first the chief, then the workers, the
-parameter servers, and last the evaluator.
+Every function returns a checked `Description`, or None if its engine describes no cluster. Where an
+engine only gives each task a rank, the roles follow from the ranks: first the chief, then the
+workers, the parameter servers, and last the evaluator.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ _POOLS = {"workerpool0": CHIEF, "workerpool1": WORKER, "workerpool2": PS, "worke
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What an engine says.
+    """A cluster as an engine describes it.
 
     Attributes:
       jobs: role -> "host:port" of its tasks, in order; the evaluator may be missing.
-      role, index: which of them this process is.
-      source: where this stood.
+      role: the role of this process.
+      index: its place in `jobs[role]`.
+      source: where the description was found, as "TF_CONFIG".
     """
 
     jobs: Mapping[str, tuple[str, ...]]
@@ -42,7 +43,7 @@ class Description:
 
 
 def counts(trainers: int, num_ps: int, evaluator: bool) -> dict[str, int]:
-    """Tasks of each role that there is, in the order of their ranks; one trainer is the chief."""
+    """How many tasks each role has, in the order of their ranks; one trainer is the chief."""
     found = {CHIEF: 1, WORKER: trainers - 1, PS: num_ps, EVALUATOR: int(evaluator)}
     return {role: count for role, count in found.items() if count}
 
@@ -55,10 +56,15 @@ def from_flags(
     task_index: int | None,
     evaluator: bool,
 ) -> Description:
-    """From the host flags: role -> "host:port,host:port".
+    """Reads the host flags.
 
-    Without a `job_name`, JOB_COMPLETION_INDEX is this process's number over all roles, which is how
-    the pods of a Kubernetes Indexed Job, a JobSet or a TrainJob with one template differ.
+    Without `job_name` and `task_index`, JOB_COMPLETION_INDEX is this process's rank over all roles,
+    as in the pods of a Kubernetes Indexed Job, a JobSet or a TrainJob with one template.
+
+    Args:
+      environ: the environment.
+      hosts: role -> its host flag, "host:port,host:port" or "".
+      The others are the flags of the same names.
     """
     jobs = {
         role: _addresses([host.strip() for host in text.split(",")], f"--{role}_hosts", role)
@@ -70,22 +76,24 @@ def from_flags(
         sizes = {role: len(jobs.get(role, ())) for role in ROLES} | {EVALUATOR: int(evaluator)}
         role, index = _at_rank(sizes, fields.whole(rank, RANK), RANK)
         return Description(jobs, role, index, "flags")
-    index = task_index
-    if index is None:
-        index = fields.whole(rank, RANK) if rank else 0
-    field = RANK if rank and task_index is None else "--task_index"
+    if task_index is None and rank:
+        index, field = fields.whole(rank, RANK), RANK
+    else:
+        index, field = task_index or 0, "--task_index"
     role = _NAMES.get(job_name, job_name)
     return _located(jobs, role, index, "--job_name", field, "flags")
 
 
 def from_tf_config(environ: Mapping[str, str]) -> Description | None:
-    """From TF_CONFIG, as Kubeflow's TFJob, Ray Train, Vertex AI and TensorFlow's own guides set it.
+    """Reads TF_CONFIG, which Kubeflow's TFJob, Ray Train, Vertex AI and TensorFlow's guides set.
 
-    A TFJob of a single replica gets none. Vertex AI leaves the evaluator out of it, but not out of
-    CLUSTER_SPEC, which it sets beside it.
+    A TFJob of a single replica gets none. On Vertex AI the evaluator is only in CLUSTER_SPEC, which
+    is also set.
     """
     found = _from_json(environ, "TF_CONFIG", _NAMES)
-    beside = from_cluster_spec(environ) if found else None
+    if found is None:
+        return None
+    beside = from_cluster_spec(environ)
     if beside and EVALUATOR in beside.jobs:
         jobs = {EVALUATOR: beside.jobs[EVALUATOR], **found.jobs}
         found = dataclasses.replace(found, jobs=jobs)
@@ -93,7 +101,7 @@ def from_tf_config(environ: Mapping[str, str]) -> Description | None:
 
 
 def from_cluster_spec(environ: Mapping[str, str]) -> Description | None:
-    """From CLUSTER_SPEC, which Vertex AI sets, with its worker pools for roles."""
+    """Reads CLUSTER_SPEC, which Vertex AI sets, with its worker pools as roles."""
     return _from_json(environ, "CLUSTER_SPEC", _NAMES | _POOLS)
 
 
@@ -105,10 +113,10 @@ def from_sagemaker(
     num_ps: int,
     evaluator: bool,
 ) -> Description | None:
-    """From the names of SageMaker's hosts; each has one task, and all use the same port.
+    """Reads the names of SageMaker's hosts; each has one task, and all use the same port.
 
-    They are in SM_HOSTS and SM_CURRENT_HOST where the image has SageMaker's training toolkit, and
-    else in the file `resource_config`, which SageMaker puts into every container.
+    An image with SageMaker's training toolkit has them in SM_HOSTS and SM_CURRENT_HOST. Otherwise
+    they are in the file `resource_config`, which SageMaker puts into every container.
     """
     if environ.get("SM_HOSTS"):
         hosts_field, current_field = "SM_HOSTS", "SM_CURRENT_HOST"
@@ -135,7 +143,7 @@ def from_sagemaker(
 def from_slurm(
     environ: Mapping[str, str], *, base_port: int, num_ps: int, evaluator: bool
 ) -> Description | None:
-    """From the variables that srun sets in each task of a job step."""
+    """Reads the variables that srun sets in each task of a job step."""
     if not slurm_step.is_step(environ):
         return None
     addresses, rank = slurm_step.tasks(environ, base_port=base_port)

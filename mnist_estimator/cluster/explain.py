@@ -1,7 +1,7 @@
-"""Tells what a process has understood of its cluster: `python -m mnist_estimator.train --explain`.
+"""Describes the cluster as this process understands it: `train --explain`.
 
-It connects to the port of each other task, so that a wrong name, a firewall or a task that has not
-started shows before anybody waits for it.
+It also connects to the port of each other task, to find a wrong name, a firewall or a task that
+has not started before training waits for it.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def describe(
     task: roles.Task,
     probe_all: Probe = peers.probe_all,
 ) -> str:
-    """Returns lines that say who this process is, whom it works with, and on what.
+    """Returns lines about this task, its cluster, its share of the work and its folders.
 
     Args:
-      probe_all: connects to tasks, name -> "host:port", and returns what each connection tells.
+      probe_all: connects to tasks, name -> "host:port", and returns name -> answer.
     """
     return _aligned(
         [

@@ -1,4 +1,4 @@
-"""Checks what stands in one field of a cluster's description; the error names the field."""
+"""Checks the value of one field of a cluster's description; the error names the field."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mnist_estimator import InputError
 
 _LABEL = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
 _HOST = rf"(?=.{{1,253}}:){_LABEL}(?:\.{_LABEL})*\.?"
-# An IPv6 address without brackets would take the port for its last group.
+# Without brackets the port would be read as the last group of an IPv6 address.
 _ADDRESS = re.compile(rf"(?:{_HOST}|\[[0-9A-Fa-f:.]{{2,45}}\]):(?P<port>[0-9]{{1,5}})")
 
 _repr = reprlib.Repr()
@@ -19,7 +19,7 @@ _repr.maxstring, _repr.maxother, _repr.maxlevel = 60, 60, 2
 
 
 def addresses(hosts: Any, field: str) -> tuple[str, ...]:
-    """Returns a list of "host:port" as it is, if it is one."""
+    """Returns a list of "host:port" as a tuple."""
     if not isinstance(hosts, list) or not hosts:
         raise wrong(field, hosts, "a list of host:port")
     for host in hosts:
@@ -30,8 +30,8 @@ def addresses(hosts: Any, field: str) -> tuple[str, ...]:
 
 
 def whole(value: Any, field: str) -> int:
-    """Returns a whole number, given as such or in digits."""
-    # int() would take digits of other scripts, true, and 1.5.
+    """Returns a whole number, given as an int or in digits."""
+    # int() would also accept digits of other scripts, true, and 1.5.
     if type(value) is int:
         return value
     if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value):
@@ -48,10 +48,10 @@ def parsed(text: str, field: str) -> Any:
 
 
 def wrong(field: str, found: Any, expected: str) -> InputError:
-    """The error of a field."""
+    """The error about the value of a field."""
     return InputError(f"{field}: found {shown(found)}, expected {expected}")
 
 
 def shown(value: Any) -> str:
-    """A value as Python writes it, cut to what fits a line."""
+    """Formats a value for a message, shortened to fit a line."""
     return _repr.repr(value)

@@ -1,9 +1,9 @@
-"""Who is at an address: the tasks of a cluster tell each other which run they belong to.
+"""Tells the tasks of a cluster which run each of them belongs to.
 
-Each task answers datagrams (UDP) at its own port number; TensorFlow has the port of this number for
-streams (TCP). So a task notices, before it joins, that an address has gone to another run, and that
-the process of another task stands still. Where datagrams do not get through, nobody is known, and
-all goes on without.
+Each task answers datagrams (UDP) at its port; TensorFlow uses the TCP port of the same number. So a
+task notices before it joins that an address now belongs to another run, and later that another
+task's process is frozen. If a firewall drops datagrams, no task answers, and training goes on
+without these checks.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from mnist_estimator.cluster import ports, roles
 from mnist_estimator.runtime import background, json_files, progress
 
-# All datagrams are of this size, so that an answer is no longer than what asks for it.
+# The size of every datagram. An answer is no longer than its question, so as not to amplify.
 _BYTES = 1024
 _SHOWN = 60  # Characters of a model_dir.
 _WAIT_SECS, _LOOK_SECS = 0.5, 0.2
@@ -33,14 +33,14 @@ _MOST_SOCKETS = 64  # At once; a process may have 1,024 files open.
 
 @dataclasses.dataclass(frozen=True)
 class Hello:
-    """What a task says of itself.
+    """How a task introduces itself.
 
     Attributes:
       task: its name, as "worker 1".
       model_dir: the run's folder as this task was given it; a long one is cut.
-      folder: sha256 of the model_dir's whole path.
-      run: the run's own name, from status.json; "" as long as the chief has not written it.
-      host, pid: where the process is.
+      folder: SHA-256 of the model_dir's absolute path.
+      run: the run's name from status.json; "" until the chief has written it.
+      host, pid: where the process runs.
     """
 
     task: str
@@ -55,7 +55,7 @@ class Hello:
 
 
 def of(task: roles.Task, model_dir: str, run: str) -> Hello:
-    """What this process says of itself."""
+    """The `Hello` of this process."""
     return Hello(
         task=task.name,
         model_dir=model_dir if len(model_dir) <= _SHOWN else f"...{model_dir[-_SHOWN:]}",
@@ -67,10 +67,10 @@ def of(task: roles.Task, model_dir: str, run: str) -> Hello:
 
 
 def is_stranger(one: Hello, other: Hello) -> bool:
-    """Whether two tasks belong to different runs, so far as they say.
+    """Whether two tasks belong to different runs.
 
-    A folder may have several names, and two runs one: what counts is the name of the run. Only
-    where that is not known yet the folder's does.
+    The names of the runs decide if both are known, else the folders do: a folder can have several
+    paths, and two runs can use the same path on different machines.
     """
     if one.run and other.run:
         return one.run != other.run
@@ -79,7 +79,7 @@ def is_stranger(one: Hello, other: Hello) -> bool:
 
 @contextlib.contextmanager
 def answering(address: str, say: Callable[[], Hello]) -> Iterator[None]:
-    """Answers with what `say` returns at a task's address, "host:port", while the block runs."""
+    """Answers datagrams at a task's address, "host:port", with what `say` returns, in the block."""
     host, port = ports.split(address)
     bound = ports.bindable(host)
     family = socket.AF_INET6 if ":" in bound else socket.AF_INET
@@ -89,7 +89,7 @@ def answering(address: str, say: Callable[[], Hello]) -> Iterator[None]:
             server.bind((bound, port))
             stack.enter_context(background.running(functools.partial(_serve, server, say), "hello"))
         except OSError as error:
-            # Worth no failure: who hears nothing goes on without.
+            # No error: a task that gets no answer goes on without.
             progress.say(f"warning: port {port} (UDP): {error.strerror}", sys.stderr)
         yield
 
@@ -113,11 +113,15 @@ def _serve(server: socket.socket, say: Callable[[], Hello], done: threading.Even
 def ask_all(
     addresses: Mapping[str, str], ours: Hello, wait_secs: float = _WAIT_SECS
 ) -> dict[str, Hello]:
-    """Asks tasks, name -> "host:port", who is there; returns name -> answer of those that answer.
+    """Asks tasks for their `Hello`; returns name -> answer of those that answer.
 
-    Takes at most about `wait_secs` for each 64.
+    Args:
+      addresses: name -> "host:port".
+      ours: the `Hello` of this process.
+      wait_secs: how long to wait for 64 tasks.
     """
-    found, names = {}, [*addresses]
+    found: dict[str, Hello] = {}
+    names = [*addresses]
     for first in range(0, len(names), _MOST_SOCKETS):
         some = {name: addresses[name] for name in names[first : first + _MOST_SOCKETS]}
         found |= _ask(some, ours, time.monotonic() + wait_secs)
@@ -125,28 +129,29 @@ def ask_all(
 
 
 def _ask(addresses: Mapping[str, str], ours: Hello, until: float) -> dict[str, Hello]:
-    found = {}
+    found: dict[str, Hello] = {}
     with contextlib.ExitStack() as stack, selectors.DefaultSelector() as asked:
         for name, address in addresses.items():
             with contextlib.suppress(OSError, UnicodeError):
                 info = socket.getaddrinfo(*ports.split(address), type=socket.SOCK_DGRAM)[0]
                 one = stack.enter_context(socket.socket(info[0], socket.SOCK_DGRAM))
                 one.setblocking(False)
-                one.connect(info[4])  # So that others' answers do not come through.
+                one.connect(info[4])  # So that only its answers are received.
                 one.send(_packed(ours))
-                asked.register(one, selectors.EVENT_READ, name)
+                asked.register(one, selectors.EVENT_READ, (name, one))
         while asked.get_map() and time.monotonic() < until:
             for key, _ in asked.select(max(until - time.monotonic(), 0)):
                 asked.unregister(key.fileobj)
-                with contextlib.suppress(OSError):  # Refused: nobody is there.
-                    answer = _parsed(key.fileobj.recv(_BYTES + 1))
+                with contextlib.suppress(OSError):  # Refused: no task is there.
+                    name, one = key.data
+                    answer = _parsed(one.recv(_BYTES + 1))
                     if answer:
-                        found[key.data] = answer
+                        found[name] = answer
     return found
 
 
 def problems(addresses: Mapping[str, str], ours: Hello) -> dict[str, str]:
-    """Asks as `ask_all`; name -> "", or a line that names both runs where a stranger answers."""
+    """Asks as `ask_all`; returns name -> "", or a line that names both runs if they differ."""
     return {
         name: f"{name} at {addresses[name]} is {answer}, and this is {ours}: not the same run"
         if is_stranger(ours, answer)
@@ -160,7 +165,7 @@ def _packed(one: Hello) -> bytes:
 
 
 def _parsed(data: bytes) -> Hello | None:
-    """What a datagram says; None if it is none of ours."""
+    """The `Hello` in a datagram; None if it holds none."""
     if len(data) != _BYTES:
         return None
     with contextlib.suppress(ValueError, TypeError):

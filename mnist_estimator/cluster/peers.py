@@ -1,7 +1,7 @@
-"""Whether the other tasks of a cluster are there: seen by connecting to each one's port.
+"""Watches whether the other tasks of a cluster are running, by connecting to their ports.
 
-TensorFlow waits in C++, for ever, for a task that never came or does not answer any more. A `Watch`
-ends the process instead, with an exit code that has its engine start it again.
+TensorFlow waits in C++ for ever for a task that has not started or no longer answers. A `Watch`
+reports it, so that the process can exit with a code on which the engine restarts it.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from collections.abc import Callable, Iterator, Mapping
 from mnist_estimator.cluster import ports, roles
 from mnist_estimator.runtime import progress
 
-# What a connection tells of a task.
+# The results of connecting to a task.
 ANSWERS = "answers"
-REFUSED = "refused"  # Its machine is there, it is not.
+REFUSED = "refused"  # Its machine answers, but no process listens.
 SILENT = "silent"
 
 _CONNECT_SECS = 5.0
 _LOOK_SECS = 1.0
 _SAY_SECS = 15.0
 _MOST_CONNECTIONS = 128
-# Looks, of a second or more each. A busy machine, or a long call that keeps Python from running, is
-# no process that stands still; and a whole job may have been stopped, this process too, which a
-# clock would count. What a shared folder says of a run may be late.
+# Counted in looks of a second or more, not by a clock: a whole job may be stopped for a while, this
+# process too. On a busy machine, or in a long call into C++, a task can miss many looks without
+# being frozen. A shared folder may show the name of a run late.
 _FROZEN_LOOKS, _STRANGE_LOOKS = 60, 30
 
 
@@ -41,25 +41,25 @@ def probe(address: str) -> str:
             return ANSWERS
     except ConnectionRefusedError:
         return REFUSED
-    except (OSError, UnicodeError):  # No route, no (such) name yet, or no answer in time.
+    except (OSError, UnicodeError):  # No route, no such name (yet), or no answer in time.
         return SILENT
 
 
 def probe_all(addresses: Mapping[str, str]) -> dict[str, str]:
-    """Probes many at once: name -> address gives name -> answer."""
+    """Probes many tasks at once; takes name -> address, returns name -> answer."""
     with concurrent.futures.ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
         return dict(zip(addresses, pool.map(probe, addresses.values()), strict=True))
 
 
 @contextlib.contextmanager
 def listening(address: str) -> Iterator[None]:
-    """Answers at this task's own address, where TensorFlow does not: the evaluator watches it."""
+    """Listens at a task's address in the block, so that the evaluator can watch it."""
     host, port = ports.split(address)
     bound = ports.bindable(host)
     try:
         server = _server(bound)((bound, port), socketserver.BaseRequestHandler)
     except OSError as error:
-        # Worth no failure: an evaluator that sees nobody ends, and is started again.
+        # No error: an evaluator that finds no chief ends, and is started again.
         progress.say(f"warning: port {port}: {error.strerror}", sys.stderr)
         yield
         return
@@ -73,7 +73,7 @@ def listening(address: str) -> Iterator[None]:
 
 def _server(host: str) -> type[socketserver.TCPServer]:
     class Server(socketserver.TCPServer):
-        # A port that was closed a moment ago, as by a chief that is started again, is in use else.
+        # Else a port that a restarted chief closed a moment ago is still in use.
         allow_reuse_address = True
         address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
@@ -81,10 +81,10 @@ def _server(host: str) -> type[socketserver.TCPServer]:
 
 
 def needed(task: roles.Task) -> dict[str, str]:
-    """The tasks that this one cannot do without: name -> address.
+    """The tasks that this one cannot run without: name -> address.
 
     Synchronous workers need one another. With parameter servers a trainer needs those and the
-    chief; the other workers may come and go. Who does not train needs the chief.
+    chief, but not the other workers. A parameter server or an evaluator needs the chief.
     """
     if task.role in (roles.PS, roles.EVALUATOR):
         return {roles.CHIEF: task.chief_address} if task.chief_address else {}
@@ -95,10 +95,10 @@ def needed(task: roles.Task) -> dict[str, str]:
 
 
 class Watch:
-    """Watches the tasks that this one needs, in a thread of its own.
+    """Watches in a thread the tasks that this one needs.
 
     `with Watch(...)` watches until the block ends or `stop` is called. A task that has answered
-    once may be away for a while: it is started again and goes on, or everybody is to end.
+    before may be away for a while, because its engine may be restarting it.
     """
 
     def __init__(
@@ -117,13 +117,14 @@ class Watch:
         """Watches `addresses`, name -> "host:port".
 
         Args:
-          on_lost: is called, once, with a line that says who is lost.
-          is_over: whether the run has ended, so that who has not answered yet never will.
-          gone_secs: how long a task whose port is closed may stay away.
-          silent_secs: how long one may stay away whose machine does not answer.
-          start_secs: how long one may take to answer for the first time.
-          greet: asks the processes; name -> what is wrong with who answers, "" if nothing is, of
+          on_lost: is called once, with a line that names the lost task.
+          is_over: whether the run has ended, so that a task that has not answered never will.
+          gone_secs: how long a task may be away whose port is closed.
+          silent_secs: how long a task may be away whose machine does not answer.
+          start_secs: how long a task may take to answer for the first time.
+          greet: asks the tasks for their run; returns name -> problem, "" if there is none, of
             those that answer.
+          clock: gives seconds.
         """
         self._addresses = dict(addresses)
         self._on_lost, self._is_over = on_lost, is_over
@@ -132,7 +133,7 @@ class Watch:
         self._started = self._looked_at = clock()
         self._next_line = self._started + _SAY_SECS
         self._answered_at: dict[str, float] = {}
-        self._misses: dict[str, int] = {}  # Looks since one that has answered was fine.
+        self._misses: dict[str, int] = {}  # Looks since a task that has answered was fine.
         self._done = threading.Event()
 
     def __enter__(self) -> Watch:
@@ -143,15 +144,15 @@ class Watch:
         self.stop()
 
     def stop(self) -> None:
-        """From now on, everybody may go."""
+        """Ends the watch: from now on any task may end."""
         self._done.set()
 
     def missing(self) -> list[str]:
-        """Names of those that have never answered."""
+        """Names of the tasks that have never answered."""
         return [name for name in self._addresses if name not in self._answered_at]
 
     def wait(self) -> None:
-        """Returns when everybody has answered once."""
+        """Returns when every task has answered once."""
         while self.missing() and not self._done.is_set():
             time.sleep(_LOOK_SECS / 5)
 
@@ -165,14 +166,14 @@ class Watch:
     def _look_or_fail(self) -> str:
         try:
             lost = self.look()
-        except Exception as error:  # It would end this thread, and nobody would notice.
+        except Exception as error:  # Else it would end this thread unnoticed.
             failing = self._clock() - self._looked_at > self._silent_secs
             return f"cannot look for the other tasks ({error})" if failing else ""
         self._looked_at = self._clock()
         return lost
 
     def look(self) -> str:
-        """Connects to everybody once; returns who is lost, "" if nobody is."""
+        """Connects to every task once; returns a line about a lost one, "" if none is lost."""
         now = self._clock()
         for name, answer in self._probe_all(self._addresses).items():
             if answer == ANSWERS:
@@ -198,7 +199,7 @@ class Watch:
         return ""
 
     def _greet_all(self) -> str:
-        """Who is of another run, or has not answered for long though it had; "" if nobody."""
+        """A line about a task of another run, or that stopped answering; "" if there is none."""
         answers = self._greet(self._addresses)
         for name in self._misses.keys() | answers:
             is_fine = answers.get(name) == ""

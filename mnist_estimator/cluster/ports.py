@@ -1,9 +1,8 @@
-"""The port at which a task of a cluster listens: whether it is free, and who can connect to it.
+"""The port at which a task listens: waits until it is free, and limits who can connect to it.
 
-TensorFlow's servers listen on all of a machine's addresses, whichever they were given, and ask for
-no password. A cluster that is wholly on one machine is shielded here: on Linux a filter on the
-listening socket drops what comes from other machines. Downloads and object stores, which a network
-namespace would cut off, work as before.
+TensorFlow's servers listen on all addresses of a machine and ask for no password. If the whole
+cluster is on one machine, a filter on the listening socket drops packets from other machines (on
+Linux). Unlike a network namespace it does not affect downloads and object stores.
 """
 
 from __future__ import annotations
@@ -19,12 +18,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
 from mnist_estimator.runtime import background, progress
 
-_TRIES = 10  # One a second: a process of an earlier start may take that long to end.
+_TRIES = 10  # One a second. A process of an earlier start may take that long to end.
 _LOOK_SECS = 0.05
 _SO_ATTACH_FILTER = 26  # Linux, asm-generic/socket.h.
 _LOOPBACK = ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1")
@@ -39,25 +39,25 @@ def split(address: str) -> tuple[str, int]:
 
 
 def bindable(host: str) -> str:
-    """The address to listen at as a task called `host`; "" for all of this machine's.
+    """The address at which a task on `host` listens; "" stands for all addresses of the machine.
 
-    It is "" where a name has no address here, or one of loopback: Debian's /etc/hosts gives a
-    machine's own name 127.0.1.1, at which no other machine finds it.
+    It is "" if the name has no address of this machine or only a loopback one: Debian's /etc/hosts
+    maps a machine's own name to 127.0.1.1, which other machines cannot reach.
     """
     with contextlib.suppress(OSError, UnicodeError):
         for family, _, _, _, place in socket.getaddrinfo(host, None, type=socket.SOCK_DGRAM):
-            is_given = host in (place[0], "localhost")
-            is_loopback = ipaddress.ip_address(place[0].partition("%")[0]).is_loopback
-            if _is_own(family, place) and (is_given or not is_loopback):
-                return place[0]
+            address = str(place[0])
+            is_given = host in (address, "localhost")
+            if _is_own(family, place) and (is_given or not _parsed(address).is_loopback):
+                return address
     return ""
 
 
 def wait_until_free(task: roles.Task, sleep: Callable[[float], None] = time.sleep) -> None:
-    """Returns once nobody listens at the task's own port; TensorFlow would end with a traceback.
+    """Waits until no process listens at the task's port; TensorFlow would fail with a traceback.
 
     Raises:
-      InputError: if somebody still does after 10 s.
+      InputError: if one still does after 10 s.
     """
     _, port = split(task.address)
     for _ in range(_TRIES):
@@ -72,7 +72,7 @@ def wait_until_free(task: roles.Task, sleep: Callable[[float], None] = time.slee
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As TensorFlow's server does: a port that was closed a moment ago counts as free.
+        # As in TensorFlow's server, so that a port that was closed a moment ago counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
@@ -82,36 +82,40 @@ def _is_free(port: int) -> bool:
 
 
 def own_addresses(addresses: Iterable[str]) -> set[_Address]:
-    """The IP addresses of tasks, "host:port", if all are this machine's; else nothing."""
+    """The IP addresses of tasks, "host:port", if all are of this machine; else an empty set."""
     found: set[_Address] = set()
     for address in addresses:
         with contextlib.suppress(OSError, UnicodeError):
             infos = socket.getaddrinfo(*split(address), type=socket.SOCK_DGRAM)
             if infos and all(_is_own(family, place) for family, _, _, _, place in infos):
-                found |= {ipaddress.ip_address(place[0].partition("%")[0]) for *_, place in infos}
+                found |= {_parsed(str(place[0])) for *_, place in infos}
                 continue
         return set()
     return found
 
 
-def _is_own(family: int, place: tuple) -> bool:
-    """Whether an address is this machine's: what goes there comes from there."""
-    address = ipaddress.ip_address(place[0].partition("%")[0])
+def _parsed(address: str) -> _Address:
+    return ipaddress.ip_address(address.partition("%")[0])  # An IPv6 one may name an interface.
+
+
+def _is_own(family: int, place: tuple[Any, ...]) -> bool:
+    """Whether an address is of this machine: a packet to it has it as source, too."""
+    address = _parsed(place[0])
     if address.is_loopback or address.is_unspecified:
         return address.is_loopback
-    # Not by binding: net.ipv4.ip_nonlocal_bind lets a socket have any address.
+    # Not by binding to it: with net.ipv4.ip_nonlocal_bind that works for any address.
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
         probe.connect((place[0], 9, *place[2:]))  # Which sends nothing.
-        return probe.getsockname()[0].partition("%")[0] == str(address)
+        return _parsed(probe.getsockname()[0]) == address
     return False
 
 
 @contextlib.contextmanager
 def shielded(task: roles.Task) -> Iterator[None]:
-    """Lets only this machine connect to the task's port, if the cluster is wholly on it.
+    """Lets only this machine connect to the task's port, if the whole cluster is on it.
 
-    TensorFlow opens the port somewhere in the block, in C++. A thread waits for it, puts the filter
-    on, and ends connections that came from elsewhere in the milliseconds before.
+    TensorFlow opens the port in C++ at some time in the block. A thread waits for that, attaches
+    the filter, and closes connections that other machines made before.
     """
     allowed = own_addresses(address for hosts in task.jobs.values() for address in hosts)
     if not allowed or task.role == roles.EVALUATOR:
@@ -134,13 +138,13 @@ def shielded(task: roles.Task) -> Iterator[None]:
 
 
 def shield(port: int, allowed: Iterable[_Address]) -> bool:
-    """Drops what comes to this process's listening sockets of a port from other addresses.
+    """Has this process's listening sockets of a port drop packets from other addresses.
 
     Returns:
       Whether there is such a socket.
 
     Raises:
-      OSError: if the system has no such filters.
+      OSError: if the system has no socket filters.
     """
     allowed = {*allowed, *_LOOPBACK}
     found = _sockets(port)
@@ -150,7 +154,7 @@ def shield(port: int, allowed: Iterable[_Address]) -> bool:
             _attach(one, _program(allowed))
         if listening:
             for one in found:
-                _end_if_strange(one, allowed)
+                _close_if_foreign(one, allowed)
     finally:
         for one in found:
             one.close()
@@ -158,7 +162,7 @@ def shield(port: int, allowed: Iterable[_Address]) -> bool:
 
 
 def _sockets(port: int) -> list[socket.socket]:
-    """Copies of this process's TCP sockets whose own port this is."""
+    """Copies of this process's TCP sockets that have this local port."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):
@@ -177,23 +181,22 @@ def _listens(one: socket.socket) -> bool:
     return bool(one.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
-def _end_if_strange(one: socket.socket, allowed: set[_Address]) -> None:
-    with contextlib.suppress(OSError):  # Not connected, or not any more.
-        peer = ipaddress.ip_address(one.getpeername()[0].partition("%")[0])
-        if getattr(peer, "ipv4_mapped", None):
-            peer = peer.ipv4_mapped
+def _close_if_foreign(one: socket.socket, allowed: set[_Address]) -> None:
+    with contextlib.suppress(OSError):  # It is not connected, or no longer.
+        peer = _parsed(one.getpeername()[0])
+        peer = getattr(peer, "ipv4_mapped", None) or peer
         if peer not in allowed and not peer.is_loopback:
             one.shutdown(socket.SHUT_RDWR)
 
 
 def _attach(one: socket.socket, program: bytes) -> None:
-    """Sets a program of the classic Berkeley packet filter, 8 bytes an instruction."""
+    """Attaches a program of the classic Berkeley packet filter, of 8 bytes an instruction."""
     buffer = ctypes.create_string_buffer(program, len(program))
     given = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     one.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, given)
 
 
-# Instructions, as in linux/bpf_common.h; the addresses stand in the header of the network layer.
+# Instructions of linux/bpf_common.h. The addresses are in the header of the network layer.
 _LOAD_BYTE, _LOAD_WORD, _AND, _SHIFT, _EQUAL, _RETURN = 0x30, 0x20, 0x54, 0x74, 0x15, 0x06
 _NETWORK = 0xFFF00000
 _SOURCE = {4: _NETWORK + 12, 6: _NETWORK + 8}
@@ -201,7 +204,7 @@ _ALL, _NOTHING = 0xFFFFFFFF, 0
 
 
 def _program(allowed: Iterable[_Address]) -> bytes:
-    """A filter that passes packets whose source is 127.0.0.0/8, or one of these addresses."""
+    """A filter that passes packets from 127.0.0.0/8 and from these addresses."""
     loopback = [(_LOAD_WORD, 0, 0, _SOURCE[4]), (_AND, 0, 0, 0xFF000000)]
     loopback += [(_EQUAL, 0, 1, 0x7F000000), (_RETURN, 0, 0, _ALL)]
     tests = {4: loopback, 6: []}
@@ -217,7 +220,7 @@ def _program(allowed: Iterable[_Address]) -> bytes:
     drop = (_RETURN, 0, 0, _NOTHING)
     instructions = [(_LOAD_BYTE, 0, 0, _NETWORK), (_SHIFT, 0, 0, 4)]
     for version, steps in tests.items():
-        # Each test of a version is skipped as a whole; a jump reaches 255 instructions.
+        # Packets of the other version skip the block; a jump reaches 255 instructions.
         block = [*steps, drop]
         instructions += [(_EQUAL, 1, 0, version), (0x05, 0, 0, len(block)), *block]
     instructions.append(drop)

@@ -1,6 +1,6 @@
-"""Who trains with whom: what the flags or the engine say becomes one validated `Task`.
+"""Decides which task of which cluster this process is, from the flags or the engine's variables.
 
-A task knows its cluster, its role in it and its share of the data. TensorFlow is not imported.
+A `Task` knows its cluster, its role and its share of the data. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import collections
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, slurm_step
@@ -46,7 +47,7 @@ class Task:
 
     @property
     def address(self) -> str:
-        """Where this process listens, "host:port"; "" if nowhere."""
+        """The address at which this process listens, "host:port"; "" if it does not."""
         if not self.jobs:
             return self.lone_chief if self.role == CHIEF else ""
         hosts = self.jobs.get(self.role, ())  # The evaluator is not listed.
@@ -54,7 +55,7 @@ class Task:
 
     @property
     def chief_address(self) -> str:
-        """Where the chief is, "host:port"; "" if unknown."""
+        """The address of the chief, "host:port"; "" if unknown."""
         chiefs = self.jobs.get(CHIEF) or self.jobs.get(WORKER) or (self.lone_chief,)
         return chiefs[0]
 
@@ -84,7 +85,7 @@ class Task:
 
     @property
     def trainer(self) -> int:
-        """This process's number among those: the chief is 0, workers follow."""
+        """This process's rank among the trainers: the chief is 0, the workers follow."""
         return self.index + (self.role == WORKER and self.has_chief)
 
     def strategy(self, strategy: str) -> str:
@@ -97,7 +98,7 @@ class Task:
         return strategy_for(self.num_trainers, len(self.jobs.get(PS, ())))
 
     def tf_config(self) -> str:
-        """The TF_CONFIG that TensorFlow reads, as JSON; without a cluster an empty object."""
+        """The value of TF_CONFIG for TensorFlow, as JSON; "{}" without a cluster."""
         if not self.jobs:
             return "{}"
         jobs = {role: list(hosts) for role, hosts in self.jobs.items()}
@@ -133,7 +134,7 @@ def resolve(
     base_port: int = 0,
     resource_config: str = "/opt/ml/input/config/resourceconfig.json",
 ) -> Task:
-    """Returns this process's task: from the host flags if given, else from what the engine says.
+    """Returns this process's task, from the host flags or what the engine says.
 
     The first of these counts: the host flags, TF_CONFIG, CLUSTER_SPEC, SageMaker's hosts, Slurm's
     variables. Nothing, or a cluster of one, is a process that trains alone, and so is one of
@@ -154,17 +155,21 @@ def resolve(
                 "TF_CONFIG: found it beside --job_name or --*_hosts, expected one of the two; "
                 "unset TF_CONFIG or drop the flags"
             )
-        found = environments.from_flags(
+        found: environments.Description | None = environments.from_flags(
             environ, hosts, job_name=job_name, task_index=task_index, evaluator=bool(evaluator)
         )
     else:
-        roles = {"num_ps": num_ps, "evaluator": bool(evaluator), "base_port": base_port}
+        sizes: dict[str, Any] = {
+            "num_ps": num_ps,
+            "evaluator": bool(evaluator),
+            "base_port": base_port,
+        }
         in_shell = strategy in (AUTO, *ALONE) and slurm_step.is_shell(environ)
         found = (
             environments.from_tf_config(environ)
             or environments.from_cluster_spec(environ)
-            or environments.from_sagemaker(environ, resource_config, **roles)
-            or (None if in_shell else environments.from_slurm(environ, **roles))
+            or environments.from_sagemaker(environ, resource_config, **sizes)
+            or (None if in_shell else environments.from_slurm(environ, **sizes))
         )
     _check_flags(found, num_ps, evaluator)
     if found:
@@ -176,7 +181,7 @@ def resolve(
 def _check_flags(
     found: environments.Description | None, num_ps: int, evaluator: bool | None
 ) -> None:
-    """Raises InputError if the flags speak of other tasks than the description."""
+    """Raises InputError if the flags name other tasks than the description."""
     jobs = found.jobs if found else {}
     listed = len(jobs.get(PS, ()))
     where = f"{found.source} has {listed}" if found else "no cluster is described"
@@ -189,7 +194,7 @@ def _check_flags(
 
 
 def _task(found: environments.Description, evaluator: bool | None) -> Task:
-    # The evaluator talks to nobody; listed in the cluster, the others would wait for its server.
+    # Not the evaluator: it runs no server, for which the others would wait.
     jobs = {role: found.jobs[role] for role in (*TRAINERS, PS) if role in found.jobs}
     everyone = collections.Counter(host for hosts in jobs.values() for host in hosts)
     for host, times in everyone.most_common(1):
@@ -231,7 +236,7 @@ def _fit(task: Task, strategy: str) -> Task:
     if strategy == "multi_worker":
         if PS in task.jobs:
             raise InputError("--strategy: found multi_worker with ps tasks, expected --strategy=ps")
-        # Estimator wants a chief in the evaluator's cluster, as it would have one without strategy.
+        # Estimator expects a chief in the evaluator's cluster, as without a strategy.
         return _with_chief(task) if task.role == EVALUATOR else task
     if PS not in task.jobs:
         raise InputError("--strategy: found ps, but the cluster has no ps task")
@@ -249,7 +254,7 @@ def _cannot_train_alone(task: Task, strategy: str) -> InputError:
 
 
 def _with_chief(task: Task) -> Task:
-    """Names the first worker chief where no task is: one process has to save the checkpoints."""
+    """Makes the first worker the chief if there is none: one task has to save the checkpoints."""
     if task.has_chief:
         return task
     chief, *workers = task.jobs[WORKER]

@@ -1,7 +1,7 @@
-"""The tasks of a Slurm job step: on which nodes they are, and at which ports they listen.
+"""Finds the nodes and ports of the tasks of a Slurm job step.
 
-All of it comes from the variables that srun sets in each task (its manual, OUTPUT ENVIRONMENT
-VARIABLES), so that scontrol is not needed, and every task works out the same.
+They follow from the variables that srun sets in each task (its manual, OUTPUT ENVIRONMENT
+VARIABLES). So scontrol is not needed, and every task computes the same.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from mnist_estimator.cluster.fields import addresses, shown, whole, wrong
 _NODES = re.compile(r"(?:[^,\[\]]|\[[^\[\]]+\])+(?:,(?:[^,\[\]]|\[[^\[\]]+\])+)*")
 _MOST_TASKS = 65536
 
-# Ports that Slurm tasks get by themselves: below those that Linux hands out to outgoing connections
-# (net.ipv4.ip_local_port_range: 32768-60999), as one of these could be taken already.
+# The default ports of Slurm tasks. They are below those that Linux gives to outgoing connections
+# (net.ipv4.ip_local_port_range: 32768-60999), any of which may be in use.
 _FIRST_PORT, _LAST_PORT = 10000, 32767
 _PORTS_A_STEP, _STEPS = 64, 4
 _JOBS = (_LAST_PORT + 1 - _FIRST_PORT) // (_PORTS_A_STEP * _STEPS)
-_FIRST_SPECIAL_STEP = 0xFFFFFFF0  # Batch script, extern and interactive step: slurm.h.
+_FIRST_SPECIAL_STEP = 0xFFFFFFF0  # The batch, extern and interactive steps: slurm.h.
 
 
 def is_step(environ: Mapping[str, str]) -> bool:
-    """Whether srun started this process, and not the batch script of a job by itself.
+    """Whether srun started this process, and not a batch script without srun.
 
-    A batch script gets SLURM_PROCID=0 and the job's SLURM_NTASKS too, but no number of a step
-    (env_array_for_batch_job in Slurm's env.c). The shell of `salloc` may be a step, but of a
-    special number.
+    A batch script also gets SLURM_PROCID=0 and the job's SLURM_NTASKS, but no step number
+    (env_array_for_batch_job in Slurm's env.c). The shell of `salloc` may be a step with a special
+    number.
     """
     step = environ.get("SLURM_STEP_ID", "")
     if "SLURM_PROCID" not in environ or not step or step.startswith("-"):
@@ -36,10 +36,10 @@ def is_step(environ: Mapping[str, str]) -> bool:
 
 
 def is_shell(environ: Mapping[str, str]) -> bool:
-    """Whether this is the task of `srun --pty` that has the terminal: most often in a shell there.
+    """Whether this is the task of `srun --pty` that has the terminal, which usually runs a shell.
 
-    In an allocation of several tasks srun starts as many shells. The others read from nowhere and
-    have ended at once, but the variables still tell of them.
+    In an allocation of several tasks srun starts as many shells. The others have no input and end
+    at once, but the variables still count them.
     """
     return "SLURM_PTY_PORT" in environ and environ.get("SLURM_PROCID") == "0"
 
@@ -47,8 +47,8 @@ def is_shell(environ: Mapping[str, str]) -> bool:
 def tasks(environ: Mapping[str, str], *, base_port: int) -> tuple[tuple[str, ...], int]:
     """Returns the "host:port" of each task of this step, by rank, and this task's rank.
 
-    Task n listens at the first port + n: n counts over the whole step, so that tasks do not clash
-    either where several Slurm nodes are one machine.
+    The task of rank n listens at the first port + n, so that ports differ even if several Slurm
+    nodes are one machine.
 
     Raises:
       InputError: if a variable is malformed or contradicts another one.
@@ -68,7 +68,7 @@ def tasks(environ: Mapping[str, str], *, base_port: int) -> tuple[tuple[str, ...
 
 def _nodes(environ: Mapping[str, str], tasks: int, rank: int) -> tuple[str, list[str]]:
     """The variable that names the nodes, and the node of each task."""
-    if tasks == 1:  # It trains alone, wherever it is.
+    if tasks == 1:  # It trains alone and needs no address.
         return "SLURMD_NODENAME", [environ.get("SLURMD_NODENAME") or "localhost"]
     field, text = _first_of(environ, "SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST")
     nodes = _expanded(text, field)
@@ -79,7 +79,7 @@ def _nodes(environ: Mapping[str, str], tasks: int, rank: int) -> tuple[str, list
         raise wrong(counts_field, text, expected)
     places = _places(counts, environ)
     place = places[rank]
-    # The others cannot be asked, but they are where they seem to be if this one is.
+    # Checks the computed place of this task, as those of the others cannot be checked.
     own = {
         "SLURM_NODEID": str(place),
         "SLURM_LOCALID": str(places[:rank].count(place)),
@@ -93,7 +93,7 @@ def _nodes(environ: Mapping[str, str], tasks: int, rank: int) -> tuple[str, list
 
 
 def _expanded(text: str, field: str) -> list[str]:
-    """Names of a Slurm hostlist, as "n[1-3,07],a[01-02]b[1-2]"."""
+    """Expands a Slurm hostlist such as "n[1-3,07],a[01-02]b[1-2]" to the names of nodes."""
     expected = f"1 to {_MOST_TASKS} nodes, as n[1-3,07],m5"
     if not _NODES.fullmatch(text):
         raise wrong(field, text, expected)
@@ -110,7 +110,7 @@ def _expanded(text: str, field: str) -> list[str]:
 
 
 def _numbers(text: str) -> list[str]:
-    """The numbers of "1-3,07", zeros kept; nothing if they are no numbers, or too many."""
+    """Expands "1-3,07" and keeps leading zeros; empty if malformed or too many."""
     numbers: list[str] = []
     for item in text.split(","):
         found = re.fullmatch(r"([0-9]{1,9})(?:-([0-9]{1,9}))?", item)
@@ -124,7 +124,7 @@ def _numbers(text: str) -> list[str]:
 
 
 def _counts(text: str, field: str) -> list[int]:
-    """Tasks of each node, from "2(x3),1"."""
+    """Expands "2(x3),1" to the number of tasks of each node."""
     counts: list[int] = []
     for item in text.split(","):
         found = re.fullmatch(r"([0-9]{1,5})(?:\(x([0-9]{1,5})\))?", item)
@@ -136,7 +136,7 @@ def _counts(text: str, field: str) -> list[int]:
 
 
 def _places(counts: Sequence[int], environ: Mapping[str, str]) -> list[int]:
-    """The number of the node of each task: srun's --distribution, its first part."""
+    """The node of each task, as a number, by the first part of srun's --distribution."""
     distribution = environ.get("SLURM_DISTRIBUTION", "")
     kind = re.split("[:,]", distribution)[0].lower()
     if kind in ("", "*", "block", "pack", "nopack"):
@@ -162,10 +162,10 @@ def _ports(environ: Mapping[str, str], base_port: int, tasks: int) -> Sequence[i
     if len(reserved) >= tasks:
         return [int(port) for port in reserved[:tasks]]
     if not base_port:
-        # Jobs less than 88 numbers apart (an array's too: each of its tasks is a job), and steps of
-        # a job less than 4 apart, have 64 ports each that no other one has. A step of more tasks
-        # runs on into the ports of the next steps, then of the next job. Two Slurm clusters on the
-        # same machines may give one number twice: there --base_port has to differ.
+        # Each step gets 64 ports of its own, among jobs whose numbers differ by less than 88 (each
+        # task of an array is a job) and steps of a job whose numbers differ by less than 4. A step
+        # of more tasks also uses ports of the next steps and jobs. Two Slurm clusters on the same
+        # machines may number jobs alike: there --base_port has to differ.
         job = _number(environ, "SLURM_JOB_ID", "SLURM_JOBID") % _JOBS
         step = _number(environ, "SLURM_STEP_ID") % _STEPS
         base_port = _FIRST_PORT + (job * _STEPS + step) * _PORTS_A_STEP

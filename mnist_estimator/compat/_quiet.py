@@ -41,7 +41,7 @@ def quiet() -> None:
     """
     _State.asked = True
     _State.shows_all = os.environ.setdefault(_LOG_LEVEL, "2") == "0"
-    if "tensorflow" in sys.modules:
+    if sys.modules.get("tensorflow"):
         silence_deprecations()
 
 

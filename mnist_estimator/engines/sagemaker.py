@@ -108,6 +108,7 @@ class SageMakerJob(jobs.CloudJob):
         )
 
     def command(self, path: str) -> list[str]:
+        # SageMaker takes every name of a job once.
         now = datetime.datetime.now(datetime.timezone.utc)
         create = ["aws", "sagemaker", "create-training-job", f"--cli-input-yaml=file://{path}"]
         create.append(f"--training-job-name={self.name}-{now:%Y%m%d-%H%M%S}")

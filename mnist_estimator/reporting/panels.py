@@ -15,7 +15,7 @@ from mnist_estimator.pictures import preparation
 from mnist_estimator.reporting import curves, examples, page, plots
 from mnist_estimator.reporting.pngs import data_uri
 from mnist_estimator.reporting.results import Result
-from mnist_estimator.runs import open_run
+from mnist_estimator.runs import layout
 from mnist_estimator.runtime import files, json_files
 from mnist_estimator.scoring import summaries
 from mnist_estimator.scoring.scores import CLASS_METRICS, OVERALL_METRICS, Mistake, Scores
@@ -162,7 +162,7 @@ def _is_shown_elsewhere(field: dataclasses.Field[Any]) -> bool:
 
 
 def _recorded(model_dir: str) -> str:
-    path = os.path.join(model_dir, open_run.METRICS_FILE)
+    path = os.path.join(model_dir, layout.METRICS_FILE)
     data = files.read_bytes(path, json_files.MOST_BYTES)
     if data is None:
         return "not written"

@@ -14,6 +14,7 @@ import io
 import math
 import re
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import style
@@ -112,7 +113,7 @@ def comparison(names: Sequence[str], curves: Sequence[Curves]) -> str:
     for metric in METRICS:
         series, legend = [], []
         for number in have:
-            drawn = {"colour": number % COLOURS, "dashed": number % 2 == 1}
+            drawn: dict[str, Any] = {"colour": number % COLOURS, "dashed": number % 2 == 1}
             series.append(Series(*curves[number].evaluation[metric], **drawn))
             legend.append(page.Legend(names[number], **drawn))
         described = f"{metric} of the evaluations of {len(have)} runs over steps"
@@ -208,7 +209,7 @@ def _use_style(name: str) -> Iterator[None]:
         yield
 
 
-def _figure(rows: int) -> tuple[Figure, Sequence[Axes]]:
+def _figure(rows: int) -> tuple[Figure, Any]:
     width, height = _SIZE
     # pyplot would keep the figure in memory and look for a screen.
     figure = Figure(figsize=(width, height * (1.25 if rows > 1 else 1)), layout="constrained")

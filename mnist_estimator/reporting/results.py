@@ -19,12 +19,10 @@ class Result:
     """A run, and the evaluation of its checkpoint on a split.
 
     Attributes:
-      name: the run's model_dir, as the user gave it.
       metrics: what `evaluation.evaluate` returns.
       scores: None if the data has too many classes.
     """
 
-    name: str
     run: OpenRun
     data_dir: str
     manifest: Manifest
@@ -33,12 +31,17 @@ class Result:
     scores: Scores | None
 
     @property
+    def name(self) -> str:
+        """The run's model_dir, as the user gave it."""
+        return self.run.config.model_dir
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """The names of the classes."""
         return self.manifest.class_names
 
 
-def evaluate(name: str, run: OpenRun, data_dir: str = "", split: str | None = None) -> Result:
+def evaluate(run: OpenRun, data_dir: str = "", split: str | None = None) -> Result:
     """Evaluates an open run.
 
     Args:
@@ -52,11 +55,10 @@ def evaluate(name: str, run: OpenRun, data_dir: str = "", split: str | None = No
     data_dir, manifest = run.data(data_dir, split or splits.TEST)
     if split is None:
         split = splits.TEST if manifest.num_examples(splits.TEST) else splits.VALIDATION
+    count, name = manifest.num_examples(split), run.config.model_dir
     progress.say(
-        f"evaluating {name} on the {manifest.num_examples(split):,} {split} examples of "
-        f"{manifest.dataset}",
-        sys.stderr,
+        f"evaluating {name} on the {count:,} {split} examples of {manifest.dataset}", sys.stderr
     )
     scores = evaluation.make_scores(manifest)
     metrics = evaluation.evaluate_alone(run, data_dir, manifest, split, scores=scores)
-    return Result(name, run, data_dir, manifest, split, metrics, scores)
+    return Result(run, data_dir, manifest, split, metrics, scores)

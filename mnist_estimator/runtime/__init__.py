@@ -1,4 +1,4 @@
-"""What every program needs, whatever it computes: flags, messages, signals, files.
+"""What every command needs: flags, messages, signals, files.
 
-Imports nothing of the package but `compat`, and that only in `files`, for paths that are not local.
+May import `compat`. Only `files` needs TensorFlow, for paths that are not local.
 """

@@ -1,4 +1,4 @@
-"""Work that goes on in a thread of its own while a block of code runs."""
+"""Runs a function in a thread while a block of code runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def running(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
-    """Runs `work` in a daemon thread of this name until the block ends, and waits for its end.
+    """Runs `work` in a daemon thread while the block runs; waits for it at the end of the block.
 
     Args:
-      work: gets an event that is set when the block ends; it is to return soon after.
+      work: is called with an event. It returns soon after the event is set, which is when the
+        block ends.
+      name: the name of the thread.
     """
     done = threading.Event()
     thread = threading.Thread(target=work, args=(done,), daemon=True, name=name)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, on any filesystem that TensorFlow knows."""
+"""Reads, writes and removes files on any filesystem that TensorFlow knows, each file as a whole."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mnist_estimator.runtime import local_files
 
 _BLOCK_BYTES = 2**20
 
-# What TensorFlow raises where a file cannot be read or written.
+# The errors of TensorFlow for a file that cannot be read or written.
 FILE_ERRORS = (
     tf.errors.DataLossError,
     tf.errors.FailedPreconditionError,
@@ -31,7 +31,7 @@ FILE_ERRORS = (
 )
 
 _MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
-# What else is exhausted, with a path before it that may have any words.
+# Other things that can be exhausted. The path before them may have any words.
 _FILES = re.compile(r"No space left|[Qq]uota|File too large|Too many open files")
 
 
@@ -41,7 +41,7 @@ class FileError(InputError):
 
 @contextlib.contextmanager
 def file_errors(path: str) -> Iterator[None]:
-    """Turns a filesystem's error into one line that names the path."""
+    """Raises a filesystem's error as a FileError of one line that names the path."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
@@ -52,18 +52,18 @@ def file_errors(path: str) -> Iterator[None]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory was lacking. TensorFlow has one kind of error for it and for full disks."""
+    """Whether an error means out of memory. TensorFlow raises the same class for a full disk."""
     if isinstance(error, tf.errors.ResourceExhaustedError):
-        # Not in the whole message, which goes on with the lines of the program.
+        # Only the first line: the rest of the message quotes the program.
         line = error_line(error)
         return bool(_MEMORY.search(line)) and not _FILES.search(line)
     return isinstance(error, MemoryError)
 
 
 def error_line(error: Exception) -> str:
-    """The one line of a TensorFlow or OS error that says what happened."""
+    """The line of a TensorFlow or OS error that says what happened."""
     text = getattr(error, "message", None) or getattr(error, "strerror", None) or str(error)
-    # What a graph reports is followed by its whole history; 2.15 puts more lines before it, too.
+    # A graph's error ends with its whole history. TensorFlow 2.15 also puts lines before it.
     lines = str(text).partition("\n\t [[")[0].strip().splitlines()
     return " ".join(lines[-1].split()) if lines else type(error).__name__
 
@@ -74,9 +74,9 @@ def write_text(path: str, text: str) -> None:
 
 
 def write_bytes(path: str, content: bytes) -> None:
-    """Replaces a file: at every moment, killed whenever, the old one or the new one is there.
+    """Replaces a file as a whole: the old or the new one is there, even if the process is killed.
 
-    A link is replaced, not what it points to.
+    A link is replaced, not the file that it points to.
 
     Raises:
       InputError: if it cannot be written.
@@ -109,7 +109,7 @@ def copy(source: str, target: str) -> None:
 
 @contextlib.contextmanager
 def created(path: str) -> Iterator[IO[bytes]]:
-    """Opens a new file for writing; on a local filesystem nothing may be there.
+    """Opens a new file for writing; a local one must not exist.
 
     Raises:
       InputError: if it cannot be written.
@@ -123,7 +123,7 @@ def _created(path: str) -> IO[bytes]:
 
 
 def check_writable(path: str) -> None:
-    """Raises InputError if a file cannot be written, before the work for it is done."""
+    """Raises InputError if a file cannot be written; for a check before long work."""
     with file_errors(path):
         if is_local(path):
             local_files.check_writable(path)
@@ -137,10 +137,8 @@ def check_writable(path: str) -> None:
 def reading(path: str) -> Iterator[IO[bytes]]:
     """Opens a plain file for reading.
 
-    Opening a FIFO waits for whoever writes into it, and a device need not end.
-
     Raises:
-      InputError: if it is anything else, such as a FIFO or a device.
+      InputError: if it is not a plain file. To open a FIFO would wait, and a device need not end.
       OSError or tf.errors.OpError: if it cannot be opened.
     """
     opened = local_files.reading(path) if is_local(path) else tf.io.gfile.GFile(path, "rb")
@@ -149,16 +147,16 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 
 
 def check_plain(path: str) -> None:
-    """Raises InputError if something other than a plain file is at a path that TensorFlow opens."""
+    """Raises InputError if there is something at a local path that is not a plain file."""
     if is_local(path):
         local_files.check_plain(path)
 
 
 def read_bytes(path: str, most: int = 2**30) -> bytes | None:
-    """The content of a plain file; None if there is none.
+    """The content of a plain file; None if it does not exist.
 
     Raises:
-      InputError: if it is longer than `most` bytes, or no plain file.
+      InputError: if it is longer than `most` bytes, or not a plain file.
       OSError or tf.errors.OpError: if it cannot be read.
     """
     try:
@@ -184,10 +182,9 @@ def size_and_sha256(path: str) -> tuple[int, str]:
 
 
 def make_folders(path: str) -> None:
-    """Makes a folder, and those that it lies in, unless they are there.
+    """Makes a folder and its parents, unless they exist.
 
-    TensorFlow's own are for their owner alone to write to, whatever the umask and the folder that
-    they lie in say.
+    Local ones by Python: TensorFlow would ignore the umask and let only the owner write to them.
 
     Raises:
       InputError: if one cannot be made.
@@ -200,7 +197,7 @@ def make_folders(path: str) -> None:
 
 
 def make_folder(path: str) -> None:
-    """Makes a folder; on a local filesystem nothing may be there.
+    """Makes a folder; a local one must not exist.
 
     Raises:
       InputError: if it cannot be made.
@@ -213,13 +210,13 @@ def make_folder(path: str) -> None:
 
 
 def check_no_link(path: str) -> None:
-    """Raises InputError if a symbolic link is at the path of a folder that is written to."""
+    """Raises InputError if the path of a folder to write to is a symbolic link."""
     if is_local(path):
         local_files.check_no_link(path)
 
 
 def sync(path: str) -> None:
-    """Forces a local file or folder to the disk; other filesystems do so when a file is closed."""
+    """Forces a local file or folder to the disk; other filesystems do so on close."""
     if not is_local(path):
         return
     with file_errors(path):
@@ -227,7 +224,7 @@ def sync(path: str) -> None:
         try:
             os.fsync(handle)
         except OSError as error:
-            # Filesystems that cannot sync a folder say so with EINVAL.
+            # A filesystem that cannot sync a folder raises EINVAL.
             if error.errno != errno.EINVAL:
                 raise
         finally:
@@ -235,18 +232,18 @@ def sync(path: str) -> None:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is one of this machine's, and not of another filesystem such as gs://."""
+    """Whether a path is local, and not on another filesystem such as gs://."""
     return "://" not in path
 
 
 def is_literal(path: str) -> bool:
-    """Whether a path matches itself and nothing else where TensorFlow takes it for a pattern."""
+    """Whether a path, read as a pattern by TensorFlow, matches only itself."""
     return not set(path) & set("*?[\\")
 
 
 @contextlib.contextmanager
 def memory_folder() -> Iterator[str]:
-    """An empty folder in this process's memory; it needs no disk, and is gone afterwards."""
+    """An empty folder in this process's memory, removed after the block."""
     folder = f"ram://{secrets.token_hex(8)}"
     tf.io.gfile.makedirs(folder)
     try:
@@ -259,11 +256,11 @@ def memory_folder() -> Iterator[str]:
 def in_memory(folder: str, names: Iterable[str]) -> Iterator[str]:
     """A folder in memory with copies of some files of `folder`.
 
-    TensorFlow reads checkpoints and SavedModels by patterns. So what lies at a path that is not
-    literal is read from a copy whose path is.
+    TensorFlow reads the path of a checkpoint or SavedModel as a pattern. One whose path is not
+    literal is read from such a copy.
 
     Args:
-      names: paths below `folder`.
+      names: paths of the files, relative to `folder`.
     """
     with memory_folder() as copy:
         for name in names:
@@ -275,7 +272,7 @@ def in_memory(folder: str, names: Iterable[str]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[str]:
-    """A folder on this machine that is gone afterwards.
+    """A local folder, removed after the block.
 
     Raises:
       InputError: if none can be made.
@@ -292,9 +289,9 @@ def temporary_folder() -> Iterator[str]:
 
 
 def walk(folder: str) -> Iterator[str]:
-    """The paths of all files in a folder and below, of none if it is not there.
+    """The paths of all files in a folder and below; none if it does not exist.
 
-    On a local filesystem a link in it is one of the files, whatever it points to.
+    A link in a local folder counts as a file, even if it points to a folder.
     """
     if not is_local(folder):
         for place, _, names in tf.io.gfile.walk(folder):
@@ -306,26 +303,25 @@ def walk(folder: str) -> Iterator[str]:
 
 
 def remove(path: str) -> None:
-    """Removes a file, if it is there and can be removed: what is left does no harm."""
+    """Removes a file; ignores errors, because a file that is left does no harm."""
     with contextlib.suppress(tf.errors.OpError):
         tf.io.gfile.remove(path)
 
 
 def remove_empty(folder: str) -> None:
-    """Removes a local folder if nothing is in it; other filesystems keep none that are empty."""
+    """Removes a local folder if it is empty; other filesystems have no empty folders."""
     if is_local(folder):
         with contextlib.suppress(OSError):
             os.rmdir(folder)
 
 
 def remove_folder(folder: str, first: Sequence[str] = ()) -> None:
-    """Removes a folder with all that is in it, as far as it is there and can be removed.
+    """Removes a folder and its content; ignores what is not there or cannot be removed.
 
-    A symbolic link, which it may be or contain, is removed and never gone through. Nothing else in
-    the package removes folders that are not empty.
+    Symbolic links are removed and never followed. The package removes folders only here.
 
     Args:
-      first: paths of files, from the folder, that are removed before all others.
+      first: paths of files, relative to the folder, to remove before all others.
     """
     if is_local(folder):
         local_files.remove_folder(folder, first)
@@ -337,10 +333,10 @@ def remove_folder(folder: str, first: Sequence[str] = ()) -> None:
 
 
 def remove_left_overs(folder: str, is_ours: Callable[[str], Any]) -> None:
-    """Removes from a local folder what killed processes left there, a day ago or earlier.
+    """Removes temporary files, a day old or older, that killed processes left in a local folder.
 
     Args:
-      is_ours: says of a name whether only this package gives such.
+      is_ours: whether a file of this name can only be one of this package.
     """
     if not is_local(folder):
         return

@@ -1,6 +1,6 @@
-"""Settings: fields of a frozen dataclass, each one a flag with its help text and its limits.
+"""Defines flags from the fields of a dataclass: default, type, help and range stand in one place.
 
-So a setting is said once: its default, type, help and range. TensorFlow is not imported.
+TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ def setting(
     is_path: bool = False,
     **more: Any,
 ) -> Any:
-    """The value of a field that is a setting: its default, and what `define` and `check` need.
+    """Declares a field of a dataclass that is a flag, with what `define` and `check` need.
 
     Args:
-      choices: all values that a string may have; none: any.
+      choices: the values that a string may have; empty if it may have any.
       least, most: the range of a number.
-      is_path: whether a string is read as `as_path` does.
-      more: is kept in the field's metadata.
+      is_path: whether a string is a path, read by `as_path`.
+      more: further metadata of the field.
     """
     limits = {"choices": choices, "least": least, "most": most, "is_path": is_path}
     return dataclasses.field(default=default, metadata={"help": help_text, **limits, **more})
 
 
-def fields_of(settings: type) -> list[dataclasses.Field[Any]]:
-    """The fields of a dataclass that are settings."""
-    return [field for field in dataclasses.fields(settings) if field.metadata]
+def fields_of(dataclass: type) -> list[dataclasses.Field[Any]]:
+    """The fields of a dataclass that are flags."""
+    return [field for field in dataclasses.fields(dataclass) if field.metadata]
 
 
 def define(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -> None:
@@ -54,7 +54,8 @@ def define(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -
         "bool": flags.DEFINE_bool,
     }
     for field in fields:
-        name, default, limits = field.name, field.default, field.metadata
+        name, limits = field.name, field.metadata
+        default: Any = field.default
         if default in limits["choices"]:
             arguments = (limits["choices"], limits["help"])
             flags.DEFINE_enum(name, default, *arguments, flag_values=values)
@@ -69,19 +70,19 @@ def define(fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues) -
 def define_path(
     name: str, default: str, help_text: str, values: flags.FlagValues | None = None
 ) -> None:
-    """Defines a flag whose value is a path, read as `as_path` does."""
+    """Defines a flag whose value is a path, read by `as_path`."""
     values = flags.FLAGS if values is None else values
     flags.DEFINE(PathParser(), name, default, help_text, values, flags.ArgumentSerializer())
     show_in_help(name, values)
 
 
 def as_path(text: str) -> str:
-    """A path as a shell would have read it: without quotes around it, ~ as the user's home.
+    """Reads a path as a shell does: removes quotes around it and replaces ~ by the user's home.
 
     Shells leave the ~ in `--model_dir=~/x` alone, and no shell reads the lines of a flagfile.
 
     Raises:
-      ValueError: if it begins with a user or a variable that only a shell could replace.
+      ValueError: if it begins with a user or a variable that only a shell can replace.
     """
     if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
         text = text[1:-1]
@@ -98,7 +99,7 @@ def as_path(text: str) -> str:
 
 
 class PathParser(flags.ArgumentParser):
-    """Reads a flag as `as_path` does."""
+    """Reads the value of a flag with `as_path`."""
 
     syntactic_help = "a path"
 
@@ -107,17 +108,21 @@ class PathParser(flags.ArgumentParser):
 
 
 def show_in_help(name: str, values: flags.FlagValues) -> None:
-    """Has --help, which shows the flags of the program's own module, show this one too."""
+    """Lists a flag in --help, which else lists only those that the program's module defines."""
     values.register_key_flag_for_module(sys.argv[0], values[name])
 
 
-def read(settings: type, values: flags.FlagValues) -> dict[str, Any]:
-    """The parsed flags of a dataclass's settings: name -> value."""
-    return {field.name: values[field.name].value for field in fields_of(settings)}
+def read(dataclass: type, values: flags.FlagValues) -> dict[str, Any]:
+    """The values of a dataclass's flags: name -> value."""
+    return {field.name: values[field.name].value for field in fields_of(dataclass)}
 
 
 def check(field: dataclasses.Field[Any], value: Any) -> None:
-    """Raises InputError, which names the flag, if a value is outside the limits of its field."""
+    """Checks a value against its field's type and limits.
+
+    Raises:
+      InputError: if it does not fit; names the flag.
+    """
     choices, least, most = (field.metadata[name] for name in ("choices", "least", "most"))
     _check_type(field, value)
     if choices and value not in choices:
@@ -132,13 +137,13 @@ def check(field: dataclasses.Field[Any], value: Any) -> None:
 
 # The types that a value may have, by the annotation of its field.
 _TYPES = {"str": (str,), "int": (int,), "float": (float, int), "bool": (bool,)}
-_CALLED = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
+_TYPE_NAMES = {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}
 
 
 def _check_type(field: dataclasses.Field[Any], value: Any) -> None:
     kind = field.type.removesuffix(" | None")
     if value is None and kind != field.type:
         return
-    # True would be an int, too.
+    # Not isinstance: True is an int.
     if type(value) not in _TYPES[kind]:
-        raise InputError(f"--{field.name}: found {shown(value)}, expected {_CALLED[kind]}")
+        raise InputError(f"--{field.name}: found {shown(value)}, expected {_TYPE_NAMES[kind]}")

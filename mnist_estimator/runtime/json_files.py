@@ -1,8 +1,8 @@
-"""This package's JSON files as they come back: perhaps damaged, perhaps written by a stranger.
+"""Reads this package's JSON files, which may be damaged or come from somebody else.
 
-`parse` gives what a file holds, `digest` the digest of a value. The others check what stands in one
-of its fields, and return it. They raise ValueError with a line that names the field, for the caller
-to put the path before.
+`parse` returns the value in a file, `digest` the digest of a value. The other functions check the
+value of one field and return it. They raise ValueError with a line that names the field; the caller
+adds the path.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 MOST_BYTES = 2**26  # More than the names of 2**20 classes take.
 _MOST_DEPTH = 8
-_MOST_BRACKETS = 2**21  # Each takes a hundred bytes and more, and time; names may have some, too.
+_MOST_BRACKETS = 2**21  # A list takes 100 bytes of memory or more. Names may hold brackets, too.
 _MOST_DIGITS = 40  # Of a number; Python writes a float in at most 24 characters.
 
 
@@ -24,11 +24,11 @@ def parse(data: bytes, *, finite: bool = True) -> Any:
     """Returns the value of a JSON text in UTF-8.
 
     Args:
-      finite: whether NaN and Infinity are refused; JSON has none, but Python writes them.
+      finite: whether to refuse NaN and Infinity, which JSON does not have but Python writes.
 
     Raises:
-      ValueError: also for a key that stands twice, and for what is nested deeper, or has longer
-        numbers, than anything that this package writes.
+      ValueError: if it is not JSON, has a key twice, or is nested deeper or has longer numbers than
+        anything that this package writes.
     """
     if data.count(b"[") + data.count(b"{") > _MOST_BRACKETS:
         raise ValueError(f"more than {_MOST_BRACKETS:,} lists and objects")
@@ -55,7 +55,7 @@ def digest(value: dict[str, Any]) -> str:
 
 
 def expect(value: Any, kind: type, where: str) -> Any:
-    """Returns a value of exactly this type: True is no int."""
+    """Returns a value if it has exactly this type; True is not an int here."""
     if type(value) is not kind:
         raise ValueError(f"{where} is {shown(value)}, expected a {kind.__name__}")
     return value
@@ -84,36 +84,36 @@ def whole(value: Any, where: str, least: int, most: int) -> int:
 
 
 def number(value: Any, where: str) -> float:
-    """Returns a number that a float can be; NaN and infinite ones are for `parse` to refuse."""
+    """Returns a number that fits a float; it may be NaN or infinite, which `parse` can refuse."""
     if type(value) not in (int, float) or (type(value) is int and abs(value) >= 2**63):
         raise ValueError(f"{where} is {shown(value)}, expected a number")
     return value
 
 
 def text(value: Any, where: str) -> str:
-    """Returns a text that is not empty and has no control characters."""
+    """Returns a text that is not empty and is printable."""
     if type(value) is not str or not value or not value.isprintable():
         raise ValueError(f"{where} has {shown(value)}, expected printable text")
     return value
 
 
 def choice(value: Any, where: str, choices: Sequence[str]) -> str:
-    """Returns one of the texts that may stand there."""
+    """Returns a text that is one of `choices`."""
     if type(value) is not str or value not in choices:
         raise ValueError(f"{where} is {shown(value)}, expected {' or '.join(choices)}")
     return value
 
 
 def sha256(value: Any, where: str) -> str:
-    """Returns a digest in hex."""
+    """Returns a SHA-256 digest of 64 hex digits."""
     if type(value) is not str or not re.fullmatch("[0-9a-f]{64}", value):
         raise ValueError(f"{where} is {shown(value)}, expected 64 hex digits")
     return value
 
 
 def shown(value: Any) -> str:
-    """A value in ASCII, cut to what fits a line."""
-    # A nested value may be too deep to print, a long one too long.
+    """Formats a value for a message: in ASCII, at most 60 characters."""
+    # To print a nested value may take too long, or fail because it is too deep.
     if isinstance(value, (dict, list)):
         return f"a {type(value).__name__}"
     found = ascii(value[:61] if isinstance(value, str) else value)

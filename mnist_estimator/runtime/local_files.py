@@ -1,8 +1,9 @@
-"""Files and folders of this machine's own filesystems, without TensorFlow; `files` is for all.
+"""Reads, writes and removes local files without TensorFlow; `files` also does so on gs:// and such.
 
-Whoever may write to a folder may put symbolic and hard links there, FIFOs and devices. So a new
-file is made exclusively, under a name that nobody can guess; nothing is written or removed through
-a link; and what is read is a plain file. All raise OSError, too, as the system gives it.
+Other users may be able to write to a folder and put symbolic links, hard links, FIFOs or devices
+there. So a new file is opened exclusively and under a name that nobody can guess, nothing is
+written or removed through a link, and only plain files are read. Every function may also raise
+OSError.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from mnist_estimator import InputError
 
 # The names of files that are being written, and of those that killed processes leave behind.
 _TEMPORARY = re.compile(r"\.mnist_estimator-[0-9a-f]{16}\.tmp")
-_LEFT_OVER_SECS = 24 * 3600  # Nothing here is written for so long.
+_LEFT_OVER_SECS = 24 * 3600  # No file here takes as long to write.
 
 
 @contextlib.contextmanager
@@ -34,20 +35,20 @@ def reading(path: str) -> Iterator[IO[bytes]]:
     Raises:
       InputError: if it is anything else, such as a FIFO or a device.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=_open_without_waiting) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise _not_plain(path)
         yield file
 
 
 def check_plain(path: str) -> None:
-    """Raises InputError if something is at a path, and it is no plain file."""
+    """Raises InputError if there is something at a path that is not a plain file."""
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _not_plain(path)
 
 
-def _open_at_once(path: str, flags: int) -> int:
+def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
@@ -57,10 +58,10 @@ def _not_plain(path: str) -> InputError:
 
 @contextlib.contextmanager
 def replacing(path: str) -> Iterator[IO[bytes]]:
-    """Gives a new file to write to, which takes the place of `path` once the block has gone well.
+    """Opens a temporary file, and renames it to `path` if the block ends without an error.
 
-    At every moment, killed whenever, the old file or the new one is there. A link at `path` is
-    replaced, not what it points to.
+    So the old file or the new one is there at any time, even if the process is killed. A link at
+    `path` is replaced, not the file that it points to.
 
     Raises:
       InputError: if a folder, a device or a FIFO is at `path`.
@@ -71,7 +72,7 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
         with created(temporary) as file:
             yield file
             file.flush()
-            # Else a power failure could leave the new name with nothing in it.
+            # Without it a power failure could leave an empty file under the new name.
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
@@ -81,14 +82,14 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
 
 
 def created(path: str) -> IO[bytes]:
-    """Opens a new file for writing; raises FileExistsError if anything, a link too, is there."""
-    return open(path, "xb")  # Exclusive, which follows no link. Modes are by the umask.
+    """Opens a new file for writing; raises FileExistsError if there is anything, even a link."""
+    return open(path, "xb")  # Exclusive, so it follows no link. The umask decides the mode.
 
 
 def check_replaceable(path: str) -> None:
-    """Raises InputError if a folder, a device or a FIFO is at a path that is to be written."""
+    """Raises InputError if there is a folder, a device or a FIFO at a path to write to."""
     check_plain(path)
-    # /dev/stdout and /dev/fd/1 are links, perhaps to a plain file; they are the system's.
+    # /dev/stdout and /dev/fd/1 are links of the system, even where they lead to a plain file.
     with contextlib.suppress(OSError):
         here = os.path.realpath(os.path.dirname(path))
         if any(f"{place}/".startswith("/proc/") for place in (here, os.readlink(path))):
@@ -96,7 +97,7 @@ def check_replaceable(path: str) -> None:
 
 
 def check_writable(path: str) -> None:
-    """Raises InputError or OSError if `replacing` could not make a file at a path."""
+    """Raises InputError or OSError if `replacing` cannot write a file at a path."""
     check_replaceable(path)
     temporary = os.path.join(os.path.dirname(path), f".mnist_estimator-{secrets.token_hex(8)}.tmp")
     created(temporary).close()
@@ -104,9 +105,9 @@ def check_writable(path: str) -> None:
 
 
 def write_over(path: str, content: bytes) -> None:
-    """Writes over a file that is there, which takes no more room, for a disk that is full.
+    """Overwrites an existing file in place, which works on a full disk.
 
-    Only for where `replacing` fails: whoever reads meanwhile may see parts of both.
+    Use it only where `replacing` fails: a reader may see parts of the old and the new content.
 
     Raises:
       InputError: as `open_own`.
@@ -119,16 +120,16 @@ def write_over(path: str, content: bytes) -> None:
 
 
 def write_handle(handle: int, content: bytes) -> None:
-    """Makes an open file hold this and nothing else."""
+    """Replaces the content of an open file."""
     os.pwrite(handle, content, 0)
     os.ftruncate(handle, len(content))
 
 
 def open_own(path: str, flags: int) -> int:
-    """Opens a file of this package's to be written over; returns its descriptor.
+    """Opens a file of this package to overwrite it; returns its descriptor.
 
     Raises:
-      InputError: if it is no plain file, or, by a hard link, another program's as well.
+      InputError: if it is not a plain file, or has several hard links.
     """
     try:
         handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
@@ -149,7 +150,7 @@ def open_own(path: str, flags: int) -> int:
 
 
 def check_no_link(path: str) -> None:
-    """Raises InputError if a symbolic link is at the path of a folder that is written to."""
+    """Raises InputError if the path of a folder to write to is a symbolic link."""
     if os.path.islink(path):
         raise InputError(
             f"{path}: is a symbolic link, expected a folder or nothing, as files are written and "
@@ -158,12 +159,12 @@ def check_no_link(path: str) -> None:
 
 
 def remove_folder(folder: str, first: Sequence[str] = ()) -> None:
-    """Removes a folder with all that is in it, as far as it is there and can be removed.
+    """Removes a folder and its content; ignores what is not there or cannot be removed.
 
-    A symbolic link, which it may be or contain, is removed and never gone through.
+    Symbolic links are removed and never followed.
 
     Args:
-      first: paths of files, from the folder, that are removed before all others.
+      first: paths of files, relative to the folder, to remove before all others.
     """
     try:
         handle = _open_folder(folder)
@@ -184,7 +185,7 @@ def _open_folder(name: str, within: int | None = None) -> int:
 
 
 def _remove_below(handle: int, path: str) -> None:
-    """Removes a file by its path from an open folder, through no link, whatever moves meanwhile."""
+    """Removes a file by its path relative to an open folder, and follows no link on the way."""
     *folders, name = path.split("/")
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         for folder in folders:
@@ -194,12 +195,12 @@ def _remove_below(handle: int, path: str) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one of `replacing`."""
+    """Whether this is the name of a temporary file of `replacing`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_left_over(path: str) -> bool:
-    """Whether something has not been changed for so long that nobody is at work on it."""
+    """Whether a file is so old that no process can still be writing it."""
     try:
         return time.time() - os.lstat(path).st_mtime > _LEFT_OVER_SECS
     except OSError:

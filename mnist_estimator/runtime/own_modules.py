@@ -1,9 +1,9 @@
-"""Modules that the user's own networks are in: where they lie, and which may be imported.
+"""Finds the modules of the user's own networks, and decides which may be imported.
 
-To import a module is to run its code, and the record of a run may come from somebody else. So a
-network that only a record names is imported only if this user has trained it on this machine, from
-the same file: `train`, whose command line names the network, notes both in a file outside of all
-runs. What is handed over cannot bring such a note with it.
+Importing a module runs its code, and the record of a run may come from somebody else. So a network
+that only a record names is imported only if this user has trained it on this machine from the same
+file. `train`, whose command line names the network, notes the name and the file outside of all
+runs, so that a run from somebody else cannot contain such a note.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _MOST_BYTES = 2**24
 
 
 def look_here() -> None:
-    """Has Python look for modules in the current folder, too."""
+    """Adds the current folder to the folders where Python looks for modules."""
     if os.getcwd() not in sys.path:  # Programs that are not started by `python -m` lack it.
         sys.path.insert(0, os.getcwd())
 
 
 def note_trained(name: str) -> None:
-    """Notes that the user trains the network `module:function` from the file that it now is in.
+    """Notes that the user trains the network `module:function`, and in which file it is.
 
-    Where no note can be kept, the other commands have to be given the network's name.
+    If the note cannot be written, the other commands need the network's name as a flag.
     """
     line = _note(name, place(name))
     with contextlib.suppress(OSError):
@@ -44,11 +44,11 @@ def note_trained(name: str) -> None:
 
 
 def check_trusted(name: str, model_dir: str) -> None:
-    """Raises InputError unless a network that only the record of a run names may be imported.
+    """Raises InputError if a network that only the record of a run names may not be imported.
 
     Args:
-      name: as `module:function`.
-      model_dir: the run's. What lies in it may have come with the record.
+      name: `module:function`.
+      model_dir: the folder of the run; a module in it may come from somebody else, too.
     """
     found = place(name)
     if not found:
@@ -66,10 +66,10 @@ def check_trusted(name: str, model_dir: str) -> None:
 
 
 def place(name: str) -> str:
-    """The file that Python would import `module:function` from, absolute; "" if there is none.
+    """The absolute path of the file that has `module:function`; "" if there is none.
 
-    Nothing is imported, no package above the module either. Links are not followed: beside one to
-    a file there may be an __init__.py that is not beside the file.
+    Nothing is imported, not even the packages above the module. Links are not followed: a link may
+    lie beside an __init__.py that the file it points to does not lie beside.
     """
     look_here()
     first, *rest = name.partition(":")[0].split(".")
@@ -77,7 +77,7 @@ def place(name: str) -> str:
         spec = importlib.util.find_spec(first)
         inner = _folders(spec, first, sys.path)
         for part in rest:
-            # By its last name alone: for the whole one Python wants the packages above imported.
+            # Only its last name: for the full name Python would import the packages above.
             spec = machinery.PathFinder.find_spec(part, inner)
             inner = _folders(spec, part, inner)
         if spec and spec.has_location and spec.origin:
@@ -86,16 +86,16 @@ def place(name: str) -> str:
 
 
 def _folders(spec: machinery.ModuleSpec | None, name: str, above: list[str]) -> list[str]:
-    """Where the modules in a package lie; nowhere if it is none."""
+    """The folders with a package's modules; empty if this is no package."""
     if spec is None or spec.submodule_search_locations is None:
         return []
-    if spec.origin is None:  # A folder without an __init__.py: all of that name are one package.
+    if spec.origin is None:  # Without an __init__.py all folders of that name are one package.
         return [folder for entry in above if os.path.isdir(folder := os.path.join(entry, name))]
     return list(spec.submodule_search_locations)
 
 
 def _is_below(path: str, folder: str) -> bool:
-    """Whether a file lies in a folder or below, by its name or where links lead."""
+    """Whether a file lies in a folder or below, by its name or after following links."""
     return any(
         form(path).startswith(os.path.join(form(folder), ""))
         for form in (os.path.abspath, os.path.realpath)
@@ -107,7 +107,7 @@ def _note(name: str, found: str) -> str:
 
 
 def _notes() -> str:
-    """The file with the notes; "" where the user has no folder of their own."""
+    """The path of the notes; "" if the user has no home folder."""
     folder = os.environ.get("XDG_STATE_HOME", "")
     if not os.path.isabs(folder):
         folder = os.path.expanduser("~/.local/state")
@@ -115,7 +115,7 @@ def _notes() -> str:
 
 
 def _noted(path: str) -> list[str]:
-    """The notes; none if anybody else could have written them."""
+    """The notes; empty if somebody else could have written them."""
     with contextlib.suppress(OSError, ValueError):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(path, flags), encoding="ascii") as file:

@@ -17,18 +17,20 @@ from mnist_estimator.runtime.progress import complain
 def run(
     main: Callable[[list[str]], int | None], *, takes_arguments: bool = False, hint: str = ""
 ) -> None:
-    """Runs a command: parses the flags, calls `main`, exits with the code of the contract.
+    """Runs a command: parses the flags, calls `main` and exits.
 
-    What is not a flag is an error, unless the command takes arguments. An unknown flag is answered
-    with the hint, too.
+    The exit code is what `main` returns, 0 for None. A wrong flag or an expected error prints one
+    line on stderr, and `signals.exit_code_of` decides the code: 2 for an `InputError` or an
+    `OSError`, 1 for a `RunError`, 128 or more for a signal.
 
-    Exits with 0 when `main` returns nothing, else with what it returns. A wrong flag, and an error
-    that is foreseen, are one line on stderr and the exit code of `signals.exit_code_of`: 2 for an
-    `InputError` or an `OSError`, 1 for a `RunError`, 128 and more for a signal.
+    Args:
+      main: gets the program's name and the arguments that are not flags.
+      takes_arguments: whether such arguments are allowed.
+      hint: is added to the error about an unknown flag.
     """
     streams.guard()
     compat.quiet()
-    # What Estimator logs is for its developers; progress and results are reported by the hooks.
+    # Estimator's log is for its developers; the hooks report progress and results.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     app.run(_exit_code_of(main, takes_arguments), flags_parser=functools.partial(_parse, hint=hint))
 
@@ -81,7 +83,7 @@ def _parsed(argv: Sequence[str]) -> list[str]:
     try:
         rest = flags.FLAGS([argv[0], "--help"] if "-h" in ours else argv)
     except SystemExit:
-        # absl ends --help with 1, which a script would take for a failure.
+        # absl exits with 1 after --help, which a script would take for a failure.
         progress.check_told()
         sys.exit(0)
     _check_text(flags.FLAGS)
@@ -89,7 +91,7 @@ def _parsed(argv: Sequence[str]) -> list[str]:
 
 
 def _check_text(values: flags.FlagValues) -> None:
-    """Raises InputError for a flag whose bytes are no UTF-8, as of a file from an old system."""
+    """Raises InputError for a flag whose bytes are not UTF-8, as in an old file name."""
     for name, value in values.flag_values_dict().items():
         if not streams.is_text(str(value)):
             raise InputError(

@@ -1,7 +1,7 @@
-"""What a program says: results, lines of a log, and how far long work is.
+"""Prints what a command has to say: results, messages, and the progress of long work.
 
-How far it is, a terminal shows in one line kept up to date, a log in a line now and then. Names and
-other foreign texts are printed so that they do nothing to the terminal.
+A terminal shows progress in one line that is kept up to date, a log gets a line every 10 s. File
+names and other foreign texts are escaped, so that they cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -12,45 +12,46 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable
-from typing import TextIO
+from typing import IO, TextIO
 
 from mnist_estimator import RunError
 from mnist_estimator.runtime import streams
 from mnist_estimator.runtime.streams import printable
 
-_CLEAR = "\r\x1b[K"  # Back to the start of a terminal's line, and empty it.
+_CLEAR = "\r\x1b[K"  # Moves to the start of a terminal's line and clears it.
 _LIVE_SECS = 0.2
 _LOG_SECS = 10.0
 _CUT = "..."
 _USUAL_COLUMNS = 80
 
 
-def is_live(stream: TextIO) -> bool:
-    """Whether what was printed can be replaced: on a terminal that understands how."""
+def is_live(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal on which a line can be replaced."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
 def show(line: str, stream: TextIO) -> None:
-    """Says how far work is: in place of what was said before on a terminal, else as a line."""
+    """Shows progress: on a terminal in place of the progress before, in a log as a new line."""
     if not is_live(stream):
         print(printable(line), file=stream, flush=True)
         return
-    # One that is too long would go on in the next row, and stay there. The last column is left
-    # free, where some terminals begin that row.
+    # A longer line would wrap into a row that is never cleared. Some terminals wrap in the last
+    # column already.
     line = _cut(printable(line), _columns(stream) - 1)
     print(f"{_CLEAR}{line}", end="", file=stream, flush=True)
 
 
 def say(line: str, stream: TextIO) -> None:
-    """Prints a line that stays; on a terminal in place of a live one."""
+    """Prints a line that stays; on a terminal it replaces the progress."""
     clear = _CLEAR if is_live(stream) else ""
     print(f"{clear}{printable(line)}", file=stream, flush=True)
 
 
 def tell(*lines: str) -> None:
-    """Prints lines that the user asked for to standard output; unlike a log they must arrive.
+    """Prints results to standard output, and fails if they do not arrive, unlike a message.
 
-    Raises: as `check_told`.
+    Raises:
+      SystemExit, RunError: as `check_told`.
     """
     if sys.stdout.isatty() and is_live(sys.stderr):
         print(_CLEAR, end="", file=sys.stderr, flush=True)
@@ -59,11 +60,11 @@ def tell(*lines: str) -> None:
 
 
 def check_told() -> None:
-    """Raises unless all that was printed to standard output has arrived.
+    """Checks that all that was printed to standard output has arrived.
 
     Raises:
-      SystemExit: with 0, if its reader has gone: it has what it wanted, as in `| head`.
-      RunError: if it is closed or its disk full.
+      SystemExit: with 0, if the reader has closed the pipe, as `head` does when it has enough.
+      RunError: if standard output is closed or its disk is full.
     """
     sys.stdout.flush()
     error = streams.error_of(sys.stdout)
@@ -74,13 +75,13 @@ def check_told() -> None:
 
 
 def complain(error: object) -> None:
-    """Prints the one line by which a command ends that could not do its work."""
+    """Prints the one line with which a command fails."""
     command = pathlib.Path(sys.argv[0]).stem
     say(f"{command}: {str(error).strip()}", sys.stderr)
 
 
 def warn(line: str) -> None:
-    """Says what is wrong but stops nobody."""
+    """Prints a warning."""
     say(f"warning: {line}", sys.stderr)
 
 
@@ -125,7 +126,7 @@ class ProgressLine:
 
 
 def _columns(stream: TextIO) -> int:
-    """The width of a terminal as it is now; it may have been resized."""
+    """The present width of a terminal, which may have been resized."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or _USUAL_COLUMNS
     except (OSError, ValueError):
@@ -133,7 +134,7 @@ def _columns(stream: TextIO) -> int:
 
 
 def _cut(line: str, columns: int) -> str:
-    """A line that takes at most so many columns of a terminal."""
+    """Cuts a line so that it takes at most so many columns of a terminal."""
     if sum(map(_width, line)) <= columns:
         return line
     kept, left = "", columns - len(_CUT)
@@ -146,7 +147,7 @@ def _cut(line: str, columns: int) -> str:
 
 
 def _width(character: str) -> int:
-    """Columns that a character takes: Chinese and its neighbours two, an accent none."""
+    """Columns that a character takes: 2 for East Asian wide ones, 0 for a combining accent."""
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,14 +1,15 @@
-"""Signals that ask a program to stop, and how it does so without losing anything.
+"""Stops a program on signals without losing its work; the exit codes of all commands.
 
-SIGTERM, SIGUSR1 and SIGUSR2 are how clusters announce that they take the machine, SIGXCPU that the
-processor time is up, SIGINT is Ctrl-C, SIGHUP the end of the terminal or of the connection to it.
-They raise an `Interruption` in the main thread, wherever it is. While they are deferred, as by the
-training loop, they are only noted: the loop ends its step and saves. A second signal
-ends the process at once, and so does time, if the first one finds the main thread stuck in C++
-(a collective operation whose other side is gone): a thread of its own sees to both.
+Clusters announce preemption by SIGTERM, SIGUSR1 or SIGUSR2, and the end of the processor time by
+SIGXCPU. SIGINT is Ctrl-C. SIGHUP means that the terminal or the connection to it is closed.
 
-SIGHUP that was ignored from the start, as under nohup, stays ignored. SIGQUIT is left to end the
-process at once, SIGTSTP to stop it until SIGCONT.
+A signal raises an `Interruption` in the main thread. While signals are deferred, as in the training
+loop, a signal is only noted: the loop ends its step, saves a checkpoint and stops. A thread ends
+the process at once on a second signal, or 20 s after the first one if the main thread is stuck in
+C++, for example in an all-reduce whose peer is gone.
+
+SIGHUP stays ignored if it was ignored at the start, as under nohup. SIGQUIT and SIGTSTP keep their
+default actions.
 """
 
 from __future__ import annotations
@@ -26,15 +27,15 @@ from collections.abc import Iterator
 from mnist_estimator import InputError
 from mnist_estimator.runtime import progress
 
-# Kubeflow's ExitCode policy, which others can be given too: what ends with less than 128 would fail
-# again, the rest is started again.
+# By Kubeflow's ExitCode policy, which other engines can be given too, a task that exits with less
+# than 128 has failed for good; with 128 or more it is started again.
 EXIT_FAILED = 1
 EXIT_INPUT = 2
 FIRST_RETRYABLE = 128
 EXIT_PREEMPTED = 143
 EXIT_INTERRUPTED = 130
 EXIT_HUNG_UP = 129
-EXIT_LOST = 138  # Another task is gone that this one needs; Kubeflow leaves the number to users.
+EXIT_LOST = 138  # A task that this one needs is gone. Kubeflow leaves this number to users.
 
 _CODES = {
     signal.SIGTERM: EXIT_PREEMPTED,
@@ -44,46 +45,49 @@ _CODES = {
     signal.SIGINT: EXIT_INTERRUPTED,
     signal.SIGHUP: EXIT_HUNG_UP,
 }
-# `timeout`, and some job managers, signal a process and then its whole group: that is one signal.
+# `timeout` and some job managers signal a process and then its whole group: this is one signal.
 _SAME_SECS = 0.3
-# Less than the 30 s that Slurm and Kubernetes give by default; more than any step should take.
+# Less than the 30 s that Slurm and Kubernetes give by default, and more than a step takes.
 _STUCK_SECS = 20.0
 
 
 class Interruption(BaseException):
-    """A signal asked the program to stop; no Exception, so nothing takes it for a failure."""
+    """A signal asked the program to stop.
+
+    It is not an Exception, so that no handler of errors catches it.
+    """
 
     def __init__(self, reason: str, exit_code: int, outcome: str = "") -> None:
-        """`reason` is what asked for the end, `outcome` what has been kept."""
+        """`reason` says what asked the program to stop, `outcome` what is saved."""
         super().__init__(f"{reason}: {outcome or 'stopped'}")
         self.reason = reason
         self.exit_code = exit_code
 
 
 def exit_code_of(error: BaseException) -> int:
-    """The exit code of a program that this error ends."""
+    """The exit code of a program that ends with this error."""
     if isinstance(error, Interruption):
         return error.exit_code
     return EXIT_INPUT if isinstance(error, (InputError, OSError)) else EXIT_FAILED
 
 
 class _State:
-    """What the handler has seen; signals belong to the whole process, and so does this."""
+    """What the handler has seen. It is global, as signals belong to the whole process."""
 
     deferring = False
     noted: signal.Signals | None = None
-    answered = threading.Event()
+    acknowledged = threading.Event()
 
 
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
-    """Has the signals answered as above while the block, the program's whole work, runs.
+    """Installs the signal handlers for the duration of the block, which is the whole program.
 
-    After it they are ignored: what the exit code is to be has been decided.
+    Afterwards the signals are ignored, because the exit code is decided.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    _State.answered.clear()
+    _State.acknowledged.clear()
     nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in _CODES if not (nohup and number == signal.SIGHUP)]
     for number in numbers:
@@ -102,7 +106,11 @@ def handled() -> Iterator[None]:
 
 @contextlib.contextmanager
 def deferrable() -> Iterator[None]:
-    """From a call of `defer` in the block on, a signal raises its `Interruption` at the end."""
+    """Lets the block call `defer`; raises at its end for a signal that was noted.
+
+    Raises:
+      Interruption: if a signal was noted.
+    """
     try:
         yield
     finally:
@@ -111,13 +119,13 @@ def deferrable() -> Iterator[None]:
 
 
 def defer() -> None:
-    """From now on signals are only noted; what goes on has to look."""
+    """From now on signals are only noted; the caller has to look with `noted`."""
     _State.deferring = True
 
 
 @contextlib.contextmanager
-def at_once() -> Iterator[None]:
-    """In the block nothing is deferred: what goes on is done again if it does not end."""
+def interruptible() -> Iterator[None]:
+    """Lets signals interrupt the block at once, for work that is repeated if it does not finish."""
     before, _State.deferring = _State.deferring, False
     try:
         check()
@@ -132,20 +140,20 @@ def noted() -> bool:
     return _State.noted is not None
 
 
-def answer() -> None:
-    """Says that what was noted is being acted upon, which may take the time it takes."""
-    _State.answered.set()
+def acknowledge() -> None:
+    """Says that the program acts on the noted signal, so that it is not ended for being stuck."""
+    _State.acknowledged.set()
 
 
 def check() -> None:
-    """Raises the `Interruption` of a signal that has been noted."""
-    if noted():
-        answer()
+    """Raises an `Interruption` if a signal has been noted."""
+    if _State.noted is not None:
+        acknowledge()
         raise _interruption(_State.noted)
 
 
 def _handle(number: int, frame: object) -> None:
-    # Noted in any case: code that catches everything may swallow what is raised in it.
+    # Noted in any case, because code that catches everything may swallow the exception.
     _State.noted = _State.noted or signal.Signals(number)
     if not _State.deferring:
         check()
@@ -156,12 +164,14 @@ def _interruption(number: signal.Signals) -> Interruption:
 
 
 def _watch(reader: socket.socket) -> None:
+    """Ends the process at a second signal, or if the main thread does not act on the first."""
     first: tuple[float, signal.Signals] | None = None
     while True:
-        waiting = first and not _State.answered.is_set()
-        left = max(first[0] + _STUCK_SECS - time.monotonic(), 0) if waiting else None
+        left = None
+        if first is not None and not _State.acknowledged.is_set():
+            left = max(first[0] + _STUCK_SECS - time.monotonic(), 0)
         if not select.select([reader], [], [], left)[0]:
-            if not _State.answered.is_set():
+            if first is not None and not _State.acknowledged.is_set():
                 _end(first[1], f"nothing answered for {_STUCK_SECS:.0f} s, ended without saving")
             continue
         received = reader.recv(1)
@@ -179,6 +189,6 @@ def _watch(reader: socket.socket) -> None:
 def _end(number: signal.Signals, line: str) -> None:
     with contextlib.suppress(OSError):
         progress.complain(f"{number.name}: {line}")
-    # sys.exit would end this thread only, and a clean exit would wait for the one that is stuck.
+    # sys.exit would end only this thread, and a clean exit would wait for the stuck one.
     sys.stderr.flush()
     os._exit(_CODES[number])

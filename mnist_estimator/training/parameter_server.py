@@ -54,7 +54,7 @@ def _serve(config: TrainConfig, task: roles.Task, is_over: Callable[[], bool]) -
         while not signals.noted() and not is_over():
             time.sleep(_LOOK_SECS)
         if signals.noted():
-            signals.answer()
+            signals.acknowledge()
             _request_save(config.model_dir, is_over)
         else:
             _let_workers_leave(task)

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, open_run
+from mnist_estimator.runs import checkpoints, layout, open_run, record
 from mnist_estimator.runs.evaluations import STEP
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.scoring import evaluation, summaries
@@ -50,7 +50,7 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
     metrics, scores = _scored(run, checkpoint, "test", name="test")
     if scores:
         metrics |= scores.to_json()
-    files.write_json(os.path.join(run.config.model_dir, open_run.METRICS_FILE), metrics)
+    files.write_json(os.path.join(run.config.model_dir, layout.METRICS_FILE), metrics)
     progress.say(evaluation.describe(metrics, "test", run.manifest), sys.stdout)
     return metrics
 
@@ -58,10 +58,10 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
 def export(run: Run, checkpoint: str) -> None:
     """Exports a checkpoint to `export/best` or `export/final`, as --export says."""
     config = run.config
-    if config.export == open_run.NONE:
+    if config.export == layout.NONE:
         return
-    open_run.check_no_links(config.model_dir)
-    folder = os.path.join(config.model_dir, open_run.EXPORT_FOLDER, config.export)
+    layout.check_no_links(config.model_dir)
+    folder = os.path.join(config.model_dir, layout.EXPORT_FOLDER, config.export)
     path = saved_model.export(run.estimator.params, run.manifest, checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
     _say_serving_accuracy(run, checkpoint)
@@ -72,8 +72,8 @@ def _say_serving_accuracy(run: Run, checkpoint: str) -> None:
     config = run.config
     if not evaluation.serves_otherwise(config) or not run.manifest.num_examples("test"):
         return
-    _, record = open_run.read_run(config.model_dir)
-    opened = open_run.OpenRun(dataclasses.replace(config, strategy="none"), record, checkpoint)
+    _, found = record.read_run(config.model_dir)
+    opened = open_run.OpenRun(dataclasses.replace(config, strategy="none"), found, checkpoint)
     accuracy = evaluation.serving_accuracy(opened, config.data_dir, run.manifest)
     progress.say(
         f"test accuracy of the export, in {config.serving_precision}: {accuracy:.4f}", sys.stdout

@@ -48,7 +48,7 @@ class Stopper(v1.train.SessionRunHook):
             stop = run_values.results.any()
             self.preempted_by_other = run_values.results[_PREEMPTED] > 0 and not signals.noted()
         if stop:
-            signals.answer()
+            signals.acknowledge()
             run_context.request_stop()
 
 

@@ -16,7 +16,7 @@ from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import data_dirs
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, lock, open_run, status
+from mnist_estimator.runs import checkpoints, layout, lock, open_run, record, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
 from mnist_estimator.scoring import evaluation
@@ -89,7 +89,7 @@ def _check_model_dir(config: TrainConfig) -> None:
     Raises:
       InputError: if the model_dir has files of another program.
     """
-    open_run.check_folder(config.model_dir)
+    layout.check_folder(config.model_dir)
     newest, keep = checkpoints.newest(config.model_dir), config.keep_checkpoint_max
     if newest and checkpoints.surplus(newest, keep) and not checkpoints.damage(newest):
         checkpoints.keep_newest(newest, keep)
@@ -113,7 +113,7 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
       InputError: if the data cannot be had, or are not those that the run has had so far.
       RunError: if TensorFlow could not read or write a file in the block, or lacks memory.
     """
-    open_run.check_data_there(config)
+    record.check_data_there(config)
     manifest = data_dirs.ensure_dataset(
         config.data_dir,
         dataset=config.dataset,

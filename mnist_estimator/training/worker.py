@@ -13,7 +13,7 @@ from mnist_estimator.cluster import roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs import checkpoints, record, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.training import endings, loop
@@ -33,7 +33,7 @@ def run_task(
     """
     newest = _wait_for_whole_checkpoint(config, follower)
     if newest:
-        open_run.check_continues(config, manifest, model_fn.compute_dtype(config.precision).name)
+        record.check_continues(config, manifest, model_fn.compute_dtype(config.precision).name)
         evaluations = Evaluations(config.model_dir, config.best_metric)
         if is_complete(config, evaluations, checkpoints.step_of(newest)):
             return say_complete(config)

@@ -149,7 +149,7 @@ def test_who_connected_before_is_cut_off_unless_from_here(monkeypatch):
             accepted.sendall(b"still there")
             assert client.recv(99) == b"still there"
             monkeypatch.setattr(ipaddress.IPv4Address, "is_loopback", False)
-            ports._end_if_strange(accepted, set())
+            ports._close_if_foreign(accepted, set())
             assert client.recv(99) == b""
 
 

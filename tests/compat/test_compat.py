@@ -310,7 +310,7 @@ def run_python(program, **environment):
         cwd=pathlib.Path(__file__).parents[2],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
     )
 
 

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import splits
 from mnist_estimator.reporting import results
 from mnist_estimator.scoring import evaluation
@@ -35,12 +36,13 @@ def test_the_split_is_chosen_and_said(asked, test, split, monkeypatch, capsys):
         opened.append((data_dir, wanted))
         return "found", Manifest(test)
 
-    run = types.SimpleNamespace(data=data)
+    run = types.SimpleNamespace(data=data, config=TrainConfig(model_dir="runs/a"))
     monkeypatch.setattr(evaluation, "make_scores", lambda manifest: None)
     monkeypatch.setattr(evaluation, "evaluate_alone", lambda *given, scores: {"split": given[3]})
-    result = results.evaluate("runs/a", run, "there", asked)
+    result = results.evaluate(run, "there", asked)
     assert (result.split, result.metrics, result.data_dir) == (split, {"split": split}, "found")
-    assert result.classes == ("a", "b") and opened == [("there", asked or "test")]
+    assert (result.name, result.classes) == ("runs/a", ("a", "b"))
+    assert opened == [("there", asked or "test")]
     count = "1,200" if split == "validation" else "9"
     line = f"evaluating runs/a on the {count} {split} examples of squares\n"
     assert capsys.readouterr().err == line

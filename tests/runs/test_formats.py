@@ -12,8 +12,9 @@ import pytest
 from mnist_estimator import InputError, config
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.reporting import panels, results
-from mnist_estimator.runs import formats, open_run, run_record, status
+from mnist_estimator.runs import formats, open_run, status
 from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runs.record import parse, read_run
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import exports
 from mnist_estimator.training import training
@@ -48,7 +49,7 @@ def test_a_run_of_an_older_format_is_evaluated_exported_reported_and_continued(r
     page = panels.document([results.evaluate("run", opened)], "", 0)
     assert "test accuracy 0.6960" in page
     before, name = Evaluations("run"), status.read("run").run
-    recorded, _ = open_run.read_run("run")
+    recorded, _ = read_run("run")
     assert recorded.strategy == "none"
     longer = dataclasses.replace(recorded, model_dir="run", data_dir="data", max_steps=30)
     continued = training.train(longer, Task())
@@ -72,7 +73,7 @@ def model_dir(tmp_path):
 
 
 READERS = {
-    "run.json": lambda folder: open_run.read_run(str(folder)),
+    "run.json": lambda folder: read_run(str(folder)),
     "status.json": lambda folder: status.read(str(folder)),
     "evaluations.json": lambda folder: Evaluations(str(folder)),
 }
@@ -105,10 +106,10 @@ def test_the_digest_of_the_evaluations_is_also_of_the_version(model_dir):
 def test_flags_that_are_gone_are_named_in_one_warning(model_dir, capsys):
     gone = {"early_bird": True, "late\x1b": [1] * 5, **{f"x{n}": n for n in range(20)}}
     changed(model_dir, "run.json", lambda record: record["flags"].update(gone))
-    found, record = open_run.read_run(str(model_dir))
+    found, record = read_run(str(model_dir))
     assert set(record["flags"]) == set(config.TrainConfig.__dataclass_fields__)
     assert found.optimizer == "momentum"
-    open_run.read_run(str(model_dir))
+    read_run(str(model_dir))
     (line,) = capsys.readouterr().err.splitlines()
     assert f"{model_dir}/run.json: ignoring flags that mnist_estimator " in line
     assert r"does not have: 'early_bird', 'late\x1b', 'x0', " in line
@@ -120,7 +121,7 @@ def test_a_flag_that_is_new_has_the_value_that_means_what_was_done(model_dir, mo
     changed(model_dir, "run.json", lambda record: [record["flags"].pop(name) for name in new])
     field = config.TrainConfig.__dataclass_fields__["momentum"]
     monkeypatch.setattr(field, "metadata", {**field.metadata, "unrecorded": 0.25})
-    found, record = run_record.parse((model_dir / "run.json").read_bytes())
+    found, record = parse((model_dir / "run.json").read_bytes())
     assert config.TrainConfig().strategy == "auto"
     assert (found.strategy, found.momentum, found.serving_precision) == ("none", 0.25, "float32")
     assert record["flags"] == dataclasses.asdict(found)

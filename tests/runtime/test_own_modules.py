@@ -10,7 +10,7 @@ import pytest
 
 from mnist_estimator import InputError
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.runs import open_run
+from mnist_estimator.runs import open_run, record
 from mnist_estimator.runtime import own_modules
 
 RUNS = "import pathlib; pathlib.Path('executed').touch(); net = print\n"
@@ -142,7 +142,7 @@ class TestOpeningARun:
         """A run that names a module beside its record; it has no checkpoint."""
         write("tboard/mod1/evil.py")
         config = TrainConfig(model="tboard.mod1.evil:net")
-        monkeypatch.setattr(open_run, "read_run", lambda model_dir: (config, {}))
+        monkeypatch.setattr(record, "read_run", lambda model_dir: (config, {}))
 
     def test_its_module_is_not_imported(self):
         with pytest.raises(InputError, match=r"tboard.mod1.evil:net.*give --model="):

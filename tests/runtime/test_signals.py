@@ -60,7 +60,7 @@ def test_before_defer_a_signal_raises_inside_the_block():
 def test_what_can_be_done_again_is_interrupted_within_a_deferred_block():
     with pytest.raises(signals.Interruption), signals.deferrable():
         signals.defer()
-        with signals.at_once():
+        with signals.interruptible():
             signal.raise_signal(signal.SIGTERM)
             pytest.fail("went on")
 
@@ -69,12 +69,12 @@ def test_what_can_be_done_again_does_not_begin_after_a_signal():
     with pytest.raises(signals.Interruption), signals.deferrable():
         signals.defer()
         signal.raise_signal(signal.SIGTERM)
-        with signals.at_once():
+        with signals.interruptible():
             pytest.fail("began")
 
 
 def test_an_interruption_that_was_swallowed_is_raised_again():
-    with pytest.raises(signals.Interruption), signals.at_once():
+    with pytest.raises(signals.Interruption), signals.interruptible():
         with contextlib.suppress(BaseException):
             signal.raise_signal(signal.SIGTERM)
         reached = True
@@ -96,7 +96,7 @@ def run_program(main: str, *numbers: int) -> tuple[int, str]:
     """Runs a program whose main is given, sends it signals when it says so; exit code, stderr."""
     source = f"""
 import signal, sys, time
-from mnist_estimator import program, signals
+from mnist_estimator.runtime import program, signals
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 def main(argv):
 {main}
@@ -185,7 +185,7 @@ def test_a_program_that_is_saving_may_take_its_time():
     main = (
         "    signals._STUCK_SECS = 0.2\n" + STUCK + "        print(flush=True)\n"
         "        while not signals.noted(): time.sleep(0.01)\n"
-        "        signals.answer()\n"
+        "        signals.acknowledge()\n"
         "        time.sleep(0.6)\n"
     )
     assert run_program(main, signal.SIGTERM) == (143, "-c: SIGTERM: stopped\n")
@@ -194,7 +194,7 @@ def test_a_program_that_is_saving_may_take_its_time():
 def test_a_signal_after_the_end_changes_nothing():
     source = f"""
 import atexit, os, signal, sys
-from mnist_estimator import program
+from mnist_estimator.runtime import program
 atexit.register(lambda: os.kill(os.getpid(), {int(signal.SIGTERM)}))
 program.run(lambda argv: 0)
 """

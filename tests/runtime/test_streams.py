@@ -28,7 +28,7 @@ def shell(redirections: str, source: str, tmp_path) -> subprocess.CompletedProce
 
 WORK = """
 import logging, os, sys, warnings
-from mnist_estimator import progress, program
+from mnist_estimator.runtime import program, progress
 def main(argv):
     with open("first", "w") as first:
         for number in range(4_000):
@@ -54,7 +54,7 @@ def test_a_lost_log_stops_no_work(redirections, tmp_path):
 def test_no_file_takes_the_number_of_a_stream_that_is_closed(redirections, tmp_path):
     source = (
         "import os, subprocess, sys\n"
-        "from mnist_estimator import streams\n"
+        "from mnist_estimator.runtime import streams\n"
         "streams.guard()\n"
         "with open('file', 'w') as file:\n"
         "    file.write(str(file.fileno()))\n"
@@ -68,7 +68,7 @@ def test_no_file_takes_the_number_of_a_stream_that_is_closed(redirections, tmp_p
 
 
 TELL = """
-from mnist_estimator import progress, program
+from mnist_estimator.runtime import program, progress
 program.run(lambda argv: progress.tell("the result"))
 """
 
@@ -114,7 +114,7 @@ def test_help_arrives_or_is_missed(module, redirections, code, tmp_path):
 
 def lasting(number: int, encoding: str = "utf-8") -> io.TextIOWrapper:
     given = io.TextIOWrapper(io.BytesIO(), encoding=encoding, line_buffering=True)
-    return streams._lasting(number, given, False)
+    return streams._unfailing(number, given, False)
 
 
 def test_the_first_error_is_kept_and_the_rest_goes_on():
@@ -203,7 +203,7 @@ def test_no_character_that_acts_or_hides_gets_through():
 
 def test_a_traceback_does_nothing_to_a_terminal(tmp_path):
     source = (
-        "from mnist_estimator import program\n"
+        "from mnist_estimator.runtime import program\n"
         "def main(argv):\n"
         "    raise ValueError('red\\x1b[31m\\x9b\\nnext line')\n"
         "program.run(main)\n"

@@ -20,7 +20,7 @@ from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
 from mnist_estimator.data.manifest import Dataset, read_manifest
-from mnist_estimator.runs import checkpoints, lock, open_run
+from mnist_estimator.runs import checkpoints, lock, record
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
 from mnist_estimator.training import endings, loop, training
@@ -133,16 +133,16 @@ def test_it_learns(tmp_path, make_dataset):
 def test_the_run_is_recorded(tmp_path, make_dataset):
     data_dir = make_dataset()
     train(tmp_path / "run", data_dir, seed=4, max_steps=1)
-    config, record = open_run.read_run(str(tmp_path / "run"))
+    config, found = record.read_run(str(tmp_path / "run"))
     assert (config.seed, config.data_dir, config.max_steps) == (4, data_dir, 1)
-    assert record["versions"]["tensorflow"] == tf.__version__
-    assert record["dataset"]["num_classes"] == CLASSES
-    assert record["dataset"]["examples"] == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
+    assert found["versions"]["tensorflow"] == tf.__version__
+    assert found["dataset"]["num_classes"] == CLASSES
+    assert found["dataset"]["examples"] == {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 
 
 def test_below_a_folder_that_tensorflow_cannot_name_relative_names_work(monkeypatch):
-    monkeypatch.setattr(open_run.os.path, "abspath", lambda path: f"/latin\udce9/{path}")
-    assert open_run._absolute("data") == "data"
+    monkeypatch.setattr(record.os.path, "abspath", lambda path: f"/latin\udce9/{path}")
+    assert record._absolute("data") == "data"
 
 
 def test_without_a_validation_split_nothing_is_evaluated_before_the_end(tmp_path, make_dataset):
@@ -210,7 +210,7 @@ def test_train_and_eval_curves_share_their_names(tmp_path, make_dataset):
 def test_a_run_json_that_is_none_is_named(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match="run.json: found no record of a run"):
-        open_run.read_run(str(tmp_path))
+        record.read_run(str(tmp_path))
 
 
 def scalars(folder: Path, tag: str) -> list[tuple[int, float]]:

@@ -8,7 +8,7 @@ from support.saved import save
 from mnist_estimator import RunError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.runs import checkpoints, open_run, status
+from mnist_estimator.runs import checkpoints, record, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.training import worker
 
@@ -68,7 +68,7 @@ def test_while_it_waits_the_chief_may_end(tmp_path, saved):
 
 
 def test_a_complete_run_leaves_a_worker_nothing_to_do(tmp_path, saved, monkeypatch, capsys):
-    monkeypatch.setattr(open_run, "check_continues", lambda *_: None)
+    monkeypatch.setattr(record, "check_continues", lambda *_: None)
     config = TrainConfig(model_dir=str(tmp_path), max_steps=9)
     worker.run_task(config, None, TASK, status.Follower(str(tmp_path)))
     assert f"the run in {tmp_path} is complete: nothing to train" in capsys.readouterr().err

@@ -13,7 +13,8 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.pictures import methods
 from mnist_estimator.reporting import panels
-from mnist_estimator.runs import open_run, run_record
+from mnist_estimator.runs import open_run
+from mnist_estimator.runs.record import parse, read_run, trained_on
 from mnist_estimator.runtime import json_files
 from mnist_estimator.serving import predictors
 
@@ -54,14 +55,14 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def refusal(record: Any) -> str:
     text = record if isinstance(record, bytes) else json.dumps(record).encode()
     with pytest.raises(ValueError) as error:
-        run_record.parse(text)
+        parse(text)
     return str(error.value)
 
 
 def test_a_record_gives_the_flags_and_what_the_run_was_trained_on():
-    config, record = run_record.parse(json.dumps(RECORD).encode())
+    config, record = parse(json.dumps(RECORD).encode())
     assert (config, record) == (TrainConfig(model_dir="m", data_dir="d", strategy="none"), RECORD)
-    trained = run_record.trained_on(record)
+    trained = trained_on(record)
     assert trained.image_shape == (28, 28, 1)
     assert (trained.class_names, trained.brightest_pixel) == (("a", "b", "c"), 16)
 
@@ -73,9 +74,9 @@ ADDED += ["dataset class_names", "dataset examples", "flags serving_precision", 
 
 @pytest.mark.parametrize("path", ADDED)
 def test_a_record_of_an_earlier_version_is_read(path):
-    config, record = run_record.parse(json.dumps(changed(path, REMOVED)).encode())
+    config, record = parse(json.dumps(changed(path, REMOVED)).encode())
     assert config == TrainConfig(model_dir="m", data_dir="d", strategy="none")
-    trained = run_record.trained_on(record)
+    trained = trained_on(record)
     if path == "dataset class_names":
         assert trained.class_names == ("0", "1", "2")
     if path == "dataset brightest_pixel":
@@ -86,12 +87,12 @@ def test_a_record_of_an_earlier_version_is_read(path):
 
 def test_what_a_later_version_adds_for_others_to_read_is_no_error():
     record = RECORD | {"later": {"a": [1]}, "dataset": RECORD["dataset"] | {"later": None}}
-    assert run_record.parse(json.dumps(record).encode())[1] == record
+    assert parse(json.dumps(record).encode())[1] == record
 
 
 def test_a_flag_of_another_version_is_ignored_and_named():
     lines = []
-    config, record = run_record.parse(json.dumps(changed("flags later", 1)).encode(), lines.append)
+    config, record = parse(json.dumps(changed("flags later", 1)).encode(), lines.append)
     assert config == TrainConfig(model_dir="m", data_dir="d", strategy="none")
     assert "later" not in record["flags"]
     (line,) = lines
@@ -110,9 +111,9 @@ WRONG = [
     ("flags batch_size", 0, "--batch_size: found 0, expected at least 1"),
     ("flags evaluator", 1, "--evaluator: found 1, expected true or false"),
     ("flags task_index", "0", "--task_index: found '0', expected a whole number"),
-    ("flags optimizer", ["sgd"], r"--optimizer: found \['sgd'\], expected text"),
+    ("flags optimizer", ["sgd"], "--optimizer: found a list, expected text"),
     ("flags optimizer", "sgdd", "--optimizer: found 'sgdd', expected one of"),
-    ("flags model", {}, "--model: found {}, expected text"),
+    ("flags model", {}, "--model: found a dict, expected text"),
     ("flags model", "a b:c", "--model: found 'a b:c'"),
     ("flags model_dir", 7, "--model_dir: found 7, expected text"),
     ("flags ps_hosts", "a" * 10**6, "--ps_hosts is 'a{56}... of 1,000,000 characters"),
@@ -153,7 +154,7 @@ WRONG = [
 )
 def test_a_wrong_field_is_named(path, value, line):
     with pytest.raises(ValueError, match=line):
-        run_record.parse(json.dumps(changed(path, value)).encode())
+        parse(json.dumps(changed(path, value)).encode())
 
 
 @pytest.mark.parametrize(
@@ -174,14 +175,14 @@ def test_a_wrong_field_is_named(path, value, line):
 )
 def test_what_is_no_json_of_ours_is_named(text, line):
     with pytest.raises(ValueError, match=line):
-        run_record.parse(text)
+        parse(text)
 
 
 def test_a_wrong_record_is_one_line_that_names_the_file(tmp_path):
     text = json.dumps(changed("flags hidden_units", "3," * 30_000))
     (tmp_path / "run.json").write_text(text)
     with pytest.raises(InputError, match="run.json: found no record of a run .*hidden_units") as e:
-        open_run.read_run(str(tmp_path))
+        read_run(str(tmp_path))
     assert len(str(e.value)) < 800 and "\n" not in str(e.value)
 
 
@@ -196,7 +197,7 @@ def test_a_record_has_a_largest_size(tmp_path):
     with open(tmp_path / "run.json", "wb") as file:
         file.truncate(json_files.MOST_BYTES + 1)
     with pytest.raises(InputError, match="run.json: longer than 67,108,864 bytes"):
-        open_run.read_run(str(tmp_path))
+        read_run(str(tmp_path))
 
 
 def test_numbers_that_json_has_not_are_read_where_python_wrote_them():
