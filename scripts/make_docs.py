@@ -9,28 +9,25 @@ to the inputs listed here. tests/test_readme.py fails if a page is stale.
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import gzip
 import io
+import json
 import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
-from absl import flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from mnist_estimator import InputError, config  # noqa: E402
+from mnist_estimator import InputError  # noqa: E402
 from mnist_estimator.__main__ import COMMANDS  # noqa: E402
 from mnist_estimator.data import idx  # noqa: E402
-from mnist_estimator.engines import catalog  # noqa: E402
 from mnist_estimator.runtime import signals  # noqa: E402
 
 DOCS = ROOT / "docs"
@@ -93,42 +90,50 @@ def flags_page() -> str:
         "which takes pictures, and `launch` and `submit`, which take the flags of `train` after "
         "`--`.\n"
     )
-    printed = help_texts()
-    return "\n".join([head, *(_section(name, *printed[name]) for name in COMMANDS)])
+    texts = help_texts()
+    return "\n".join([head, *(_section(name, *texts[name]) for name in COMMANDS)])
 
 
-# A process that starts all commands takes a second, eight processes take ten.
-_PRINT_HELP = """
-import os, runpy, sys
+# A process that starts all commands takes seconds, a process for each of them a minute.
+_RUN_ALL = """
+import json, os, runpy, sys
 from mnist_estimator import config
-folder, *commands = sys.argv[1:]
-for command in commands:
-    for flag in ("--help", "--helpxml"):
-        child = os.fork()
-        if not child:
-            path = os.path.join(folder, command + flag)
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), 1)
-            sys.argv = [command, flag]
-            runpy.run_module("mnist_estimator." + command, run_name="__main__", alter_sys=True)
-        if os.waitpid(child, 0)[1]:
-            sys.exit(f"{command} {flag} failed")
+from mnist_estimator.engines import jobs
+folder, lines = sys.argv[1], json.load(sys.stdin)
+for number, (command, *arguments) in enumerate(lines):
+    child = os.fork()
+    if not child:
+        output = os.open(os.path.join(folder, str(number)), os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        sys.argv = [command, *arguments]
+        runpy.run_module("mnist_estimator." + command, run_name="__main__", alter_sys=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 """
 
 
-def help_texts() -> dict[str, tuple[str, str]]:
-    """What each command prints with --help, and with --helpxml."""
+def printed(lines: list[list[str]]) -> list[str]:
+    """What command lines print: each a command of the package and its arguments."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, "-c", _PRINT_HELP, folder, *COMMANDS],
+            [sys.executable, "-c", _RUN_ALL, folder],
+            input=json.dumps(lines),
+            text=True,
             cwd=ROOT,
             check=True,
             timeout=120,
         )
-        texts = pathlib.Path(folder)
-        return {
-            name: ((texts / f"{name}--help").read_text(), (texts / f"{name}--helpxml").read_text())
-            for name in COMMANDS
-        }
+        return [
+            (pathlib.Path(folder) / str(number)).read_text(encoding="utf-8")
+            for number in range(len(lines))
+        ]
+
+
+def help_texts() -> dict[str, tuple[str, str]]:
+    """What each command prints with --help, and with --helpxml."""
+    texts = printed([[name, flag] for name in COMMANDS for flag in ("--help", "--helpxml")])
+    return dict(zip(COMMANDS, zip(texts[::2], texts[1::2], strict=True), strict=True))
 
 
 def flags_in(xml: str) -> dict[str, dict[str, str]]:
@@ -231,61 +236,51 @@ def error_list(errors: Errors) -> str:
 
 def flag_errors() -> Errors:
     """Command lines of train with a mistake."""
-    for arguments in (
-        ["--batch_sise=3"],
-        ["--batch_size=many"],
-        ["--batch_size=0"],
-        ["--model_dir="],
-        ["--model=resnet"],
-        ["--hidden_units=256;128"],
-        ["--optimizer=lamb"],
-        ["--schedule=step"],
-        ["--learning_rate=0"],
-        ["--dropout_rate=1"],
-        ["--pixel_max=0"],
-        ["--profile_steps=110,100"],
-        ["--dataset=cifar"],
-        ["--validation_split=1.5"],
-        ["--early_stop_patience=3", "--eval_split=none"],
-        ["--deterministic", "--strategy=ps"],
-        ["--seed=-1"],
-    ):
-        values = flags.FlagValues()
-        config.define_train_flags(values)
-        with _error(functools.partial(_train_config, values, arguments)) as line:
-            yield f"`train {' '.join(arguments)}`", f"train: {line}"
-
-
-def _train_config(values: flags.FlagValues, arguments: list[str]) -> None:
-    values(["train", *arguments])
-    config.train_config(values)
+    return _refused(
+        ["train", "--batch_sise=3"],
+        ["train", "--batch_size=many"],
+        ["train", "--batch_size=0"],
+        ["train", "--model_dir="],
+        ["train", "--model=resnet"],
+        ["train", "--hidden_units=256;128"],
+        ["train", "--optimizer=lamb"],
+        ["train", "--schedule=step"],
+        ["train", "--learning_rate=0"],
+        ["train", "--dropout_rate=1"],
+        ["train", "--pixel_max=0"],
+        ["train", "--profile_steps=110,100"],
+        ["train", "--dataset=cifar"],
+        ["train", "--validation_split=1.5"],
+        ["train", "--early_stop_patience=3", "--eval_split=none"],
+        ["train", "--deterministic", "--strategy=ps"],
+        ["train", "--strategy=ps"],
+        ["train", "--seed=-1"],
+        ["train", "extra"],
+    )
 
 
 def job_errors() -> Errors:
     """Jobs that no engine can run."""
-    base = {"engine": "slurm", "train_flags": ("--model_dir=/shared/mod1",)}
-    for changed in (
-        {"engine": "condor"},
-        {"name": "My_job"},
-        {"workers": 0},
-        {"grace_secs": 5},
-        {"image": "registry.example/mnist:1"},
-        {"namespace": "vision"},
-        {"train_flags": ("--model_dir=/shared/mod1", "--task_index=1")},
-        {"workers": 3, "train_flags": ("--model_dir=/shared/mod1", "--batch_size=100")},
-    ):
-        with _error(functools.partial(_render, base | changed)) as line:
-            yield f"`submit {_shown_job(changed)}`", f"submit: {line}"
+    slurm, passed = ["submit", "--engine=slurm"], ["--", "--model_dir=/shared/mod1"]
+    return _refused(
+        ["submit", "--engine=condor", *passed],
+        [*slurm, "--name=My_job", *passed],
+        [*slurm, "--workers=0", *passed],
+        [*slurm, "--grace_secs=5", *passed],
+        [*slurm, "--image=registry.example/mnist:1", *passed],
+        [*slurm, "--namespace=vision", *passed],
+        [*slurm, *passed, "--task_index=1"],
+        [*slurm, "--workers=3", *passed, "--batch_size=100"],
+        [*slurm, "--batch_size=100"],
+    )
 
 
-def _render(fields: dict[str, object]) -> None:
-    catalog.make_job(**fields).render()
-
-
-def _shown_job(changed: dict[str, object]) -> str:
-    own = [f"--{name}={value}" for name, value in changed.items() if name != "train_flags"]
-    passed = changed.get("train_flags", ())
-    return " ".join([*own, *(["--", *passed] if passed else [])])
+def _refused(*lines: list[str]) -> Errors:
+    for arguments, text in zip(lines, printed([*lines]), strict=True):
+        line = text.strip()
+        if "\n" in line or not line.startswith(f"{arguments[0]}: "):
+            raise SystemExit(f"make_docs.py: {arguments}: expected one line, found {line!r}")
+        yield f"`{' '.join(arguments)}`", line
 
 
 def idx_errors() -> Errors:
@@ -307,23 +302,12 @@ def idx_errors() -> Errors:
         ("gzip in gzip", "a.gz", gzip.compress(gzip.compress(whole, mtime=0), mtime=0)),
         ("33 dimensions", "a.idx", b"\0\0\x08\x21" + b"\0\0\0\1" * 33),
     ):
-        with _error(functools.partial(_read_idx, name, content)) as line:
-            yield given, line
-
-
-def _read_idx(name: str, content: bytes) -> None:
-    idx.read_idx(io.BytesIO(content), name=name)
-
-
-@contextlib.contextmanager
-def _error(call: Callable[[], object]) -> Iterator[str]:
-    """Gives the one line of the error that a call raises."""
-    try:
-        call()
-    except (flags.Error, InputError) as error:
-        yield str(error).replace(tempfile.gettempdir(), "/tmp")
-    else:
-        raise SystemExit("make_docs.py: an input that should be refused was taken")
+        try:
+            idx.read_idx(io.BytesIO(content), name=name)
+        except InputError as error:
+            yield given, str(error)
+        else:
+            raise SystemExit(f"make_docs.py: {given} was taken for an IDX file")
 
 
 def _cell(text: str) -> str:
