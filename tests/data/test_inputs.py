@@ -213,7 +213,8 @@ def test_records_that_are_missing_are_an_error(make_dataset, cache_bytes, record
     end = records_left * (16 + int.from_bytes(data[:8], "little")) + trailing
     with open(path, "wb") as file:
         file.write(data[:end])
-    found = f"expected to contain {TRAIN} elements but contained only {records_left} elements"
+    left = "1 element" if records_left == 1 else f"{records_left} elements"
+    found = rf"expected to contain {TRAIN} elements but contained only {left}\."
     with pytest.raises(tf.errors.FailedPreconditionError, match=found):
         batches(data_dir, TRAIN // BATCH + 1, cache_bytes=cache_bytes)
 
