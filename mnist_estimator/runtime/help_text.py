@@ -39,7 +39,7 @@ def group_fields(
 
 def install(values: flags.FlagValues = flags.FLAGS) -> None:
     """Replaces absl's --help and --helpshort, which app.run has defined, with ones that group."""
-    for flag in (_HelpFlag(), _HelpshortFlag()):
+    for flag in (_HelpFlag(), _HelpshortFlag()):  # type: ignore[no-untyped-call]
         flag.allow_override = True
         values[flag.name] = flag
         values.register_flag_by_module(app.__name__, flag)
