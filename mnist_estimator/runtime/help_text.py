@@ -21,14 +21,15 @@ _REST = "Other flags"
 _END = "--flagfile=FILE reads flags from a file. --helpfull lists all flags, also those of absl."
 
 
-def group(title: str, names: Iterable[str], values: flags.FlagValues = flags.FLAGS) -> None:
+def group(title: str, names: Iterable[str], values: flags.FlagValues | None = None) -> None:
     """Shows these flags, which are defined already, below a title."""
+    values = flags.FLAGS if values is None else values
     for name in names:
         values.register_key_flag_for_module(_GROUP + title, values[name])
 
 
 def group_fields(
-    fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues = flags.FLAGS
+    fields: Iterable[dataclasses.Field[Any]], values: flags.FlagValues | None = None
 ) -> None:
     """Shows the flags of fields in groups: a field with a `heading` in its metadata begins one."""
     title = _REST
