@@ -476,7 +476,9 @@ READERS: dict[str, Callable[[Path], object]] = {
         )
     ),
     "train-images-idx3-ubyte": lambda folder: download.fetch(
-        known_datasets.DATASETS["mnist"], str(folder), report=pytest.fail
+        known_datasets.DATASETS["mnist"],
+        str(folder),
+        line=types.SimpleNamespace(show=pytest.fail, say=pytest.fail),
     ),
     "assets/class_names.txt": lambda folder: predictors.from_export(str(folder)).__enter__(),
     "assets.extra/model.json": lambda folder: predictors._pictures_of(str(folder)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
@@ -39,7 +38,7 @@ def ensure_dataset(
     validation_split: str = splits.AUTO,
     shards: int = 8,
     seed: int = 0,
-    report: Callable[[str], None] | None = None,
+    line: ProgressLine | None = None,
 ) -> Manifest:
     """Makes sure that `data_dir` holds the dataset that was asked for, and returns its manifest.
 
@@ -51,7 +50,8 @@ def ensure_dataset(
 
     Args:
       dataset: a name, or "" for whatever is there.
-      The others are as in `writer.write_dataset`; `report` is by default a progress line on stderr.
+      line: where progress is shown; default: stderr.
+      The others are as in `writer.write_dataset`.
 
     Raises:
       InputError: if the dataset cannot be had, or another one is there.
@@ -59,13 +59,13 @@ def ensure_dataset(
     if dataset:
         known_datasets.check_name(dataset)
     options = {"validation_split": validation_split, "shards": shards, "seed": seed}
-    with ProgressLine() as line:
+    with line or ProgressLine() as line:
         while (manifest := find_manifest(data_dir)) is None:
             try:
-                opened = from_data_dir(data_dir, dataset, report)
-                return opened.write(data_dir, report=report or line, **options)
+                opened = from_data_dir(data_dir, dataset, line)
+                return opened.write(data_dir, report=line, **options)
             except workspace.BusyError:
-                (report or line)(f"waiting for the process that prepares {data_dir}")
+                line(f"waiting for the process that prepares {data_dir}")
                 # Not all at once: without locks, those that start together all give way.
                 time.sleep(random.uniform(0.5, 1.5))
     check_asked(data_dir, manifest, dataset, validation_split, seed)
@@ -99,7 +99,7 @@ def check_asked(
 
 
 def from_data_dir(
-    data_dir: str, dataset: str = "", report: Callable[[str], None] | None = None
+    data_dir: str, dataset: str = "", line: ProgressLine | None = None
 ) -> sources.Sources:
     """Opens what a data_dir's dataset is prepared from, if no files are named.
 
@@ -125,7 +125,7 @@ def from_data_dir(
         dataset = dataset or _prepared(data_dir)
         if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
-    return sources.from_name(dataset or DEFAULT_DATASET, data_dir, report)
+    return sources.from_name(dataset or DEFAULT_DATASET, data_dir, line)
 
 
 def default_dataset(data_dir: str) -> str:

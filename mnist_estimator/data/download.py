@@ -7,15 +7,12 @@ right bytes, and a file that the user put in the folder is held to the same dige
 from __future__ import annotations
 
 import contextlib
-import functools
 import gzip
 import hashlib
 import os
-import sys
-import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from mnist_estimator import InputError
@@ -26,9 +23,9 @@ from mnist_estimator.data.known_datasets import (
     KnownDataset,
     locate,
 )
-from mnist_estimator.data.transfer import MirrorError, Progress, first_line, host, read_url
+from mnist_estimator.data.transfer import MirrorError, first_line, host, read_url
 from mnist_estimator.runtime import file_kinds, local_files
-from mnist_estimator.runtime.progress import is_live, say, show
+from mnist_estimator.runtime.progress import ProgressLine
 
 _PIECE_BYTES = 1 << 16
 
@@ -47,9 +44,7 @@ def fetch(
     *,
     mirrors: Sequence[str] | None = None,
     timeout_secs: float = 30.0,
-    report: Callable[[str], None] | None = None,
-    live: Callable[[str], None] | None = None,
-    clock: Callable[[], float] = time.monotonic,
+    line: ProgressLine | None = None,
 ) -> dict[str, str]:
     """Downloads those of a dataset's four files that `directory` lacks, and verifies all four.
 
@@ -63,10 +58,7 @@ def fetch(
       timeout_secs: a mirror that says nothing for so long, or sends less than 1,000 bytes/s over so
         long, is given up; so is one whose answer has not begun after three times as long, whatever
         it sends.
-      report: takes each line of progress; default: stderr.
-      live: takes a line that replaces the last one it took, "" at the end; default: stderr, if that
-        is a terminal and `report` is not given. Without, progress is reported every 10 seconds.
-      clock: gives seconds, for the rates.
+      line: where progress is shown; default: stderr.
 
     Returns:
       Role -> path of the file.
@@ -76,10 +68,7 @@ def fetch(
     """
     if "://" in directory:
         raise DownloadError(f"{directory}: datasets are fetched to local folders; give one")
-    if report is None:
-        report = functools.partial(say, stream=sys.stderr)
-        live = functools.partial(show, stream=sys.stderr) if is_live(sys.stderr) else None
-    progress = Progress(report, live, clock)
+    line = line or ProgressLine()
     candidates = [mirror.rstrip("/") + "/" for mirror in mirrors or dataset.mirrors]
     paths = {}
     with _storing_in(directory):
@@ -90,7 +79,7 @@ def fetch(
             paths[role] = os.path.join(directory, present[role][0])
             _check_present(dataset, role, paths[role])
         else:
-            paths[role] = _fetch_file(dataset, role, directory, candidates, timeout_secs, progress)
+            paths[role] = _fetch_file(dataset, role, directory, candidates, timeout_secs, line)
     return paths
 
 
@@ -111,19 +100,19 @@ def _fetch_file(
     directory: str,
     mirrors: list[str],
     timeout_secs: float,
-    progress: Progress,
+    line: ProgressLine,
 ) -> str:
     """Downloads one file from the first mirror that has it. One that fails moves to the end."""
     failures = []
     for _ in range(len(mirrors)):
         url = f"{mirrors[0]}{FILE_NAMES[role]}.gz"
         try:
-            pieces = read_url(url, _max_bytes(dataset, role), timeout_secs, progress)
+            pieces = read_url(url, _max_bytes(dataset, role), timeout_secs, line)
             with contextlib.closing(pieces):
                 return _store(pieces, dataset, role, directory)
         except MirrorError as error:
             failures.append(f"{host(url)}: {error}")
-            progress.say(f"{dataset.name}: {failures[-1]}")
+            line.say(f"{dataset.name}: {failures[-1]}")
             mirrors.append(mirrors.pop(0))
     raise NoMirrorError(
         f"{dataset.title} cannot be downloaded: {FILE_NAMES[role]}.gz: {'; '.join(failures)}; put "

@@ -34,7 +34,7 @@ from mnist_estimator.data.manifest import (
 from mnist_estimator.data.npz_source import NpzSource
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
-from mnist_estimator.runtime.progress import warn
+from mnist_estimator.runtime.progress import ProgressLine, warn
 
 CUSTOM = "custom"  # The manifest's name for data that are none of the known datasets.
 
@@ -162,13 +162,13 @@ def from_csv(
     return Sources(CUSTOM, opened, tested, num_classes)
 
 
-def from_name(name: str, folder: str, report: Callable[[str], None] | None = None) -> Sources:
+def from_name(name: str, folder: str, line: ProgressLine | None = None) -> Sources:
     """Opens a dataset by name. Only when its examples are read is anything fetched.
 
     Args:
       folder: where files are looked for, and where missing ones are downloaded to. If it is not on
         this machine they go to a temporary folder instead.
-      report: takes lines on the download; by default stderr does.
+      line: where the progress of the download is shown; default: stderr.
 
     Raises:
       InputError: if the name is unknown; on reading also if the files cannot be had or others are
@@ -182,7 +182,7 @@ def from_name(name: str, folder: str, report: Callable[[str], None] | None = Non
 
     @functools.cache
     def fetch() -> dict[str, str]:
-        return download.fetch(known, _local_folder(folder), report=report)
+        return download.fetch(known, _local_folder(folder), line=line)
 
     return _named(known, *(_FetchedSource(known, part, fetch) for part in ("train", "test")))
 

@@ -9,12 +9,14 @@ import os
 import queue
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mnist_estimator import __version__
+from mnist_estimator.runtime.progress import ProgressLine
 
 _PIECE_BYTES = 1 << 16
 # A transfer slower than this counts as stalled.
@@ -22,19 +24,17 @@ _MIN_BYTES_PER_SEC = 1000
 # A mirror's answer, until its body begins, may take this many timeouts: connections to several
 # addresses, TLS and redirects are parts of it.
 _ANSWER_TIMEOUTS = 3
-_LIVE_SECS = 0.2
-_PLAIN_SECS = 10.0
 
 
 class MirrorError(Exception):
     """A mirror did not give the file; the message says why."""
 
 
-def read_url(url: str, limit: int, timeout_secs: float, progress: Progress) -> Iterator[bytes]:
+def read_url(url: str, limit: int, timeout_secs: float, line: ProgressLine) -> Iterator[bytes]:
     """Yields the body of `url`. Whatever goes wrong is a MirrorError."""
     try:
         with _Transfer(url, timeout_secs) as transfer:
-            yield from _read_body(transfer, url, limit, timeout_secs, progress)
+            yield from _read_body(transfer, url, limit, timeout_secs, line)
     except urllib.error.HTTPError as error:
         error.close()
         raise MirrorError(f"HTTP {error.code} {first_line(error.reason)}") from error
@@ -52,12 +52,13 @@ def _read_body(
     url: str,
     limit: int,
     timeout_secs: float,
-    progress: Progress,
+    line: ProgressLine,
 ) -> Iterator[bytes]:
     header = transfer.next(_ANSWER_TIMEOUTS * timeout_secs, "no whole answer in")
     total = int(header) if header else None
     received = window_received = 0
-    window_start = progress.start(url, total)
+    window_start = time.monotonic()
+    progress = _Progress(line, url, total)
     while total is None or received < total:
         piece = transfer.next(timeout_secs, "no answer for")
         received += len(piece)
@@ -66,7 +67,8 @@ def _read_body(
         if not piece:
             break
         yield piece
-        now = progress.update(received)
+        progress.update(received)
+        now = time.monotonic()
         if now - window_start >= timeout_secs:
             if received - window_received < timeout_secs * _MIN_BYTES_PER_SEC:
                 raise MirrorError(f"sent {received - window_received} bytes in {timeout_secs:g} s")
@@ -76,52 +78,31 @@ def _read_body(
     progress.finish(received)
 
 
-class Progress:
-    """Reports how far a download is: five times a second on a live line, else every 10 seconds."""
+class _Progress:
+    """Describes on a progress line how far the download of a file is."""
 
-    def __init__(
-        self,
-        report: Callable[[str], None],
-        live: Callable[[str], None] | None,
-        clock: Callable[[], float],
-    ) -> None:
-        self._report, self._live, self._clock = report, live, clock
-        self._label, self._total, self._began, self._said = "", None, 0.0, 0.0
+    def __init__(self, line: ProgressLine, url: str, total: int | None) -> None:
+        self._line, self._total = line, total
+        self._label = f"{url.rpartition('/')[2]} from {host(url)}"
+        self._began = time.monotonic()
+        line.show(f"downloading {self._label}")
 
-    def say(self, line: str) -> None:
-        """Reports a line of its own."""
-        if self._live:
-            self._live("")
-        self._report(line)
-
-    def start(self, url: str, total: int | None) -> float:
-        """Notes that a download begins; returns the time."""
-        self._label, self._total = f"{url.rpartition('/')[2]} from {host(url)}", total
-        self._began = self._said = self._clock()
-        if not self._live:
-            self._report(f"downloading {self._label}")
-        return self._began
-
-    def update(self, received: int) -> float:
-        """Notes how many bytes have come; returns the time."""
-        now = self._clock()
-        if now - self._said >= (_LIVE_SECS if self._live else _PLAIN_SECS):
-            self._said = now
-            line = f"downloading {self._label}: {self._describe(received, now)}"
-            (self._live or self._report)(line)
-        return now
+    def update(self, received: int) -> None:
+        """Shows how many bytes have come."""
+        self._line(f"downloading {self._label}: {self._describe(received)}")
 
     def finish(self, received: int) -> None:
-        """Reports that all bytes have come."""
-        self.say(f"downloaded {self._label}: {self._describe(received, self._clock())}")
+        """Says that all bytes have come."""
+        self._line.say(f"downloaded {self._label}: {self._describe(received)}")
 
-    def _describe(self, received: int, now: float) -> str:
+    def _describe(self, received: int) -> str:
         part = f"{received / 1e6:.1f} MB"
         if self._total:
             part = (
                 f"{received / 1e6:.1f} of {self._total / 1e6:.1f} MB ({received / self._total:.0%})"
             )
-        return f"{part}, {received / 1e6 / max(now - self._began, 1e-3):.1f} MB/s"
+        secs = max(time.monotonic() - self._began, 1e-3)
+        return f"{part}, {received / 1e6 / secs:.1f} MB/s"
 
 
 class _Transfer:

@@ -30,17 +30,6 @@ def is_live(stream: IO[str]) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") not in ("", "dumb")
 
 
-def show(line: str, stream: TextIO) -> None:
-    """Shows progress: on a terminal in place of the progress before, in a log as a new line."""
-    if not is_live(stream):
-        print(printable(line), file=stream, flush=True)
-        return
-    # A longer line would wrap into a row that is never cleared. Some terminals wrap in the last
-    # column already.
-    line = _cut(printable(line), _columns(stream) - 1)
-    print(f"{_CLEAR}{line}", end="", file=stream, flush=True)
-
-
 def say(line: str, stream: TextIO) -> None:
     """Prints a line that stays; on a terminal it replaces the progress."""
     clear = _CLEAR if is_live(stream) else ""
@@ -88,9 +77,9 @@ def warn(line: str) -> None:
 class ProgressLine:
     """How far long work is: a line kept up to date on a terminal, a line now and then in a log.
 
-    `line(text)` may be called as often as you like: a terminal shows it at most every 0.2 s, a log
-    every 10 s. `line.show(text)` shows it whenever it is called, and `line.say(text)` prints a line
-    that stays. At the end of a `with` block a terminal's line is cleared.
+    `line(text)` may be called as often as you like: a terminal shows it if 0.2 s have passed since
+    the last text, a log if 10 s have. `line.show(text)` shows a text at once, and `line.say(text)`
+    prints a line that stays. At the end of a `with` block a terminal's line is cleared.
     """
 
     def __init__(
@@ -103,19 +92,29 @@ class ProgressLine:
         self._next = clock() + self._secs
 
     def __call__(self, line: str) -> None:
-        now = self._clock()
-        if now < self._next:
-            return
-        self._next = now + self._secs
-        self.show(line)
+        if self._clock() >= self._next:
+            self.show(line)
 
     def show(self, line: str) -> None:
-        """Shows a line at once."""
-        show(line, self._stream)
+        """Shows progress at once: a terminal in place of the last one, a log as a new line."""
+        self._next = self._clock() + self._secs
+        if not self._live:
+            print(printable(line), file=self._stream, flush=True)
+            return
+        # A longer line would wrap into a row that is never cleared. Some terminals wrap in the
+        # last column already.
+        line = _cut(printable(line), _columns(self._stream) - 1)
+        print(f"{_CLEAR}{line}", end="", file=self._stream, flush=True)
 
     def say(self, line: str) -> None:
         """Prints a line that stays, in place of what a terminal shows."""
+        self._next = self._clock() + self._secs
         say(line, self._stream)
+
+    def keep(self) -> None:
+        """Lets a terminal's line stay: what is printed next goes below it."""
+        if self._live:
+            print(file=self._stream, flush=True)
 
     def __enter__(self) -> ProgressLine:
         return self

@@ -81,7 +81,7 @@ class Progress(v1.train.SessionRunHook):
         self._batch_size = batch_size
         self._every_steps = every_steps
         self._write_summaries = write_summaries
-        self._stream = stream or sys.stderr
+        self._line = progress.ProgressLine(stream)
         self._clock = clock
 
     def begin(self) -> None:
@@ -126,17 +126,15 @@ class Progress(v1.train.SessionRunHook):
     def end(self, session: v1.Session) -> None:
         if self._writer:
             self._writer.flush()
-        if progress.is_live(self._stream):
-            print(file=self._stream)
+        self._line.keep()
 
     def _report(self, results: dict[str, object], steps_per_second: float) -> None:
         examples = steps_per_second * self._batch_size
         left = max(self._max_steps - self._step, 0) / steps_per_second
-        line = (
+        self._line.show(
             f"step {self._step}/{self._max_steps}  loss {results['loss']:.4f}  "
             f"{examples:,.0f} examples/s  {_duration(left)} left"
         )
-        progress.show(line, self._stream)
         if self._writer:
             value = v1.Summary.Value(tag=EXAMPLES_PER_SECOND, simple_value=examples)
             self._writer.add_summary(v1.Summary(value=[value]), self._step)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import io
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -20,6 +22,7 @@ from mnist_estimator.data import (
     splits,
 )
 from mnist_estimator.data.manifest import MANIFEST
+from mnist_estimator.runtime.progress import ProgressLine
 
 
 def test_sample(tmp_path: Path):
@@ -105,7 +108,7 @@ def test_fetched_to_a_temporary_folder_for_another_filesystem(
     make_known(monkeypatch, paths)
     folders = []
 
-    def fetch(known: known_datasets.KnownDataset, folder: str, report: object) -> dict[str, str]:
+    def fetch(known: known_datasets.KnownDataset, folder: str, line: object) -> dict[str, str]:
         folders.append(folder)
         copied = shutil.copytree(tmp_path / "mirror", folder, dirs_exist_ok=True)
         return {role: os.path.join(copied, os.path.basename(paths[role])) for role in paths}
@@ -119,7 +122,7 @@ def test_fetched_to_a_temporary_folder_for_another_filesystem(
 def test_dataset_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     make_known(monkeypatch, put(tmp_path / "elsewhere", arrays((3, 3))))
     with pytest.raises(download.DownloadError, match="--dataset=sample") as error:
-        data_dirs.ensure_dataset(str(tmp_path / "data"), report=lambda line: None)
+        data_dirs.ensure_dataset(str(tmp_path / "data"))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "data" / MANIFEST).exists()
 
@@ -128,7 +131,9 @@ def test_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     put(tmp_path, arrays())
     handle = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    lines, naps = [], []
+    log, naps = io.StringIO(), []
+    seconds = itertools.count(step=20)
+    line = ProgressLine(log, clock=lambda: next(seconds))
 
     def nap(seconds: float) -> None:
         naps.append(seconds)
@@ -136,5 +141,6 @@ def test_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             os.close(handle)
 
     monkeypatch.setattr(data_dirs.time, "sleep", nap)
-    assert data_dirs.ensure_dataset(str(tmp_path), report=lines.append).dataset == "custom"
-    assert len(naps) == 3 and lines[0].startswith("waiting for the process that prepares")
+    assert data_dirs.ensure_dataset(str(tmp_path), line=line).dataset == "custom"
+    waiting = f"waiting for the process that prepares {tmp_path}"
+    assert len(naps) == 3 and log.getvalue().splitlines()[:3] == [waiting] * 3

@@ -5,6 +5,7 @@ import errno
 import gzip
 import hashlib
 import http.server
+import io
 import os
 import re
 import socket
@@ -19,6 +20,7 @@ import pytest
 from mnist_estimator import InputError
 from mnist_estimator.data import download, transfer
 from mnist_estimator.data.known_datasets import FILE_NAMES, KnownDataset
+from mnist_estimator.runtime.progress import ProgressLine
 
 _CONTENTS = {
     "train_images": bytes(range(256)) * 8,
@@ -235,12 +237,24 @@ def _no_proxies(monkeypatch):
             monkeypatch.delenv(name)
 
 
-def _fetch(directory, *mirrors, dataset=_DATASET, **kwargs):
-    lines = []
-    kwargs.setdefault("report", lines.append)
-    kwargs.setdefault("timeout_secs", 10.0)
-    paths = download.fetch(dataset, str(directory), mirrors=mirrors, **kwargs)
-    return paths, lines
+def _fetch(
+    directory,
+    *mirrors,
+    dataset=_DATASET,
+    timeout_secs=10.0,
+    stream=None,
+    clock=time.monotonic,
+):
+    """Returns the paths, and the lines that the stream, a log by default, has got."""
+    stream = stream or io.StringIO()
+    paths = download.fetch(
+        dataset,
+        str(directory),
+        mirrors=mirrors,
+        timeout_secs=timeout_secs,
+        line=ProgressLine(stream, clock),
+    )
+    return paths, stream.getvalue().splitlines()
 
 
 def _refusal(directory, *mirrors, **kwargs):
@@ -297,7 +311,7 @@ def test_the_dataset_has_mirrors_of_its_own(server, tmp_path):
     dataset = KnownDataset(
         "toy", "Toy", ("a", "b"), _DIGESTS, (server.mirror("good"),), content_bytes=_SIZES
     )
-    download.fetch(dataset, str(tmp_path), report=[].append)
+    download.fetch(dataset, str(tmp_path), line=ProgressLine(io.StringIO()))
     assert sorted(os.listdir(tmp_path)) == _FILES
 
 
@@ -591,27 +605,39 @@ def test_remote_folders_are_refused():
     assert _refusal("gs://bucket/data", "http://unused.invalid/").startswith("gs://bucket/data: ")
 
 
+class _WatchedLog(io.StringIO):
+    """Passes each text to a function before it writes it."""
+
+    def __init__(self, watch):
+        super().__init__()
+        self._watch = watch
+
+    def write(self, text):
+        self._watch(text)
+        return super().write(text)
+
+
 def test_interrupted(server, tmp_path):
-    def interrupt(line):
+    def interrupt(text):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _fetch(tmp_path, server.mirror("good"), report=interrupt)
+        _fetch(tmp_path, server.mirror("good"), stream=_WatchedLog(interrupt))
     assert os.listdir(tmp_path) == []
 
 
 def test_two_fetch_into_one_folder(server, tmp_path):
     both, failures = threading.Barrier(2), []
 
-    def report(line):
+    def wait_for_the_other(text):
         # Each waits, with its file open, for the other to be as far.
-        if line.startswith("downloading"):
+        if text.startswith("downloading"):
             with contextlib.suppress(threading.BrokenBarrierError):
                 both.wait(2)
 
     def fetch():
         try:
-            _fetch(tmp_path, server.mirror("good"), report=report)
+            _fetch(tmp_path, server.mirror("good"), stream=_WatchedLog(wait_for_the_other))
         except BaseException as error:
             failures.append(error)
 
@@ -639,34 +665,59 @@ class _Clock:
         return self._now
 
 
-def test_plain_progress_is_said_now_and_then(server, tmp_path):
-    _, lines = _fetch(tmp_path, server.mirror("good"), clock=_Clock(11.0), timeout_secs=1e6)
-    assert any(re.match(r"downloading train-images\S+ from \S+: .* \(100%\)", li) for li in lines)
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    return stream
 
 
-def test_plain_progress_is_not_said_all_the_time(server, tmp_path):
+def _shown(terminal):
+    """What a terminal's line has shown, in turn, "" where it was cleared."""
+    start, *shown = terminal.getvalue().split("\r\x1b[K")
+    assert start == ""
+    return shown
+
+
+def test_a_log_gets_a_line_now_and_then(server, tmp_path):
+    _, lines = _fetch(tmp_path, server.mirror("good"), clock=_Clock(11.0))
+    began, come, ended = lines[:3]
+    label = f"train-images-idx3-ubyte.gz from {server.host}"
+    assert began == f"downloading {label}"
+    assert re.fullmatch(f"downloading {label}: 0\\.0 of 0\\.0 MB \\(100%\\), .* MB/s", come)
+    assert re.fullmatch(f"downloaded {label}: 0\\.0 of 0\\.0 MB \\(100%\\), .* MB/s", ended)
+
+
+def test_a_log_does_not_get_a_line_all_the_time(server, tmp_path):
     _, lines = _fetch(tmp_path, server.mirror("good"), clock=_Clock(1e-6))
-    assert len(lines) == 8
+    assert [line.split()[0] for line in lines] == ["downloading", "downloaded"] * 4
+    assert [": " in line for line in lines] == [False, True] * 4
 
 
-def test_live_progress_is_one_line_and_cleared(server, tmp_path):
-    live, clock = [], _Clock(1.0)
-    _, lines = _fetch(tmp_path, server.mirror("good"), live=live.append, clock=clock)
-    assert live[0].startswith(f"downloading train-images-idx3-ubyte.gz from {server.host}: ")
-    assert live[-1] == ""
-    assert [line.split()[0] for line in lines] == ["downloaded"] * 4
+def test_a_terminal_gets_one_line_that_gives_way_to_what_stays(server, tmp_path, terminal):
+    _fetch(tmp_path, server.mirror("good"), stream=terminal, clock=_Clock(1.0))
+    shown = _shown(terminal)
+    label = f"downloading train-images-idx3-ubyte.gz from {server.host}"
+    assert shown[0] == label and shown[1].startswith(f"{label}: ")
+    stayed = [line for line in shown if line.endswith("\n")]
+    assert [line.split()[0] for line in stayed] == ["downloaded"] * 4
+    assert stayed[-1] == shown[-1]
+    assert terminal.getvalue().count("\n") == 4
 
 
-def test_the_live_line_is_cleared_before_a_failure_is_said(server, tmp_path):
-    said = []
+def test_a_terminals_line_gives_way_to_a_failure(server, tmp_path, terminal):
     mirrors = [server.mirror("cut_off"), server.mirror("good")]
-    _fetch(tmp_path, *mirrors, live=said.append, report=said.append, clock=_Clock(1.0))
-    failure = next(line for line in said if "cut off" in line)
-    assert said[said.index(failure) - 1] == ""
+    _fetch(tmp_path, *mirrors, stream=terminal, clock=_Clock(1.0))
+    shown = _shown(terminal)
+    failure = next(line for line in shown if "cut off" in line)
+    assert re.fullmatch(f"toy: {server.host}: the transfer was cut off .*\n", failure)
+    before = shown[shown.index(failure) - 1]
+    assert before.startswith(f"downloading train-images-idx3-ubyte.gz from {server.host}: ")
 
 
 def test_progress_goes_to_stderr_by_default(server, tmp_path, capsys):
-    _fetch(tmp_path, server.mirror("good"), report=None)
+    download.fetch(_DATASET, str(tmp_path), mirrors=[server.mirror("good")])
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("downloaded ") == 4

@@ -2,11 +2,13 @@
 
 import contextlib
 import http.server
+import io
 import threading
 
 import pytest
 
 from mnist_estimator.data import transfer
+from mnist_estimator.runtime.progress import ProgressLine
 
 _CONTENT = bytes(range(256)) * 1000
 
@@ -37,16 +39,16 @@ def url(monkeypatch):
         thread.join(5)
 
 
-def _read(url, *, limit=1_000_000, lines=None):
-    lines = [] if lines is None else lines
-    progress = transfer.Progress(lines.append, None, lambda: 0.0)
-    with contextlib.closing(transfer.read_url(url, limit, 5.0, progress)) as pieces:
+def _read(url, *, limit=1_000_000, log=None):
+    line = ProgressLine(log or io.StringIO(), clock=lambda: 0.0)
+    with contextlib.closing(transfer.read_url(url, limit, 5.0, line)) as pieces:
         return b"".join(pieces)
 
 
 def test_the_body_is_read_and_the_progress_reported(url):
-    lines = []
-    assert _read(url, lines=lines) == _CONTENT
+    log = io.StringIO()
+    assert _read(url, log=log) == _CONTENT
+    lines = log.getvalue().splitlines()
     assert [line.split()[0] for line in lines] == ["downloading", "downloaded"]
     assert lines[1].startswith(f"downloaded file from {transfer.host(url)}: 0.3 of 0.3 MB (100%)")
 

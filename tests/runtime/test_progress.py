@@ -56,6 +56,30 @@ def test_a_line_is_shown_at_once_and_what_is_said_takes_its_place(stream, shown)
     assert stream.getvalue() == shown
 
 
+@pytest.mark.parametrize("announce", [ProgressLine.show, ProgressLine.say])
+def test_the_next_line_is_due_ten_seconds_after_what_a_log_got_at_once(announce):
+    now, log = [0.0], io.StringIO()
+    line = ProgressLine(log, clock=lambda: now[0])
+    now[0] = 9.0
+    announce(line, "the next part")
+    now[0] = 18.9
+    line("too early")
+    now[0] = 19.0
+    line("at 19")
+    assert log.getvalue() == "the next part\nat 19\n"
+
+
+@pytest.mark.parametrize(
+    ("stream", "shown"), [(_Terminal, "\r\x1b[Kall of it\n"), (io.StringIO, "all of it\n")]
+)
+def test_a_line_that_is_kept_stays_above_what_is_printed_next(stream, shown):
+    stream = stream()
+    line = ProgressLine(stream)
+    line.show("all of it")
+    line.keep()
+    assert stream.getvalue() == shown
+
+
 @pytest.mark.parametrize("term", ["dumb", "", None])
 def test_a_terminal_that_cannot_replace_a_line_is_a_log(term, monkeypatch):
     if term is None:
@@ -64,7 +88,7 @@ def test_a_terminal_that_cannot_replace_a_line_is_a_log(term, monkeypatch):
         monkeypatch.setenv("TERM", term)
     terminal = _Terminal()
     progress.say("said", terminal)
-    progress.show("shown", terminal)
+    ProgressLine(terminal).show("shown")
     assert terminal.getvalue() == "said\nshown\n"
     assert _show(_Terminal(), 25) == "at 10\nat 20\n"
 
@@ -94,9 +118,10 @@ def test_a_live_line_fits_the_width_that_the_terminal_has_now(line, columns, sho
 
     monkeypatch.setattr(os, "get_terminal_size", size)
     monkeypatch.setenv("COLUMNS", "200")  # As it was when the shell started.
-    progress.show(line, terminal)
+    report = ProgressLine(terminal)
+    report.show(line)
     assert terminal.getvalue() == f"\r\x1b[K{shown}"
-    progress.show(line, terminal)
+    report.show(line)
     assert asked == [7, 7]
 
 
@@ -107,7 +132,7 @@ def test_names_are_harmless_in_all_that_is_said(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/x/predict.py"])
     name = "a\n\x1b[1m"
     progress.say(name, log)
-    progress.show(name, log)
+    ProgressLine(log).show(name)
     progress.complain(OSError(2, "No such file", name))
     progress.complain(ValueError(f"{name}: no picture\n"))
     progress.tell(name, name)
@@ -124,7 +149,7 @@ def test_a_result_takes_the_place_of_a_live_line(monkeypatch):
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(sys, "stdout", terminal)
-    progress.show("half of it", terminal)
+    ProgressLine(terminal).show("half of it")
     progress.tell("7.png: 7")
     assert terminal.getvalue() == "\r\x1b[Khalf of it\r\x1b[K7.png: 7\n"
 
