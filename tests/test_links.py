@@ -19,6 +19,7 @@ from support.datasets import CLASSES, array_source
 from support.disks import tmpfs
 from support.short_runs import train
 
+import mnist_estimator
 from mnist_estimator import InputError, RunError, report, submit
 from mnist_estimator.compat import v1
 from mnist_estimator.data import (
@@ -40,7 +41,7 @@ from mnist_estimator.scoring import tables
 from mnist_estimator.serving import predictors, saved_model, sessions, tflite
 from mnist_estimator.training import parameter_server
 
-PACKAGE = Path(files.__file__).parent
+PACKAGE = Path(mnist_estimator.__file__).parent
 STEPS = 6
 
 
