@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,9 @@ TIMEOUT_SECS = 240
 
 
 @contextlib.contextmanager
-def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
+def tasks(
+    work: Path, jobs: dict[str, int], evaluator: bool, *flags: str, start: Callable = programs.fork
+):
     """Starts a process a task; gives them by (role, index) and ends those that still run."""
     with contextlib.ExitStack() as stack:
         jobs = jobs | {"evaluator": 1} if evaluator else jobs
@@ -52,7 +55,7 @@ def tasks(work: Path, jobs: dict[str, int], evaluator: bool, *flags: str):
         for role, index in roles:
             config = {"cluster": hosts, "task": {"type": role, "index": index}}
             log = stack.enter_context((work / f"{role}{index}.log").open("w"))
-            started[role, index] = process = programs.fork(
+            started[role, index] = process = start(
                 programs.command("train", *FLAGS, *flags),
                 cwd=work,
                 env=os.environ | {"TF_CONFIG": json.dumps(config)},
@@ -96,7 +99,9 @@ def test_a_chief_that_cannot_begin_ends_the_parameter_server_too(work):
     (work / "broken/manifest.json").write_text("no manifest")
     jobs = {"chief": 1, "worker": 1, "ps": 1}
     flags = ["--strategy=ps", "--model_dir=failed", "--data_dir=broken"]
-    with tasks(work, jobs, False, *flags) as started:
+    # Real starts: a forked chief ends before the parameter server has begun, which then takes the
+    # chief's record for an earlier run's.
+    with tasks(work, jobs, False, *flags, start=programs.start) as started:
         codes = {role: task.wait(TIMEOUT_SECS) for (role, _), task in started.items()}
     assert codes == {"chief": 2, "worker": 2, "ps": 2}
     assert read_status(work / "failed") == ("failed", 2)
