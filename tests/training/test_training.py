@@ -331,7 +331,7 @@ def test_a_flag_that_changes_the_weights_is_said_to_have_changed(tmp_path, make_
     data_dir = make_dataset()
     train(tmp_path / "run", data_dir, max_steps=2)
     train(tmp_path / "run", data_dir, learning_rate=0.1, seed=7, log_steps=9)
-    line = "continuing with other flags: --seed=7 (was 0), --learning_rate=0.1 (was 0.001)"
+    line = "continuing with other flags: --learning_rate=0.1 (was 0.001), --seed=7 (was 0)"
     assert line in capsys.readouterr().err
 
 
