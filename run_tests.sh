@@ -62,7 +62,7 @@ test_all() {
   stage "ruff format" "$venv/bin/python" -m ruff format --check
   stage "mypy" "$venv/bin/python" -m mypy
   stage "the documentation" \
-    "$venv/bin/python" -m mkdocs build --strict --quiet --site-dir .venv/site
+    env NO_MKDOCS_2_WARNING=1 "$venv/bin/python" -m mkdocs build --strict --quiet --site-dir .venv/site
   if [[ $tensorflow != tensorflow==2.15* ]]; then
     make_oldest
     oldest=$venv venv=$newest
