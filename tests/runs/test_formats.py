@@ -46,9 +46,9 @@ def test_a_run_of_an_older_format_is_evaluated_exported_reported_and_continued(r
         assert measured[name] == pytest.approx(trained[name], rel=1e-6)
     exports.export_saved_model(opened, "exported")
     assert Path("exported/20/saved_model.pb").exists()
-    page = panels.document([results.evaluate("run", opened)], "", 0)
+    page = panels.document([results.evaluate(opened)], "", 0)
     assert "test accuracy 0.6960" in page
-    before, name = Evaluations("run"), status.read("run").run
+    before, name = Evaluations("run"), status.read("run").run_name
     recorded, _ = read_run("run")
     assert recorded.strategy == "none"
     longer = dataclasses.replace(recorded, model_dir="run", data_dir="data", max_steps=30)
@@ -56,7 +56,7 @@ def test_a_run_of_an_older_format_is_evaluated_exported_reported_and_continued(r
     assert continued["global_step"] == 30
     assert version_of("run") == {formats.VERSION}
     assert Evaluations("run").history[: len(before.history)] == before.history
-    assert status.read("run").run == name
+    assert status.read("run").run_name == name
     assert "ignoring" not in capsys.readouterr().err
 
 
