@@ -148,3 +148,51 @@ def test_a_malformed_slurm_variable_is_named_soon(variable, text, message):
 def test_a_plane_has_a_size(plane, message):
     with pytest.raises(InputError, match=f"SLURM_DIST_PLANESIZE: {message}"):
         step(SLURM_DISTRIBUTION="plane", **plane)
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ("0", True),
+        ("4294967279", True),
+        ("4294967280", False),  # 0xFFFFFFF0, from where on steps are special.
+        ("4294967291", False),
+        ("-5", False),
+        ("", False),
+    ],
+)
+def test_a_step_is_what_srun_starts(number, expected):
+    environ = SLURM | {"SLURM_STEP_ID": number}
+    assert slurm_step.is_step(environ) is expected
+    del environ["SLURM_PROCID"]
+    assert not slurm_step.is_step(environ)
+
+
+@pytest.mark.parametrize(
+    ("rank", "more", "expected"),
+    [("0", {"SLURM_PTY_PORT": "1"}, True), ("1", {"SLURM_PTY_PORT": "1"}, False), ("0", {}, False)],
+)
+def test_the_shell_of_a_step_is_its_first_task_if_it_has_a_terminal(rank, more, expected):
+    assert slurm_step.is_shell({"SLURM_PROCID": rank, **more}) is expected
+
+
+def test_a_task_alone_needs_no_list_of_nodes():
+    alone = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0"}
+    assert slurm_step.tasks(alone, base_port=5000) == (("localhost:5000",), 0)
+    alone["SLURMD_NODENAME"] = "n7"
+    assert slurm_step.tasks(alone, base_port=5000) == (("n7:5000",), 0)
+
+
+def test_the_names_that_variables_had_in_old_versions_do():
+    old = {
+        "SLURM_NPROCS": "2", "SLURM_PROCID": "1", "SLURM_NODELIST": "n[1-2]",
+        "SLURM_TASKS_PER_NODE": "1(x2)", "SLURM_JOBID": "1", "SLURM_STEP_ID": "1",
+    }  # fmt: skip
+    # Job 1 has the ports from 10000 + 256 on, and its step 1 the second 64 of them.
+    assert slurm_step.tasks(old, base_port=0) == (("n1:10320", "n2:10321"), 1)
+
+
+def test_the_last_port_may_be_used_and_none_after_it():
+    assert ports(step(base_port=65529))[-1] == 65535
+    with pytest.raises(InputError, match="--base_port: found 65530, expected room for .* 7 tasks"):
+        step(base_port=65530)
