@@ -44,3 +44,10 @@ def test_version_is_known_without_an_import(tmp_path, monkeypatch):
     (tmp_path / "some_module-1.2.dist-info" / "METADATA").write_text("Version: 1.2\n")
     assert _versions.installed("some_module", "some-module") == "1.2"
     assert _versions.installed("no_such_module", "no-such-module") is None
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"), [("2.21.0-rc1", (2, 21)), ("2.9", (2, 9)), ("3", (0, 0)), ("", (0, 0))]
+)
+def test_a_release_is_the_first_two_numbers(version, expected):
+    assert _versions.release(version) == expected
