@@ -103,3 +103,13 @@ def make_dataset(tmp_path: Path) -> Callable[..., str]:
         return data_dir
 
     return make
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder of somebody else's, in which nothing may change."""
+    folder = tmp_path / "outside"
+    (folder / "below").mkdir(parents=True)
+    for name in ("a", "manifest.json", "below/b", "model.ckpt-3.sha256"):
+        (folder / name).write_text("mine")
+    return folder

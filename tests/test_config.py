@@ -1,17 +1,17 @@
-"""Settings: each wrong value is one line that names the flag; how a command ends."""
+"""Settings: each wrong value is one line that names the flag."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
-import os
 import subprocess
 import sys
 
 import pytest
 from absl import flags
+from support import programs
 
-from mnist_estimator import InputError, __version__, config
+from mnist_estimator import InputError, config
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import known_datasets
 from mnist_estimator.runtime import flag_fields
@@ -102,64 +102,12 @@ def test_a_wrong_value_is_named(name, value, expected):
         TrainConfig(**{name: value})
 
 
-def command(*arguments):
-    """Runs a command that gets no further than its flags."""
-    return subprocess.run(
-        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=60
-    )
-
-
-@pytest.mark.parametrize(
-    ("flag", "line"),
-    [
-        ("--batch_sise=3", "Unknown command line flag 'batch_sise'. Did you mean: batch_size ?"),
-        ("--batch_size=many", "flag --batch_size=many: "),
-        ("--batch_size=0", "--batch_size: found 0, expected at least 1"),
-        ("--optimizer=lamb", "flag --optimizer=lamb: value should be one of <sgd|momentum"),
-        ("extra", "found 'extra', expected only --flags; see --help"),
-        ("--strategy=ps", "--strategy: found ps without a cluster"),
-    ],
-)
-def test_a_wrong_flag_is_one_line_before_tensorflow_starts(flag, line):
-    result = command("mnist_estimator.train", flag)
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"train: {line}")
-    assert result.stderr.count("\n") == 1
-
-
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report"])
 def test_help_shows_the_command_and_its_flags(name):
-    result = command(f"mnist_estimator.{name}", "--help")
+    result = programs.run(programs.command(name, "--help"))
     assert result.returncode == 0
     assert f"python -m mnist_estimator.{name}" in result.stdout
     assert "--model_dir:" in result.stdout
-
-
-def test_help_has_a_short_name_and_the_version_can_be_asked_for():
-    result = command("mnist_estimator.train", "--max_steps=many", "-h")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert "--model_dir:" in result.stdout
-    for module in ("mnist_estimator", "mnist_estimator.train"):
-        result = command(module, "--version")
-        assert (result.returncode, result.stdout) == (0, f"mnist_estimator {__version__}\n")
-
-
-def test_a_folder_that_tensorflow_cannot_name_is_one_line():
-    result = command("mnist_estimator.train", os.fsdecode(b"--model_dir=latin\xe9"))
-    assert result.returncode == 2
-    assert result.stderr.startswith(r"train: --model_dir: found latin\xe9, expected UTF-8")
-    assert result.stderr.count("\n") == 1
-
-
-def test_help_may_be_cut_short():
-    result = subprocess.run(
-        f"{sys.executable} -m mnist_estimator.train --help | true",
-        shell=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert result.stderr == ""
 
 
 def test_flags_are_answered_without_tensorflow():

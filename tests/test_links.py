@@ -18,6 +18,7 @@ import pytest
 from support.datasets import CLASSES, array_source
 from support.disks import tmpfs
 from support.short_runs import train
+from support.unchanged import content, untouched
 
 import mnist_estimator
 from mnist_estimator import InputError, RunError, report, submit
@@ -45,31 +46,6 @@ PACKAGE = Path(mnist_estimator.__file__).parent
 STEPS = 6
 
 
-@pytest.fixture
-def outside(tmp_path) -> Path:
-    """A folder of somebody else's, in which nothing may change."""
-    folder = tmp_path / "outside"
-    (folder / "below").mkdir(parents=True)
-    for name in ("a", "manifest.json", "below/b", "model.ckpt-3.sha256"):
-        (folder / name).write_text("mine")
-    return folder
-
-
-def content(folder: Path) -> dict[str, tuple[str, int]]:
-    return {
-        str(path.relative_to(folder)): (path.read_text(), path.stat().st_ino)
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-
-
-@contextlib.contextmanager
-def untouched(folder: Path) -> Iterator[None]:
-    before = content(folder)
-    yield
-    assert content(folder) == before
-
-
 def write(folder: Path, **options):
     dataset = {"train": array_source(40), "num_classes": CLASSES, "shards": 2}
     return writer.write_dataset(str(folder), dataset="squares", **dataset | options)
@@ -95,58 +71,6 @@ def test_one_module_each_removes_folders_and_makes_them():
     assert found["makedirs"] == {"files", "download", "own_modules"}
     assert found["mkdir"] == {"files"}
     assert not found["removedirs"]
-
-
-def test_a_folder_is_removed_and_what_its_links_point_to_is_not(tmp_path, outside):
-    folder = tmp_path / "folder"
-    (folder / "deep/er").mkdir(parents=True)
-    (folder / "deep/er/file").write_text("")
-    (folder / "link").symlink_to(outside)
-    (folder / "deep/er/link").symlink_to(outside / "below")
-    (folder / "deep/file").symlink_to(outside / "a")
-    (folder / "loop").symlink_to(folder)
-    os.link(outside / "a", folder / "hard")
-    with untouched(outside):
-        files.remove_folder(str(folder))
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("target", ["outside", "outside/a", "nowhere"])
-def test_a_link_in_place_of_a_folder_is_removed_itself(tmp_path, outside, target):
-    (tmp_path / "link").symlink_to(tmp_path / target)
-    with untouched(outside):
-        files.remove_folder(str(tmp_path / "link"), first=["manifest.json", "below/b"])
-    assert not os.path.lexists(tmp_path / "link")
-
-
-def test_what_goes_first_goes_through_no_link(tmp_path, outside):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    (folder / "below").symlink_to(outside / "below")
-    with untouched(outside):
-        files.remove_folder(str(folder), first=["below/b"])
-    assert not folder.exists()
-
-
-def test_a_folder_that_becomes_a_link_meanwhile_is_not_gone_through(tmp_path, outside, monkeypatch):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    rmtree = local_files.shutil.rmtree
-
-    def swapped(path, **options):
-        os.rename(folder, tmp_path / "moved")
-        folder.symlink_to(outside)
-        rmtree(path, **options)
-
-    monkeypatch.setattr(local_files.shutil, "rmtree", swapped)
-    with untouched(outside):
-        files.remove_folder(str(folder))
-    assert local_files.shutil.rmtree is swapped and rmtree.avoids_symlink_attacks
-
-
-def test_nothing_to_remove_is_no_error(tmp_path):
-    files.remove_folder(str(tmp_path / "nothing"), first=["a"])
-    files.remove_folder("ram://nothing", first=["a"])
 
 
 # data_dir.
@@ -312,21 +236,6 @@ def test_a_file_is_written_through_no_link(tmp_path, outside, name, make):
     assert set(os.listdir(tmp_path)) == before
 
 
-@pytest.mark.parametrize("target", ["outside/a", "nowhere"])
-def test_a_new_file_is_made_only_where_nothing_is(tmp_path, outside, target):
-    (tmp_path / "new").symlink_to(tmp_path / target)
-    path = str(tmp_path / "new")
-    with (
-        untouched(outside),
-        pytest.raises(InputError, match="new: File exists"),
-        files.created(path),
-    ):
-        pytest.fail("opened")
-    with pytest.raises(InputError, match="new: File exists"):
-        files.make_folder(path)
-    assert not (tmp_path / "nowhere").exists()
-
-
 @pytest.fixture(params=["folder", "fifo", "device", "stream", "descriptor"])
 def special(request, tmp_path) -> str:
     """Something that is no plain file."""
@@ -351,25 +260,6 @@ def test_what_is_no_file_is_not_replaced(special, name):
         WRITERS[name](special)
     assert os.path.samestat(before, os.lstat(special))
     assert not [name for name in os.listdir(os.path.dirname(special)) if ".tmp" in name]
-
-
-def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path, monkeypatch):
-    (tmp_path / "model.tflite").write_text("old")
-
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(InputError, match="model.tflite: No space left on device"):
-        files.write_bytes(str(tmp_path / "model.tflite"), b"new")
-    assert os.listdir(tmp_path) == ["model.tflite"]
-    assert (tmp_path / "model.tflite").read_text() == "old"
-
-
-def test_a_long_name_can_be_written(tmp_path):
-    path = tmp_path / ("x" * 255)
-    files.write_text(str(path), "new")
-    assert path.read_text() == "new"
 
 
 @pytest.mark.parametrize(("age_secs", "stays"), [(0, True), (23 * 3600, True), (90_000, False)])
@@ -543,17 +433,6 @@ def test_all_that_is_made_is_the_group_s(shared):
     assert wrong == {} and modes["below/run/.trainer"] == 0o664
     assert {"below/run/best", "below/run/eval", "below/run/eval_test"} <= set(modes)
     assert any(name.endswith("/variables") for name in modes)
-
-
-def test_a_umask_that_keeps_others_out_is_heard(tmp_path):
-    before = os.umask(0o077)
-    try:
-        files.make_folders(str(tmp_path / "a/b"))
-        files.write_text(str(tmp_path / "a/b/c"), "")
-    finally:
-        os.umask(before)
-    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b", "a/b/c")]
-    assert modes == [0o700, 0o700, 0o600]
 
 
 # Folders of another user.

@@ -8,13 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mnist_estimator import InputError
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.reporting import curves
 from mnist_estimator.runs import checkpoints, copies, open_run, saver
-from mnist_estimator.runtime import files as folders
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import predictors, tflite
 from mnist_estimator.training import training
@@ -123,25 +121,5 @@ def test_a_run_in_any_folder_is_trained_continued_and_used(
     assert "ERROR" not in capfd.readouterr().err
 
 
-def test_without_a_temporary_folder_there_is_one_line(tmp_path, monkeypatch):
-    line = "TMPDIR: found no folder to write to .*make room, or set"
-    with monkeypatch.context() as patched:
-        patched.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-        with pytest.raises(InputError, match=line), folders.temporary_folder():
-            pass
-
-
 with tf.Graph().as_default(), v1.Session() as session:
     PICTURE = session.run(tf.io.encode_png(tf.zeros([8, 8, 1], tf.uint8)))
-
-
-def test_a_walk_goes_through_no_link_so_circles_have_an_end(tmp_path):
-    for name in ("one/a", "other/b"):
-        (tmp_path / name).parent.mkdir()
-        (tmp_path / name).touch()
-    for name in ("x", "y", "z"):
-        (tmp_path / "one" / name).symlink_to(".")
-    (tmp_path / "one/more").symlink_to("../other")
-    found = sorted(folders.walk(f"{tmp_path}/one"))
-    assert found == [f"{tmp_path}/one/{name}" for name in ("a", "more", "x", "y", "z")]
-    assert list(folders.walk(f"{tmp_path}/none")) == []

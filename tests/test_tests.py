@@ -1,4 +1,4 @@
-"""The tests themselves: none imports another, none waits without a deadline."""
+"""The tests themselves: each module has its own, none imports another, none waits for ever."""
 
 from __future__ import annotations
 
@@ -8,7 +8,24 @@ from pathlib import Path
 
 import pytest
 
+import mnist_estimator
+
 TESTS = Path(__file__).parent
+PACKAGE = Path(mnist_estimator.__file__).parent
+MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+# Modules that have no file of tests of their own, and the one that tests them.
+TESTED_IN = {
+    # A docstring, as test_package.py checks; that of `compat` hands out Estimator.
+    **{module: "test_package.py" for module in MODULES if module.endswith("__init__.py")},
+    "compat/__init__.py": "compat/test_compat.py",
+    # What `python -m mnist_estimator` prints is one line a command, found in the whole package.
+    "__main__.py": "test_package.py",
+    # They make Estimator as users import it.
+    "compat/_gaps.py": "compat/test_compat.py",
+    "compat/_loaded.py": "compat/test_compat.py",
+    # It runs clusters: what its tasks do is to be seen in programs alone.
+    "compat/estimator_training.py": "programs/test_compat_cluster.py",
+}
 FILES = sorted(str(path.relative_to(TESTS)) for path in TESTS.rglob("*.py"))
 # Methods that wait for ever if they are given nothing, and what a call has to give at least.
 WAITING = {"wait": 1, "join": 1, "communicate": 2, "get": 1}
@@ -37,6 +54,22 @@ def waits_for_ever(call: ast.Call) -> bool:
     if ast.unparse(call.func.value) == "subprocess":
         return call.func.attr in ("run", "call", "check_call", "check_output")
     return len(call.args) < WAITING.get(call.func.attr, 0)
+
+
+def own_tests(module: str) -> str:
+    """The file of tests that goes with a module: data/test_idx.py with data/idx.py."""
+    place = Path(module)
+    return str(place.with_name(f"test_{place.name.lstrip('_')}"))
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_module_has_a_file_of_tests(module):
+    assert TESTED_IN.get(module, own_tests(module)) in FILES
+
+
+def test_only_modules_that_are_there_and_have_no_file_are_tested_in_another():
+    assert set(TESTED_IN) <= set(MODULES)
+    assert not [module for module in TESTED_IN if own_tests(module) in FILES]
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -6,11 +6,11 @@ And one line for whatever is malformed, soon.
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.slurm import SLURM
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
@@ -41,23 +41,6 @@ def vertex_tf_config(role, index=0):
     return json.dumps({"cluster": jobs, "task": task, "environment": "cloud", "job": "{...}"})
 
 
-# srun's manual, OUTPUT ENVIRONMENT VARIABLES, and env_array_for_step in Slurm's src/common/env.c.
-SLURM = {
-    "SLURM_JOB_ID": "4242",
-    "SLURM_STEP_ID": "0",
-    "SLURM_NTASKS": "7",
-    "SLURM_STEP_NUM_TASKS": "7",
-    "SLURM_JOB_NODELIST": "n[08-12]",
-    "SLURM_STEP_NODELIST": "n[08-10],login",
-    "SLURM_TASKS_PER_NODE": "4(x5)",
-    "SLURM_STEP_TASKS_PER_NODE": "2(x3),1",
-    "SLURM_PROCID": "3",
-    "SLURM_NODEID": "1",
-    "SLURM_LOCALID": "1",
-    "SLURMD_NODENAME": "n09",
-}
-SLURM_HOSTS = ["n08", "n08", "n09", "n09", "n10", "n10", "login"]
-
 FLAGS = {"chief_hosts": "a:1", "worker_hosts": "b:1,b:2", "ps_hosts": "c:1"}
 FLAG_JOBS = {"chief": ("a:1",), "worker": ("b:1", "b:2"), "ps": ("c:1",)}
 
@@ -70,18 +53,6 @@ def slurm(strategy="multi_worker", *, num_ps=0, evaluator=None, base_port=0, **c
     environ = {name: text for name, text in (SLURM | changes).items() if text is not None}
     flags = {"num_ps": num_ps, "evaluator": evaluator, "base_port": base_port}
     return resolve(environ, strategy, **flags)
-
-
-def slurm_addresses(task):
-    return [address for hosts in task.jobs.values() for address in hosts]
-
-
-def slurm_hosts(task):
-    return [address.rpartition(":")[0] for address in slurm_addresses(task)]
-
-
-def slurm_ports(task):
-    return [int(address.rpartition(":")[2]) for address in slurm_addresses(task)]
 
 
 @pytest.mark.parametrize(
@@ -223,73 +194,6 @@ def test_sagemaker_counts_hosts_by_their_numbers_in_its_file(tmp_path):
     task = resolve({}, "multi_worker", file, base_port=3000)
     assert (task.name, task.chief_address) == ("worker 2", "algo-1:3000")
     assert task.jobs["worker"] == ("algo-2:3000", "algo-3:3000", "algo-10:3000", "algo-11:3000")
-
-
-def test_slurm_tasks_are_where_srun_puts_them():
-    task = slurm()
-    assert slurm_hosts(task) == SLURM_HOSTS
-    assert (task.role, task.index) == ("worker", 2)
-    task = slurm(
-        SLURM_DISTRIBUTION="cyclic", SLURM_NODEID="3", SLURM_LOCALID="0", SLURMD_NODENAME="login"
-    )
-    assert slurm_hosts(task) == ["n08", "n09", "n10", "login", "n08", "n09", "n10"]
-    task = slurm(
-        SLURM_DISTRIBUTION="plane", SLURM_DIST_PLANESIZE="2", SLURM_STEP_TASKS_PER_NODE="3,2(x2)",
-        SLURM_STEP_NODELIST="n[08-10]",
-    )  # fmt: skip
-    assert slurm_hosts(task) == ["n08", "n08", "n09", "n09", "n10", "n10", "n08"]
-
-
-@pytest.mark.parametrize(
-    ("nodes", "expected"),
-    [
-        ("n1", ["n1"]),
-        ("n[1-3,07],m5", ["n1", "n2", "n3", "n07", "m5"]),
-        ("n[098-101]", ["n098", "n099", "n100", "n101"]),
-        ("a[01-02]b[1-2]", ["a01b1", "a01b2", "a02b1", "a02b2"]),
-        ("a[1-2]-ib,a3.site.org", ["a1-ib", "a2-ib", "a3.site.org"]),
-        ("127.0.0.[2-4]", ["127.0.0.2", "127.0.0.3", "127.0.0.4"]),
-    ],
-)
-def test_slurm_node_lists(nodes, expected):
-    own = {"SLURM_NODEID": None, "SLURM_LOCALID": None, "SLURMD_NODENAME": None}
-    counts = {"SLURM_STEP_NUM_TASKS": str(2 * len(expected)), "SLURM_PROCID": "0"}
-    tasks = {"SLURM_STEP_TASKS_PER_NODE": f"2(x{len(expected)})", "SLURM_STEP_NODELIST": nodes}
-    task = slurm(**own, **counts, **tasks)
-    assert slurm_hosts(task) == [node for node in expected for _ in range(2)]
-
-
-def test_slurm_ports_are_one_a_task_below_the_ephemeral_ones():
-    ports = slurm_ports(slurm())
-    assert ports == list(range(ports[0], ports[0] + 7))
-    assert slurm_ports(slurm(base_port=5000))[0] == 5000
-    assert slurm_ports(slurm(base_port=5000, SLURM_STEP_RESV_PORTS="12000-12015"))[0] == 12000
-    ports = slurm_ports(slurm(SLURM_STEP_RESV_PORTS="12000-12003,12100,12102-12110"))
-    assert ports == [12000, 12001, 12002, 12003, 12100, 12102, 12103]
-    # Too few of them.
-    assert slurm_ports(slurm(base_port=5000, SLURM_STEP_RESV_PORTS="12000-12005"))[0] == 5000
-
-
-def test_slurm_jobs_and_steps_whose_ids_are_close_do_not_clash():
-    taken: dict[int, tuple[int, int]] = {}
-    for job in range(4_294_900_000, 4_294_900_088):
-        for step in range(4):
-            environ = {"SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)}
-            tasks = {"SLURM_STEP_NUM_TASKS": "64", "SLURM_STEP_TASKS_PER_NODE": "64"}
-            own = {"SLURM_STEP_NODELIST": "n09", "SLURM_NODEID": "0", "SLURM_LOCALID": "3"}
-            for port in slurm_ports(slurm(**environ, **tasks, **own)):
-                assert 10000 <= port < 32768
-                assert taken.setdefault(port, (job, step)) == (job, step)
-
-
-@pytest.mark.parametrize("job", ["86", "87", "88"])
-def test_a_large_slurm_step_stays_below_the_ephemeral_ports(job):
-    large = {"SLURM_STEP_NUM_TASKS": "4000", "SLURM_STEP_TASKS_PER_NODE": "4000"}
-    own = {"SLURM_STEP_NODELIST": "n09", "SLURM_NODEID": "0", "SLURM_LOCALID": "3"}
-    ports = slurm_ports(slurm(SLURM_JOB_ID=job, **large, **own))
-    assert len(set(ports)) == 4000
-    assert min(ports) >= 10000
-    assert max(ports) < 32768
 
 
 @pytest.mark.parametrize("step", [None, "4294967291", "-5", "4294967290"])
@@ -436,62 +340,6 @@ def test_a_malformed_resource_config_is_named(tmp_path, text, message):
     file.write_text(text)
     with pytest.raises(InputError, match=f"resourceconfig.json{message}"):
         resolve({}, "multi_worker", file)
-
-
-@pytest.mark.parametrize(
-    ("variable", "text", "message"),
-    [
-        ("SLURM_STEP_NUM_TASKS", "0", "found '0', expected 1 to 65536 tasks"),
-        ("SLURM_STEP_NUM_TASKS", "999999999", "expected 1 to 65536 tasks"),
-        ("SLURM_STEP_NUM_TASKS", "seven", "found 'seven', expected a whole number"),
-        ("SLURM_PROCID", "7", "found 7, expected 0 to 6"),
-        ("SLURM_PROCID", "-1", "found '-1', expected a whole number"),
-        ("SLURM_PROCID", "\u0663", "expected a whole number"),
-        ("SLURM_STEP_ID", "zero", "found 'zero', expected a whole number"),
-        ("SLURM_STEP_NODELIST", "n[1-", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n1-4]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[[1-4]]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[4-1]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[-1]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n1,,n2", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[1-999999999]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n[1-60000][1-60000][1-60000]", "expected 1 to 65536 nodes"),
-        ("SLURM_STEP_NODELIST", ",".join(["n[1-60000]"] * 9000), "expected 1 to 65536 nodes"),
-        ("SLURM_STEP_NODELIST", "n[" + ",".join(["1-60000"] * 9000) + "]", "expected 1 to"),
-        ("SLURM_STEP_NODELIST", "n[\u0661-\u0663]", "expected 1 to 65536 nodes, as"),
-        ("SLURM_STEP_NODELIST", "n08,n09,n 10,login", "found .n 10:.*expected host:port"),
-        ("SLURM_STEP_TASKS_PER_NODE", "2(x3)", "expected 7 tasks on the 4 nodes of SLURM_STEP_NOD"),
-        ("SLURM_STEP_TASKS_PER_NODE", "2(x4)", "expected 7 tasks on the 4 nodes of"),
-        ("SLURM_STEP_TASKS_PER_NODE", "2(y3),1", "expected tasks of each node, as 2"),
-        ("SLURM_STEP_TASKS_PER_NODE", "1(x99999)", "expected tasks of each node, as 2"),
-        ("SLURM_DISTRIBUTION", "arbitrary", "expected block, cyclic or plane"),
-        ("SLURM_NODEID", "2", "found '2', expected 1 for task 3"),
-        ("SLURM_LOCALID", "0", "found '0', expected 1 for task 3"),
-        ("SLURMD_NODENAME", "n10", "found 'n10', expected n09 for task 3"),
-        ("SLURM_JOB_ID", None, "found '', expected a whole number"),
-        ("SLURM_JOB_ID", "x", "found 'x', expected a whole number"),
-        ("SLURM_STEP_RESV_PORTS", "many", "found 'many', expected ports, as 12000-12015"),
-    ],
-)
-def test_a_malformed_slurm_variable_is_named_soon(variable, text, message):
-    started = time.monotonic()
-    with pytest.raises(InputError, match=f"^{variable}: .*{message}") as raised:
-        slurm(**{variable: text})
-    assert time.monotonic() - started < 2
-    assert len(str(raised.value)) < 300
-
-
-@pytest.mark.parametrize(
-    ("plane", "message"),
-    [
-        ({}, "found '', expected a whole number"),
-        ({"SLURM_DIST_PLANESIZE": "0"}, "found 0, expected at least 1"),
-    ],
-)
-def test_a_plane_has_a_size(plane, message):
-    with pytest.raises(InputError, match=f"SLURM_DIST_PLANESIZE: {message}"):
-        slurm(SLURM_DISTRIBUTION="plane", **plane)
 
 
 def test_more_roles_than_slurm_tasks_are_named():

@@ -1,6 +1,5 @@
 """Estimator as `compat` hands it out, and what `compat` says when it cannot."""
 
-import importlib.machinery
 import importlib.util
 import json
 import os
@@ -8,7 +7,6 @@ import pathlib
 import re
 import subprocess
 import sys
-import types
 
 import pytest
 
@@ -155,84 +153,6 @@ def test_canned_estimator_without_keras_2_names_the_extra(monkeypatch):
         _ = namespace.DNNClassifier
 
 
-@pytest.fixture
-def tf_keras(monkeypatch):
-    module = types.ModuleType("tf_keras")
-    module.__spec__ = importlib.machinery.ModuleSpec("tf_keras", None)
-    monkeypatch.setitem(sys.modules, "tf_keras", module)
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "")  # So that what a test sets is undone after it.
-    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
-
-
-def test_keras_2_is_switched_on_before_tensorflow_is_imported(tf_keras, monkeypatch):
-    monkeypatch.delitem(sys.modules, "tensorflow")
-    assert _keras.switch_to_keras_2() == ""
-    assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
-
-
-def test_keras_2_is_not_switched_on_after(tf_keras):
-    assert "before tensorflow" in _keras.switch_to_keras_2()
-    assert "TF_USE_LEGACY_KERAS" not in os.environ
-
-
-def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
-    monkeypatch.delitem(sys.modules, "tensorflow")
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
-    assert "'0'" in _keras.switch_to_keras_2()
-    assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
-
-
-def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, capsys):
-    find_spec = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name == "tf_keras" else find_spec(name)
-    )
-    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
-    assert "pip install" in _keras.switch_to_keras_2()
-    assert "TF_USE_LEGACY_KERAS" not in os.environ
-    said = capsys.readouterr().err
-    assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
-    assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize("version", ["2.15.0", "2.15.1", "2.18.0", "2.21.0", "2.21.1-rc0", ""])
-def test_supported_version(version):
-    _versions.check_versions(version, "2.15.0")
-
-
-@pytest.mark.parametrize("version", ["1.15.5", "2.14.1", "2.22.0", "2.22.0-rc1", "3.0.0", "head"])
-def test_unsupported_version_is_named_with_those_that_work(version):
-    with pytest.raises(InputError) as error:
-        _versions.check_versions(version, "2.15.0")
-    assert f"TensorFlow {version} is installed" in str(error.value)
-    assert "TensorFlow 2.15 to 2.21" in str(error.value)
-    assert "pip install 'tensorflow>=2.15,<2.22'" in str(error.value)
-
-
-def test_no_tensorflow():
-    with pytest.raises(InputError, match="TensorFlow is not installed"):
-        _versions.check_versions(None, None)
-
-
-@pytest.mark.parametrize(
-    ("version", "found"),
-    [(None, "tensorflow-estimator is not"), ("2.16.0", "tensorflow-estimator 2.16.0 is")],
-)
-def test_wrong_tensorflow_estimator(version, found):
-    with pytest.raises(InputError, match=f"^{found} installed.*'tensorflow-estimator==2.15.*'"):
-        _versions.check_versions("2.21.0", version)
-
-
-def test_version_is_known_without_an_import(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "some_module.py").write_text("raise SystemExit('imported')")
-    assert _versions.installed("some_module", "some-module") == ""
-    (tmp_path / "some_module-1.2.dist-info").mkdir()
-    (tmp_path / "some_module-1.2.dist-info" / "METADATA").write_text("Version: 1.2\n")
-    assert _versions.installed("some_module", "some-module") == "1.2"
-    assert _versions.installed("no_such_module", "no-such-module") is None
-
-
 def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported')")
     (tmp_path / "tensorflow-2.22.0.dist-info").mkdir()
@@ -240,15 +160,6 @@ def test_tensorflow_too_new_is_one_error_before_it_is_imported(tmp_path):
     path = os.pathsep.join([str(tmp_path), *sys.path])
     finished = run_python("from mnist_estimator.compat import tf", PYTHONPATH=path)
     assert "VersionError: TensorFlow 2.22.0 is installed" in finished.stderr.splitlines()[-1]
-
-
-def test_start_up_noise_is_left_out_and_errors_are_not(capfd):
-    with _quiet.without_noise(_quiet.START_UP_NOISE):
-        os.write(2, b"E0000 cuda_dnn.cc:8579] Unable to register cuDNN factory: Attempting ...\n")
-        os.write(2, b"E0000 other.cc:1] Something is wrong\n")
-        os.write(2, b"I0000 port.cc:153] oneDNN custom operations are on. ...\n")
-    os.write(2, b"after\n")
-    assert capfd.readouterr().err == "E0000 other.cc:1] Something is wrong\nafter\n"
 
 
 def test_last_words_of_a_crash_come_through():

@@ -1,0 +1,54 @@
+"""Which Keras TensorFlow is made to use, and what is said where it cannot be Keras 2."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+import types
+
+import pytest
+
+from mnist_estimator.compat import _keras
+
+
+@pytest.fixture
+def tf_keras(monkeypatch):
+    module = types.ModuleType("tf_keras")
+    module.__spec__ = importlib.machinery.ModuleSpec("tf_keras", None)
+    monkeypatch.setitem(sys.modules, "tf_keras", module)
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "")  # So that what a test sets is undone after it.
+    monkeypatch.delenv("TF_USE_LEGACY_KERAS")
+
+
+def test_keras_2_is_switched_on_before_tensorflow_is_imported(tf_keras, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    assert _keras.switch_to_keras_2() == ""
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+
+
+def test_keras_2_is_not_switched_on_after(tf_keras, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    assert "before tensorflow" in _keras.switch_to_keras_2()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+
+
+def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
+    assert "'0'" in _keras.switch_to_keras_2()
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
+
+
+def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, capsys):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "tf_keras" else find_spec(name)
+    )
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "1")
+    assert "pip install" in _keras.switch_to_keras_2()
+    assert "TF_USE_LEGACY_KERAS" not in os.environ
+    said = capsys.readouterr().err
+    assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
+    assert said.count("\n") == 1
