@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import random
-import shutil
 from pathlib import Path
 
 import pytest
@@ -23,19 +22,6 @@ from mnist_estimator.data.manifest import (
     find_manifest,
     read_manifest,
 )
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    colours.write(folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(prepared: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
-    return Path(shutil.copytree(prepared, tmp_path / "data"))
 
 
 def test_manifest(prepared: Path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from pathlib import Path
 
 import pytest
@@ -20,19 +19,6 @@ from mnist_estimator.data.manifest import (
     read_manifest,
 )
 from mnist_estimator.runtime import files
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("prepared")
-    colours.write(folder)
-    return folder
-
-
-@pytest.fixture
-def data_dir(prepared: Path, tmp_path: Path) -> Path:
-    """A copy to break."""
-    return Path(shutil.copytree(prepared, tmp_path / "data"))
 
 
 def test_whole_dataset_has_no_problems(prepared: Path):
