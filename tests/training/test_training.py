@@ -351,6 +351,10 @@ def test_the_best_checkpoint_is_kept_evaluated_and_exported(tmp_path, make_datas
     assert [path.stem for path in run.glob("model.*.index")] == ["model.ckpt-12"]
 
 
+# The tests below are about which checkpoint is chosen, so the network is the cheapest.
+SMALL = {"model": "softmax"}
+
+
 def pretend(monkeypatch, accuracy: dict[int, float]) -> list[int]:
     """Has the evaluations while training find these accuracies; returns the steps they see."""
     evaluate, seen = evaluation.evaluate, []
@@ -372,7 +376,8 @@ def test_a_restarted_run_does_not_take_a_worse_model_for_the_best(
     pretend(monkeypatch, {4: 0.75, 8: 0.25, 12: 0.5})
     run, data_dir = tmp_path / "run", make_dataset()
     for max_steps in (8, 12):
-        train(run, data_dir, save_checkpoints_steps=4, max_steps=max_steps, export="best")
+        options = SMALL | {"save_checkpoints_steps": 4, "export": "best"}
+        train(run, data_dir, max_steps=max_steps, **options)
     assert evaluations(run)["best"]["global_step"] == 4
     assert [path.name for path in (run / "export/best").iterdir()] == ["4"]
 
@@ -381,7 +386,7 @@ def test_a_restarted_run_does_not_take_a_worse_model_for_the_best(
 def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stopped_at):
     seen = pretend(monkeypatch, {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 0.25})
     run, data_dir = tmp_path / "run", make_dataset()
-    options = {"save_checkpoints_steps": 2, "early_stop_patience": 3, "export": "best"}
+    options = SMALL | {"save_checkpoints_steps": 2, "early_stop_patience": 3, "export": "best"}
     if stopped_at:
         train(run, data_dir, **options, max_steps=stopped_at)
     metrics = train(run, data_dir, **options, max_steps=STEPS)
@@ -398,10 +403,10 @@ def test_an_evaluation_that_was_killed_is_made_up_for(tmp_path, make_dataset, mo
     with monkeypatch.context() as patch:
         patch.setattr(evaluation, "evaluate", lambda *args, **options: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            train(run, data_dir, save_checkpoints_steps=4)
+            train(run, data_dir, save_checkpoints_steps=4, **SMALL)
     assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-4"
-    train(run, data_dir, save_checkpoints_steps=4)
-    train(tmp_path / "whole", data_dir, save_checkpoints_steps=4)
+    train(run, data_dir, save_checkpoints_steps=4, **SMALL)
+    train(tmp_path / "whole", data_dir, save_checkpoints_steps=4, **SMALL)
     assert evaluations(run) == evaluations(tmp_path / "whole")
     assert [step for step, _ in scalars(run / "eval", "accuracy")] == [4, 8, 12]
 
