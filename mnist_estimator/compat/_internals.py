@@ -15,8 +15,8 @@ def look_for_variables_every(secs: float) -> None:
     half a minute late, again after each parameter server's restart.
     """
     manager = v1.train.SessionManager
+    # Of an earlier call's partialmethod, partialmethod takes the function and the argument apart.
     original = vars(manager)["__init__"]
-    original = getattr(original, "func", original)  # Of an earlier call.
     manager.__init__ = functools.partialmethod(original, recovery_wait_secs=secs)
 
 

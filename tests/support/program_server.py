@@ -36,8 +36,7 @@ def main(connection: socket.socket) -> None:
 def _import_what_programs_need() -> None:
     from mnist_estimator import compat
 
-    if hasattr(compat, "quiet"):
-        compat.quiet()
+    compat.quiet()
     import mnist_estimator.scoring.evaluation
     import mnist_estimator.serving.saved_model
     import mnist_estimator.training.training  # noqa: F401
