@@ -185,7 +185,7 @@ def test_a_signal_has_all_tasks_save_and_end(work, number):
     model_dir = f"stopped{number}"
     arguments = ("--workers=2", "--", *FLAGS, *ONLY_TRAIN, f"--model_dir={model_dir}")
     launcher = start(work, *arguments, "--max_steps=1000000")
-    wait_for(work / model_dir / "model.ckpt-0.sha256", launcher)
+    wait_for(work / model_dir / "model.ckpt-100.sha256", launcher)  # All train by now.
     tasks = tasks_of(launcher)
     launcher.send_signal(number)
     _, err = launcher.communicate(timeout=TIMEOUT_SECS)
