@@ -122,6 +122,8 @@ def main(argv: list[str] | None = None) -> int:
         for repository in sorted({program.repository for program in programs}):
             print(f"git clone https://github.com/{repository} {options.checkouts}/{repository}")
         return 0
+    # Ended by a signal, it ends the program that runs and takes its links away, as on an error.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     pythons = {"control": options.python_control, "new": options.python_new}
     installed = {side: installed_packages(python) for side, python in pythons.items() if python}
     results = read_results(options.json)
