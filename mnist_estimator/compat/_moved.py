@@ -31,23 +31,17 @@ def _find_keras() -> str:
     return "tf_keras.src." if importlib.util.find_spec("tf_keras") else "keras.src."
 
 
-_KERAS_MODULES = (
-    *("applications", "datasets", "preprocessing"),
-    *(
-        f"applications.{name}"
-        for name in (
-            "densenet efficientnet imagenet_utils inception_resnet_v2 inception_v3 mobilenet "
-            "mobilenet_v2 mobilenet_v3 nasnet resnet resnet_v2 vgg16 vgg19 xception"
-        ).split()
+# What is gone from TensorFlow's own copy of Keras, and does not depend on whose layers are in use:
+# packages, with the modules below them.
+_KERAS_PACKAGES = {
+    "applications": (
+        "densenet efficientnet imagenet_utils inception_resnet_v2 inception_v3 mobilenet "
+        "mobilenet_v2 mobilenet_v3 nasnet resnet resnet_v2 vgg16 vgg19 xception"
     ),
-    *(
-        f"datasets.{name}"
-        for name in "boston_housing cifar cifar10 cifar100 fashion_mnist imdb mnist reuters".split()
-    ),
-    *(f"preprocessing.{name}" for name in ("image", "sequence", "text")),
-    *("feature_column", "feature_column.dense_features", "feature_column.dense_features_v2"),
-    *("layers.noise", "legacy_tf_layers.normalization"),
-)
+    "datasets": "boston_housing cifar cifar10 cifar100 fashion_mnist imdb mnist reuters",
+    "feature_column": "dense_features dense_features_v2",
+    "preprocessing": "image sequence text",
+}
 
 ALIASES: dict[str, str] = {
     _ROOT + old: _ROOT + new
@@ -72,13 +66,11 @@ ALIASES: dict[str, str] = {
         "training.tracking.util": "checkpoint.checkpoint",
     }.items()
 }
-ALIASES.update({f"{_ROOT}keras.{name}": _find_keras() + name for name in _KERAS_MODULES})
-ALIASES.update(
-    {
-        f"{_ROOT}feature_column.{name}": f"{_find_keras()}feature_column.{name}"
-        for name in ("dense_features", "dense_features_v2")
-    }
-)
+for _package, _names in _KERAS_PACKAGES.items():
+    for _name in (_package, *(f"{_package}.{_module}" for _module in _names.split())):
+        ALIASES[f"{_ROOT}keras.{_name}"] = _find_keras() + _name
+for _name in ("dense_features", "dense_features_v2"):
+    ALIASES[f"{_ROOT}feature_column.{_name}"] = f"{_find_keras()}feature_column.{_name}"
 
 # An old module: those that have its names now, the more important first. Of none: only a package,
 # for the modules below it.
