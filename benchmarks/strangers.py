@@ -172,14 +172,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def read_table(path: str, only: list[str] | None) -> list[Program]:
-    """The programs of a table file, or those with the names in `only`."""
+    """The programs of a table file, or those with the names in `only`, in that order."""
     rows = json.loads(pathlib.Path(path).read_text())
     programs = [Program(**row) for row in rows]
     names = [program.name for program in programs]
     unknown = set(only or ()) - set(names)
     if unknown or len(set(names)) < len(names):
         raise SystemExit(f"{path}: no programs {sorted(unknown)}, or a name twice in {names}")
-    return [program for program in programs if not only or program.name in only]
+    return [programs[names.index(name)] for name in only] if only else programs
 
 
 def read_results(path: str | None) -> dict[str, dict[str, Any]]:
