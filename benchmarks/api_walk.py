@@ -37,6 +37,9 @@ PRIVATE = ("tensorflow.python", "tensorflow.core", "tensorflow.lite", "keras.src
 EXPLANATIONS = {
     "tf.tsl*": "protocol messages that TensorFlow is built from: never part of its API",
     "tf.dtensor.python*": "a private module: never part of the API",
+    "tf.compat.v1.rnn_cell": (
+        "TensorFlow's lazy loader of tf.compat.v1.nn.rnn_cell leaves it there: not part of the API"
+    ),
     "*.RegisterExtension": "protobuf 5 removed it from every message",
     **dict.fromkeys(
         [
