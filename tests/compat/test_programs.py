@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 import types
+from pathlib import Path
 
 import numpy
 import pytest
@@ -132,3 +133,10 @@ def test_without_such_a_module_nothing_is_given_back(script):
     script.unlink()
     _programs.give_name_back(str(script.with_name("train.py")))
     assert sys.modules["mnist_estimator"] is mnist_estimator
+
+
+def test_what_is_imported_late_does_not_need_the_name():
+    late = list(Path(_programs.__file__).parent.glob("contrib/*.py"))
+    assert len(late) > 5
+    for path in late:
+        assert "from mnist_estimator import" not in path.read_text(), path.name
