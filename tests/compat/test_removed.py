@@ -10,7 +10,10 @@ import types
 import pytest
 
 from mnist_estimator import RunError
-from mnist_estimator.compat import _removed, _versions, tf, tpu_embedding, v1
+from mnist_estimator.compat import _removed, _versions, tf, v1
+
+# Once `tf` has been imported from compat, which chooses Keras.
+tpu_embedding = importlib.import_module("mnist_estimator.compat.tpu_embedding")
 
 BUILT_IN = _versions.release(tf.__version__) < (2, 16)
 STAND_INS = [
