@@ -457,7 +457,8 @@ def free_ports(count: int) -> list[int]:
 
 def cause_of(log: str, status: int) -> str:
     """The error that a program ended with, and whose it is."""
-    errors = ERROR.findall(log)
+    # TensorFlow says what went wrong in a graph in the error before this one.
+    errors = [error for error in ERROR.findall(log) if not error.endswith("execution error:")]
     if not errors:
         last = log.strip().splitlines()[-1:] or [""]
         return f"exit {status}: {last[0][:160]}"

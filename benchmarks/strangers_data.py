@@ -247,6 +247,16 @@ def heart_keras(data: pathlib.Path, home: pathlib.Path) -> None:
 
 def census(data: pathlib.Path, home: pathlib.Path) -> None:
     """The two files of the census, cleaned: 15 columns, no header, no spaces."""
+    write_census(data, ",")
+
+
+def census_with_spaces(data: pathlib.Path, home: pathlib.Path) -> None:
+    """The same as first published, with a space after each comma."""
+    write_census(data, ", ")
+
+
+def write_census(data: pathlib.Path, separator: str) -> None:
+    """Writes adult.data and adult.test."""
     words = {
         "workclass": ("Private", "Self-emp-not-inc", "Local-gov", "State-gov"),
         "education": ("Bachelors", "HS-grad", "11th", "Masters", "Some-college"),
@@ -269,7 +279,7 @@ def census(data: pathlib.Path, home: pathlib.Path) -> None:
                 *(w["marital"], w["occupation"], w["relationship"], w["race"], w["gender"]),
                 *(rng.integers(0, 5000), rng.integers(0, 1000), hours, w["country"], rich),
             )
-            lines.append(",".join(map(str, row)))
+            lines.append(separator.join(map(str, row)))
         write_lines(data / name, lines)
 
 
@@ -318,7 +328,6 @@ def bert(data: pathlib.Path, home: pathlib.Path) -> None:
     (data / "albert_config.json").write_text(json.dumps(albert))
     electra = {
         "debug": True,
-        "do_eval": True,
         "model_size": "small",
         "vocab_size": len(words),
         "max_seq_length": 32,
@@ -328,6 +337,8 @@ def bert(data: pathlib.Path, home: pathlib.Path) -> None:
         },
     }
     (data / "electra.json").write_text(json.dumps(electra))
+    evaluate = {**electra, "do_train": False, "do_eval": True}
+    (data / "electra_evaluate.json").write_text(json.dumps(evaluate))
     (data / "corpus").mkdir()
     text = sentences(120, SEED)
     lines = [line for i, line in enumerate(text) for line in ([line, ""] if i % 6 == 5 else [line])]

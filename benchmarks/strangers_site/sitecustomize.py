@@ -47,7 +47,11 @@ def _give_run_configs_a_seed(module: ModuleType) -> None:
     initialize: Callable[..., None] = module.RunConfig.__init__
 
     def initialize_with_seed(
-        self: Any, model_dir: Any = None, tf_random_seed: int | None = None, *rest: Any, **named: Any
+        self: Any,
+        model_dir: Any = None,
+        tf_random_seed: int | None = None,
+        *rest: Any,
+        **named: Any,
     ) -> None:
         seed = SEED if tf_random_seed is None else tf_random_seed
         initialize(self, model_dir, seed, *rest, **named)
