@@ -51,7 +51,10 @@ POLL_SECS = 0.2
 EVALUATION = r"Saving dict for global step \d+: (.*)"
 NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)", re.IGNORECASE)
 FRAME = re.compile(r'^ *File "([^"]+)", line \d+', re.MULTILINE)
-ERROR = re.compile(r"^(?:E\s+)?([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt)\b.*)$", re.M)
+ERROR = re.compile(
+    r"^(?:E\s+)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE
+)
+COLOUR = re.compile(r"\x1b\[[\d;]*m")  # Of a notebook's traceback.
 MISSING = re.compile(r"No module named '([\w.]+)'")
 # Whose an error is, by what its last line says, before by where it was raised.
 OWNERS_BY_TEXT = (
@@ -458,6 +461,7 @@ def free_ports(count: int) -> list[int]:
 def cause_of(log: str, status: int) -> str:
     """The error that a program ended with, and whose it is."""
     # TensorFlow says what went wrong in a graph in the error before this one.
+    log = COLOUR.sub("", log)
     errors = [error for error in ERROR.findall(log) if not error.endswith("execution error:")]
     if not errors:
         last = log.strip().splitlines()[-1:] or [""]
@@ -537,7 +541,7 @@ def table(results: dict[str, dict[str, Any]], installed: dict[str, str]) -> str:
     lines += [
         "",
         f"{len(results)} programs of {repositories} repositories: {control} pass on the control, "
-        f"{new} on the new; {sum(map(good, results.values()))} do there what they do on the control.",
+        f"{new} on the new; {sum(map(good, results.values()))} do what their control does.",
     ]
     return "\n".join(lines)
 

@@ -57,10 +57,12 @@ def write_idx(data: pathlib.Path, split: str, images: np.ndarray, labels: np.nda
 
 
 def mnist_keras(data: pathlib.Path, home: pathlib.Path) -> None:
-    """The file that keras.datasets.mnist keeps."""
+    """The file that keras.datasets.mnist keeps, also by another name that a program gives it."""
     (x_train, y_train), (x_test, y_test) = read_digits("train"), read_digits("t10k")
     folder = keras_folder(home)
-    np.savez(folder / "mnist.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    for name in ("mnist.npz", "mnist_data"):
+        with (folder / name).open("wb") as file:
+            np.savez(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
 def mnist_arrays(data: pathlib.Path, home: pathlib.Path) -> None:
