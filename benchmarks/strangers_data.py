@@ -58,20 +58,9 @@ def write_idx(data: pathlib.Path, split: str, images: np.ndarray, labels: np.nda
 
 def mnist_keras(data: pathlib.Path, home: pathlib.Path) -> None:
     """The file that keras.datasets.mnist keeps."""
-    write_npz(keras_folder(home) / "mnist.npz", read_digits("t10k"))
-
-
-def mnist_keras_10000(data: pathlib.Path, home: pathlib.Path) -> None:
-    """The same with 10,000 test digits, by the name that foolmarks' program gives the file."""
-    images, labels = read_digits("t10k")
-    write_npz(keras_folder(home) / "mnist_data", (np.tile(images, (20, 1, 1)), np.tile(labels, 20)))
-
-
-def write_npz(file: pathlib.Path, test: tuple[np.ndarray, np.ndarray]) -> None:
-    """Writes Keras's file of the training digits and the test digits given."""
-    x_train, y_train = read_digits("train")
-    with file.open("wb") as output:
-        np.savez(output, x_train=x_train, y_train=y_train, x_test=test[0], y_test=test[1])
+    (x_train, y_train), (x_test, y_test) = read_digits("train"), read_digits("t10k")
+    with (keras_folder(home) / "mnist.npz").open("wb") as file:
+        np.savez(file, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
 
 
 def mnist_arrays(data: pathlib.Path, home: pathlib.Path) -> None:
