@@ -122,7 +122,7 @@ class _Answers:
 class _Method:
     """A method that an array or a number of NumPy has for the program.
 
-    `own` is NumPy's, which raises when it is called, or None.
+    `own` is what NumPy has by that name, which only raises; or None.
     """
 
     function: Callable[..., Any]

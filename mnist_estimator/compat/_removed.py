@@ -34,6 +34,8 @@ _TPU_ESTIMATOR = f"{_TPU}tpu_estimator"
 ALIASES: dict[str, str] = {
     f"{_PYTHON}distribute.estimator_training": f"{_HERE}estimator_training",
     f"{_PYTHON}eager.profiler": f"{_HERE}eager_profiler",
+    # Which 2.15 had without a name in it.
+    f"{_PYTHON}pywrap_tensorflow_internal": f"{_PYTHON}pywrap_tensorflow",
     f"{_PYTHON}tpu.error_handling": f"{_TPU}error_handling",
     f"{_PYTHON}tpu.tpu_config": f"{_TPU}tpu_config",
     f"{_PYTHON}tpu.tpu_context": f"{_TPU}tpu_context",
