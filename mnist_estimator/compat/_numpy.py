@@ -1,15 +1,19 @@
-"""Names that NumPy removed from 1.20 on, for the code of the program and for no other.
+"""What NumPy removed from 1.20 on, for the code of the program and for no other.
 
-Libraries ask NumPy what it has, to tell its versions apart: to them it stays as it is. Who asks is
-told by the frame that looks the name up. Sources: NumPy's release notes from 1.18 to 2.5.
+These are names such as `np.float`, methods of arrays such as `tostring`, and the argument
+`interpolation` of quantiles. Libraries ask NumPy what it has, to tell its versions apart: to them
+it stays as it is. Who asks is told by the frame that looks the name up. Sources: NumPy's release
+notes from 1.18 to 2.5.
 """
 
 from __future__ import annotations
 
 import ast
 import builtins
+import ctypes
 import dataclasses
 import functools
+import gc
 import inspect
 import sys
 import types
@@ -87,6 +91,12 @@ def install(is_program: IsProgram) -> None:
         delattr(np, name)
     np.__getattr__ = _Answers(np, np.__getattr__, is_program, old, renewed)
     np.__dir__ = functools.partial(_directory, np.__dir__, tuple(renewed))
+    release = tuple(int(part) for part in np.__version__.split(".")[:2])
+    for cls in (np.ndarray, np.generic):
+        for method, removed in _METHODS.items():
+            if release >= removed:
+                own = vars(cls).get(method.__name__)
+                _set_member(cls, method.__name__, _Method(method, is_program, own))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +116,40 @@ class _Answers:
         if name in self.old:
             return self.old[name]
         return functools.reduce(getattr, _SAME[name].split("."), self.numpy)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Method:
+    """A method that an array or a number of NumPy has for the program.
+
+    `own` is what NumPy has by that name, which only raises; or None.
+    """
+
+    function: Callable[..., Any]
+    is_program: IsProgram
+    own: Any
+
+    def __get__(self, array: Any, owner: type) -> Any:
+        if not self.is_program(_asking_frame()):
+            if self.own is not None:
+                return self.own.__get__(array, owner)
+            name = self.function.__name__
+            raise AttributeError(f"{owner.__name__!r} object has no attribute {name!r}")
+        return self.function if array is None else types.MethodType(self.function, array)
+
+
+def _set_member(cls: type, name: str, value: Any) -> None:
+    """Sets an attribute of a class; of one that is written in C, too, where Python refuses it.
+
+    Args:
+      value: None to remove it.
+    """
+    (members,) = gc.get_referents(vars(cls))
+    if value is None:
+        del members[name]
+    else:
+        members[name] = value
+    ctypes.pythonapi.PyType_Modified(ctypes.py_object(cls))  # Python has kept what it looked up.
 
 
 def _asking_frame() -> types.FrameType:
@@ -185,6 +229,40 @@ def msort(a: Any) -> Any:
     return np.sort(a, axis=0)
 
 
+def itemset(array: Any, *index_and_value: Any) -> None:
+    """2.0: sets the number at an index, of all of them in a row or of each axis; or the only one.
+
+    Raises:
+      ValueError: if no index is given for an array of more or fewer than one number.
+    """
+    *index, value = index_and_value
+    if index:
+        place = array if isinstance(index[0], tuple) else array.flat
+        place[index[0]] = value
+    elif array.size == 1:
+        array.flat[0] = value
+    else:
+        raise ValueError(f"itemset(value) needs an array of one number; this one has {array.size}")
+
+
+def newbyteorder(array: Any, new_order: str = "S", /) -> Any:
+    """2.0: the same bytes, read in another order."""
+    return array.view(array.dtype.newbyteorder(new_order))
+
+
+def ptp(array: Any, *args: Any, **kwargs: Any) -> Any:
+    """2.0: the largest number less the smallest one."""
+    import numpy as np
+
+    return np.ptp(array, *args, **kwargs)
+
+
+def tostring(array: Any, order: str = "C") -> bytes:
+    """2.3: the bytes of an array."""
+    return array.tobytes(order)
+
+
+_METHODS = {itemset: (2, 0), newbyteorder: (2, 0), ptp: (2, 0), tostring: (2, 3)}
 _FUNCTIONS = (alen, asfarray, asscalar, in1d, issubclass_, msort)
 
 

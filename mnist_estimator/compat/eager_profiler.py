@@ -1,4 +1,4 @@
-"""What TensorFlow 2.15 had as `tensorflow.python.eager.profiler`, on later ones.
+"""What TensorFlow 2.15 to 2.19 had as `tensorflow.python.eager.profiler`.
 
     with profiler.Profiler("/tmp/log"):
         ...

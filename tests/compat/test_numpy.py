@@ -11,17 +11,26 @@ from mnist_estimator.compat import _numpy
 
 OLD = {*_numpy._SAME, *_numpy._old_names()}
 MISSING = sorted(name for name in OLD if name not in vars(np))
+CLASSES = (np.ndarray, np.generic)
+METHODS = ("itemset", "newbyteorder", "ptp", "tostring")
+VALUES = (np.ones(1), np.ndarray, np.float32(1), np.float32)
+HAD = {name: [hasattr(value, name) for value in VALUES] for name in METHODS}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def installed():
     """Installed for these tests only, and twice, since a program may do so."""
     before = dict(vars(np))
+    methods = {(cls, name): vars(cls).get(name) for cls in CLASSES for name in METHODS}
     _numpy.install(lambda frame: frame.f_globals.get("__file__") == "program.py")
     _numpy.install(lambda frame: True)
     yield before
     vars(np).clear()
     vars(np).update(before)
+    for (cls, name), method in methods.items():
+        if vars(cls).get(name) is not method:
+            _numpy._set_member(cls, name, method)
+    assert {name: [hasattr(value, name) for value in VALUES] for name in METHODS} == HAD
 
 
 def run(code, file):
@@ -123,3 +132,40 @@ def test_a_quantile_by_both_names_of_the_argument():
         run_program(
             "import numpy; value = numpy.quantile([1], 0, interpolation='lower', method='higher')"
         )
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("value = a.tostring()", b"\1\2\3\4\5\6"),
+        ("value = a.tostring('F')", b"\1\4\2\5\3\6"),
+        ("value = a[0, 2].tostring()", b"\3"),
+        ("value = (a.ptp(), a.ptp(axis=0).tolist())", (5, [3, 3, 3])),
+        ("a.itemset(1, 9); value = a.tolist()", [[1, 9, 3], [4, 5, 6]]),
+        ("a.itemset((1, 0), 9); value = a.tolist()", [[1, 2, 3], [9, 5, 6]]),
+        ("b = np.zeros((1, 1)); b.itemset(7); value = b.tolist()", [[7]]),
+        ("value = np.array([1], '<i2').newbyteorder().tolist()", [256]),
+        ("value = np.array([1], '<i2').newbyteorder('<').tolist()", [1]),
+        ("value = np.ndarray.tostring(a[0])", b"\1\2\3"),
+        ("value = a.view(type('Own', (np.ndarray,), {})).tostring()[:2]", b"\1\2"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_methods_of_arrays(statement, expected):
+    array = "a = np.array([[1, 2, 3], [4, 5, 6]], 'u1')"
+    assert run_program(f"import numpy as np; {array}; {statement}") == expected
+
+
+def test_a_number_is_set_in_an_array_of_more(installed):
+    with pytest.raises(ValueError):
+        run_program("import numpy; value = numpy.zeros(2).itemset(1)")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_library_finds_no_method_that_numpy_has_not(name):
+    code = f"value = lambda values: [hasattr(value, {name!r}) for value in values]"
+    assert run_library(code)(VALUES) == HAD[name]
+    assert all(run_program(code)(VALUES))
+    if not HAD[name][0]:
+        with pytest.raises(AttributeError, match=f"{name}"):
+            run_library(f"import numpy; numpy.ones(1).{name}")
