@@ -45,11 +45,11 @@ def fully_connected(
     with v1.variable_scope(scope, "fully_connected", [inputs], reuse=reuse) as scope_made:
         inputs = tf.convert_to_tensor(inputs)
         make = _maker(inputs.dtype, variables_collections, trainable)
-        shape = [_known(inputs, -1), num_outputs]
+        shape = [known_size(inputs, -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         if inputs.shape.rank > 2:
             outputs = tf.tensordot(inputs, weights, [[inputs.shape.rank - 1], [0]])
-            outputs.set_shape([*inputs.shape[:-1], num_outputs])
+            outputs.set_shape([*inputs.shape.as_list()[:-1], num_outputs])
         else:
             outputs = tf.matmul(inputs, weights)
         if normalizer_fn is None and biases_initializer:
@@ -100,7 +100,7 @@ def convolution(
         inputs = tf.convert_to_tensor(inputs)
         dims = _dims(inputs, conv_dims)
         make = _maker(inputs.dtype, variables_collections, trainable)
-        shape = [*_each(kernel_size, dims), _known(inputs, 1 if first else -1), num_outputs]
+        shape = [*_each(kernel_size, dims), known_size(inputs, 1 if first else -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         outputs = tf.nn.convolution(
             inputs,
@@ -150,7 +150,7 @@ def bias_add(
         if data_format == _NCHW and inputs.shape.rank != 4:
             raise ValueError(f"data_format is NCHW, expected 4 dimensions, found {inputs.shape}")
         make = _maker(inputs.dtype, variables_collections, trainable)
-        channels = _known(inputs, 1 if data_format == _NCHW else -1)
+        channels = known_size(inputs, 1 if data_format == _NCHW else -1)
         biases = make("biases", [channels], initializer, regularizer)
         outputs = tf.nn.bias_add(inputs, biases, data_format=data_format)
         return collect(outputs_collections, scope_made.name, _active(outputs, activation_fn))
@@ -197,13 +197,14 @@ def flatten(inputs: Any, outputs_collections: Any = None, scope: Any = None) -> 
         inputs = tf.convert_to_tensor(inputs)
         if not inputs.shape.rank:
             raise ValueError(f"inputs have the shape {inputs.shape}, expected a batch")
-        size = inputs.shape[1:].num_elements()
-        if size is None and inputs.shape[0] is None:
+        batch, size = inputs.shape.as_list()[0], inputs.shape[1:].num_elements()
+        if size is None and batch is None:
             shape = v1.shape(inputs)
             outputs = tf.reshape(inputs, [shape[0], tf.reduce_prod(shape[1:])])
         else:
-            batch = -1 if inputs.shape[0] is None else inputs.shape[0]
-            outputs = tf.reshape(inputs, [batch, -1 if size is None else size])
+            outputs = tf.reshape(
+                inputs, [-1 if batch is None else batch, -1 if size is None else size]
+            )
         return collect(outputs_collections, name, outputs)
 
 
@@ -343,6 +344,15 @@ def check_format(data_format: str) -> None:
         raise ValueError(f"data_format is {data_format!r}, expected NHWC or NCHW")
 
 
+def known_size(inputs: Any, axis: int) -> int:
+    """The size of a dimension. Raises ValueError if it is not known, or the rank below 2."""
+    shape = inputs.shape
+    # A dimension is an object without version 2 behaviour; a list holds numbers.
+    if shape.rank is None or shape.rank < 2 or shape.as_list()[axis] is None:
+        raise ValueError(f"inputs have the shape {shape}, expected a known dimension {axis}")
+    return shape.as_list()[axis]
+
+
 def _apply_again(
     kind: str, inputs: Any, layer: Any, arguments: Sequence[Any], kwargs: dict[str, Any]
 ) -> Any:
@@ -395,13 +405,6 @@ def _pool(
         inputs = tf.convert_to_tensor(inputs)
         outputs = operation(inputs, padding=padding.upper(), data_format=data_format)
         return collect(collections, name_made, outputs)
-
-
-def _known(inputs: Any, axis: int) -> int:
-    rank = inputs.shape.rank
-    if rank is None or rank < 2 or inputs.shape[axis] is None:
-        raise ValueError(f"inputs have the shape {inputs.shape}, expected a known dimension {axis}")
-    return inputs.shape[axis]
 
 
 def _dims(inputs: Any, wanted: int | None) -> int:
