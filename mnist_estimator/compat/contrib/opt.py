@@ -105,13 +105,14 @@ class DecoupledWeightDecayExtension:
         with v1.control_dependencies(self._decay(var)):
             return super()._resource_apply_dense(grad, var)
 
-    def _apply_sparse(self, grad: Any, var: Any) -> Any:
+    # Not `_apply_sparse`, which the base class calls from here: some optimizers never do.
+    def _apply_sparse_duplicate_indices(self, grad: Any, var: Any) -> Any:
         with v1.control_dependencies(self._decay(var, grad.indices)):
-            return super()._apply_sparse(grad, var)
+            return super()._apply_sparse_duplicate_indices(grad, var)
 
-    def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        with v1.control_dependencies(self._decay(var, indices)):
-            return super()._resource_apply_sparse(grad, var, indices)
+    def _resource_apply_sparse_duplicate_indices(self, grad: Any, handle: Any, indices: Any) -> Any:
+        with v1.control_dependencies(self._decay(handle, indices)):
+            return super()._resource_apply_sparse_duplicate_indices(grad, handle, indices)
 
     def _decay(self, var: Any, indices: Any = None) -> list[Any]:
         """What takes the decay off a variable, or off some of its rows."""
@@ -121,6 +122,7 @@ class DecoupledWeightDecayExtension:
         rate = tf.cast(rate, var.dtype.base_dtype)
         if indices is None:
             return [var.assign_sub(rate * tf.convert_to_tensor(var), self._use_locking)]
+        indices, _ = tf.unique(indices)
         rows = tf.IndexedSlices(rate * tf.gather(var, indices), indices)
         return [var.scatter_sub(rows, self._use_locking)]
 
