@@ -83,4 +83,25 @@ def test_names_that_are_there_under_another_one(contrib):
     assert contrib.framework.get_or_create_global_step is v1.train.get_or_create_global_step
     assert contrib.layers.conv2d is contrib.layers.convolution2d
     assert contrib.distribute.get_distribution_strategy is v1.distribute.get_strategy
-    assert contrib.learn.datasets.mnist.read_data_sets is v1.examples.tutorials.mnist.input_data.read_data_sets  # fmt: skip
+    examples = v1.examples.tutorials.mnist.input_data
+    assert contrib.learn.datasets.mnist.read_data_sets is examples.read_data_sets
+
+
+def test_summaries_are_written_from_a_graph(contrib, evaluate, tmp_path):
+    step = v1.train.create_global_step()
+    summary = contrib.summary
+    with summary.create_file_writer(str(tmp_path)).as_default(), summary.always_record_summaries():
+        summary.scalar("loss", 0.5, step=step)
+    with summary.create_file_writer(str(tmp_path)).as_default(), summary.never_record_summaries():
+        summary.scalar("never", 0.5, step=step)
+        flush = summary.flush()
+    evaluate(summary.summary_writer_initializer_op())
+    evaluate(summary.all_summary_ops())
+    evaluate(flush)
+    values = [value for event in events(tmp_path) for value in event.summary.value]
+    assert [value.tag for value in values] == ["loss"]
+
+
+def events(folder):
+    for path in sorted(folder.iterdir()):
+        yield from v1.train.summary_iterator(str(path))

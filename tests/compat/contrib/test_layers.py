@@ -121,7 +121,7 @@ def test_other_convolutions(evaluate):
     one = layers.convolution1d(tf.constant(row), 2, 2, activation_fn=None)
     three = layers.convolution(tf.constant(block), 2, [1, 3, 2], activation_fn=None)
     values = evaluate([one, three, *v1.global_variables()])
-    weights = {name: value for name, value in zip(names(), values[2:], strict=True)}
+    weights = dict(zip(names(), values[2:], strict=True))
     expected = convolved(row[:, None], weights["Conv/weights"][None], [1, 1], "SAME", [1, 1])
     np.testing.assert_allclose(values[0], expected[:, 0], rtol=1e-4, atol=1e-5)
     expected = convolved(PICTURES, weights["Conv_1/weights"][0], [1, 1], "SAME", [1, 1])

@@ -31,7 +31,7 @@ def test_in_training(evaluate, shape, fused):
     x = batch_of(shape)
     inputs = v1.placeholder(tf.float32, [None, *shape[1:]])
     outputs = normalization.batch_norm(inputs, decay=0.9, scale=True, fused=fused)
-    variables = {name: v for name, v in zip(names(), v1.global_variables(), strict=True)}
+    variables = dict(zip(names(), v1.global_variables(), strict=True))
     assert set(variables) == {"gamma", "beta", "moving_mean", "moving_variance"}
     assert len(v1.trainable_variables()) == 2
     given = {variables["gamma"]: [1, 2, 3], variables["beta"]: [0.5, 0, -1]}
