@@ -44,7 +44,7 @@ def fully_connected(
         raise ValueError(f"num_outputs is {num_outputs!r}, expected an integer")
     with v1.variable_scope(scope, "fully_connected", [inputs], reuse=reuse) as scope_made:
         inputs = tf.convert_to_tensor(inputs)
-        make = _maker(inputs.dtype, variables_collections, trainable)
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
         shape = [known_size(inputs, -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         if inputs.shape.rank > 2:
@@ -55,7 +55,7 @@ def fully_connected(
         if normalizer_fn is None and biases_initializer:
             biases = make("biases", [num_outputs], biases_initializer, biases_regularizer)
             outputs = tf.nn.bias_add(outputs, biases)
-        outputs = _finish(outputs, normalizer_fn, normalizer_params, activation_fn)
+        outputs = finish(outputs, normalizer_fn, normalizer_params, activation_fn)
         return collect(outputs_collections, scope_made.name, outputs)
 
 
@@ -99,21 +99,21 @@ def convolution(
     with v1.variable_scope(scope, "Conv", [inputs], reuse=reuse) as scope_made:
         inputs = tf.convert_to_tensor(inputs)
         dims = _dims(inputs, conv_dims)
-        make = _maker(inputs.dtype, variables_collections, trainable)
-        shape = [*_each(kernel_size, dims), known_size(inputs, 1 if first else -1), num_outputs]
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
+        shape = [*sizes_of(kernel_size, dims), known_size(inputs, 1 if first else -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         outputs = tf.nn.convolution(
             inputs,
             weights,
-            strides=_each(stride, dims),
+            strides=sizes_of(stride, dims),
             padding=padding.upper(),
             data_format=data_format or _format(dims),
-            dilations=_each(rate, dims),
+            dilations=sizes_of(rate, dims),
         )
         if normalizer_fn is None and biases_initializer:
             biases = make("biases", [num_outputs], biases_initializer, biases_regularizer)
             outputs = tf.nn.bias_add(outputs, biases, data_format="NC..." if first else "N...C")
-        outputs = _finish(outputs, normalizer_fn, normalizer_params, activation_fn)
+        outputs = finish(outputs, normalizer_fn, normalizer_params, activation_fn)
         return collect(outputs_collections, scope_made.name, outputs)
 
 
@@ -149,7 +149,7 @@ def bias_add(
         inputs = tf.convert_to_tensor(inputs)
         if data_format == _NCHW and inputs.shape.rank != 4:
             raise ValueError(f"data_format is NCHW, expected 4 dimensions, found {inputs.shape}")
-        make = _maker(inputs.dtype, variables_collections, trainable)
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
         channels = known_size(inputs, 1 if data_format == _NCHW else -1)
         biases = make("biases", [channels], initializer, regularizer)
         outputs = tf.nn.bias_add(inputs, biases, data_format=data_format)
@@ -353,20 +353,9 @@ def known_size(inputs: Any, axis: int) -> int:
     return shape.as_list()[axis]
 
 
-def _apply_again(
-    kind: str, inputs: Any, layer: Any, arguments: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
-    scope = kwargs.pop("scope", None)
-    function = getattr(layer, "func", layer)  # Of a partial.
-    name = scope or getattr(function, "__name__", kind.lower())
-    with v1.variable_scope(scope, kind, [inputs]):
-        outputs = tf.convert_to_tensor(inputs)
-        for number, each in enumerate(arguments, start=1):
-            outputs = layer(outputs, *each, scope=f"{name}_{number}", **kwargs)
-    return outputs
+def variable_maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
+    """Returns a function that makes a layer's variable: (name, shape, initializer, regularizer)."""
 
-
-def _maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
     def make(name: str, shape: list[int], initializer: Any, regularizer: Any) -> Any:
         return variables.model_variable(
             name,
@@ -381,10 +370,32 @@ def _maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
     return make
 
 
-def _finish(outputs: Any, normalizer_fn: Any, normalizer_params: Any, activation_fn: Any) -> Any:
+def finish(outputs: Any, normalizer_fn: Any, normalizer_params: Any, activation_fn: Any) -> Any:
+    """What comes after the weights and biases: normalizer, then activation."""
     if normalizer_fn is not None:
         outputs = normalizer_fn(outputs, **(normalizer_params or {}))
     return _active(outputs, activation_fn)
+
+
+def sizes_of(value: int | Sequence[int], dims: int) -> list[int]:
+    """A size a dimension. Raises ValueError for another number of them, or one below 1."""
+    values = list(value) if isinstance(value, (list, tuple)) else [value] * dims
+    if len(values) != dims or any(int(each) < 1 for each in values):
+        raise ValueError(f"found {value}, expected {dims} integers of 1 or more")
+    return [int(each) for each in values]
+
+
+def _apply_again(
+    kind: str, inputs: Any, layer: Any, arguments: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    scope = kwargs.pop("scope", None)
+    function = getattr(layer, "func", layer)  # Of a partial.
+    name = scope or getattr(function, "__name__", kind.lower())
+    with v1.variable_scope(scope, kind, [inputs]):
+        outputs = tf.convert_to_tensor(inputs)
+        for number, each in enumerate(arguments, start=1):
+            outputs = layer(outputs, *each, scope=f"{name}_{number}", **kwargs)
+    return outputs
 
 
 def _active(outputs: Any, activation_fn: Any) -> Any:
@@ -413,13 +424,6 @@ def _dims(inputs: Any, wanted: int | None) -> int:
         expected = f"{wanted + 2}" if wanted else "3 to 5"
         raise ValueError(f"inputs have the shape {inputs.shape}, expected {expected} dimensions")
     return rank - 2
-
-
-def _each(value: int | Sequence[int], dims: int) -> list[int]:
-    values = list(value) if isinstance(value, (list, tuple)) else [value] * dims
-    if len(values) != dims or any(int(each) < 1 for each in values):
-        raise ValueError(f"found {value}, expected {dims} integers of 1 or more")
-    return [int(each) for each in values]
 
 
 def _format(dims: int) -> str:

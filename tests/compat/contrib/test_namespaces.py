@@ -16,7 +16,7 @@ TOPICS = {
     "layers": Topic(
         names={"stack": "own.layers.stack", "rank": "v1.rank", "lost": "v1.train.lost"},
         gone={"old": "use the new"},
-        paths="layers.python.layers layers.python.layers.layers layers.python.stack",
+        paths="layers.python layers.python.layers layers.python.layers.layers layers.python.stack",
     ),
     "layers.more": Topic(names={"nest": "tensorflow.python.util.nest"}, gone={"": "no more"}),
     "tpu": Topic(sources=["estimator.tpu", "v1.tpu"]),
