@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib.resources
 
 import numpy as np
 import pytest
@@ -97,7 +98,7 @@ def test_wrong_batches_are_refused():
         lambda: dataset().next_batch(1, fake_data=True),
         lambda: mnist.read_data_sets("x", fake_data=True),
     ):
-        with pytest.raises(NotImplementedError, match="--dataset=sample"):
+        with pytest.raises(NotImplementedError, match="mnist_estimator.sample"):
             use()
 
 
@@ -107,7 +108,9 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
         mnist.read_data_sets(str(tmp_path))
     message = str(error.value)
     assert message.startswith(f"{tmp_path}: missing train-labels-idx1-ubyte[.gz], t10k-images")
-    assert "train-images" not in message and "python -m mnist_estimator.prepare" in message
+    assert "train-images" not in message
+    command = f"python -m mnist_estimator.prepare --dataset=mnist --data_dir={tmp_path}"
+    assert message.endswith(command)
     with pytest.raises(InputError, match="nothing is downloaded"):
         mnist.maybe_download("none", str(tmp_path), "http://127.0.0.1:9/")
     monkeypatch.chdir(tmp_path)
@@ -115,6 +118,14 @@ def test_missing_files_are_named(tmp_path, monkeypatch):
         mnist.load_dataset("mnist")
     with pytest.raises(ValueError, match="'iris', expected one of"):
         mnist.load_dataset("iris")
+
+
+def test_the_sample_of_the_package_can_be_read():
+    folder = importlib.resources.files("mnist_estimator.sample")
+    data = mnist.read_data_sets(str(folder), validation_size=500)
+    assert [part.num_examples for part in data] == [3500, 500, 1000]
+    assert (data.train.images.shape, data.train.images.max()) == ((3500, 784), 1.0)
+    assert np.bincount(data.test.labels).tolist() == [100] * 10
 
 
 def test_the_sizes_of_the_parts_have_to_fit(folder):

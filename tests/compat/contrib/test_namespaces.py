@@ -16,7 +16,8 @@ TOPICS = {
     "layers": Topic(
         names={"stack": "own.layers.stack", "rank": "v1.rank", "lost": "v1.train.lost"},
         gone={"old": "use the new"},
-        paths="layers.python layers.python.layers layers.python.layers.layers layers.python.stack",
+        paths="""layers.python layers.python.layers layers.python.layers.layers layers.python.stack
+            layers.deep.one""",
     ),
     "layers.more": Topic(names={"nest": "tensorflow.python.util.nest"}, gone={"": "no more"}),
     "tpu": Topic(sources=["estimator.tpu", "v1.tpu"]),
@@ -67,7 +68,7 @@ def test_a_missing_name_says_what_to_do(package):
     assert not hasattr(package.layers, "__wrapped__")
 
 
-@pytest.mark.parametrize("name", ["slim", "layers.none", "layers.python.none"])
+@pytest.mark.parametrize("name", ["slim", "layers.none", "layers.deep.none"])
 def test_a_missing_path_says_so(package, name):
     parent, _, last = f"tensorflow.old.{name}".rpartition(".")
     for line in (f"import {parent}.{last}.deeper", f"from {parent} import {last}"):
