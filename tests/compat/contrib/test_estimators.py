@@ -27,9 +27,9 @@ def features():
     return v1.data.Dataset.from_tensors({"x": [1.0, 2.0], "id": [7, 8], "tags": sparse})
 
 
-@pytest.fixture
-def estimator(tmp_path):
-    made = estimator_v1.Estimator(model_fn, str(tmp_path))
+@pytest.fixture(scope="module")
+def estimator(tmp_path_factory):
+    made = estimator_v1.Estimator(model_fn, str(tmp_path_factory.mktemp("model")))
     made.train(lambda: features().map(lambda f: (f, [0, 0])), steps=1)
     return made
 
