@@ -45,8 +45,9 @@ def test_states_lengths_and_scopes(evaluate):
     cells = [Adding(1.0)], [Adding(1.0)]
     options = {"sequence_length": [1, 3], "dtype": tf.float32}
     found = rnn.stack_bidirectional_dynamic_rnn(*cells, tf.constant(X), *start, **options)
-    outputs, forwards, _ = evaluate(found)
+    outputs, forwards, backwards = evaluate(found)
     np.testing.assert_allclose(forwards[0], [1 + X[0, 0], 1 + X[1].sum(axis=0)], rtol=1e-5)
+    np.testing.assert_allclose(backwards[0], [X[0, 0], X[1].sum(axis=0)], rtol=1e-5)
     assert outputs[0, 1:].tolist() == [[0, 0], [0, 0]]
     names = [operation.name for operation in v1.get_default_graph().get_operations()]
     assert any(
