@@ -168,12 +168,8 @@ def _switch_to_version_1(tf: Any) -> None:
     from mnist_estimator.compat import contrib
 
     v1 = tf.compat.v1
-    optimizers = getattr(tf.keras.optimizers, "experimental", None)
     with deprecation.silence():  # Of the switch itself; the program has asked for it.
         v1.disable_v2_behavior()
-    if optimizers is not None and not hasattr(tf.keras.optimizers, "experimental"):
-        # model_to_estimator asks whether a model has one of these; version 1's Keras has none.
-        tf.keras.optimizers.experimental = optimizers
     # Version 1 had these two packages as attributes.
     v1.core, v1.python = sys.modules["tensorflow.core"], sys.modules["tensorflow.python"]
     contrib.install(v1, v1.estimator)

@@ -212,7 +212,7 @@ assert not tf.executing_eagerly() and tf.Session
 from tensorflow.python.keras import models
 import tensorflow as tf
 model = models.Sequential([tf.keras.layers.Dense(1, input_shape=(2,))])
-model.compile("sgd", "mse")
+model.compile(tf.keras.optimizers.RMSprop(0.1), "mse")
 estimator = tf.keras.estimator.model_to_estimator(model)
 name, = model.input_names
 data = lambda: tf.data.Dataset.from_tensors(({name: [[1.0, 1.0]]}, [[1.0]]))

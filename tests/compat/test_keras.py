@@ -29,9 +29,18 @@ def test_keras_2_is_switched_on_before_tensorflow_is_imported(tf_keras, monkeypa
 
 
 def test_keras_2_is_not_switched_on_after(tf_keras, monkeypatch):
-    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    tensorflow = types.ModuleType("tensorflow")
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    tensorflow.__version__ = "2.21.0"
     assert "before tensorflow" in _keras.switch_to_keras_2()
     assert "TF_USE_LEGACY_KERAS" not in os.environ
+
+
+def test_keras_2_is_switched_on_while_tensorflow_is_executed(tf_keras, monkeypatch):
+    """Python has put the module there by then, with nothing in it."""
+    monkeypatch.setitem(sys.modules, "tensorflow", types.ModuleType("tensorflow"))
+    assert _keras.switch_to_keras_2() == ""
+    assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
 
 
 def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):

@@ -38,6 +38,8 @@ _LAYERS = Topic(
             embed_sequence flatten fully_connected one_hot_encoding repeat softmax stack avg_pool2d
             max_pool2d""",
         ),
+        "convolution2d_transpose": "own.transposed.convolution2d_transpose",
+        "conv2d_transpose": "own.transposed.convolution2d_transpose",
         "conv1d": "own.layers.convolution1d",
         "conv2d": "own.layers.convolution2d",
         "conv3d": "own.layers.convolution3d",
@@ -73,8 +75,8 @@ _LAYERS = Topic(
         ),
         **_gone(
             _KERAS,
-            """convolution2d_in_plane convolution2d_transpose convolution3d_transpose
-            conv2d_in_plane conv2d_transpose conv3d_transpose separable_conv2d
+            """convolution2d_in_plane convolution3d_transpose
+            conv2d_in_plane conv3d_transpose separable_conv2d
             separable_convolution2d avg_pool3d max_pool3d pool""",
         ),
         **_gone(_ADDONS, "group_norm instance_norm maxout"),

@@ -24,7 +24,7 @@ def crf_log_likelihood(
     """
     inputs = tf.convert_to_tensor(inputs)
     if transition_params is None:
-        tags = inputs.shape[2]
+        tags = inputs.shape.as_list()[2]
         transition_params = v1.get_variable("transitions", [tags, tags])
     score = crf_sequence_score(inputs, tag_indices, sequence_lengths, transition_params)
     return score - crf_log_norm(inputs, sequence_lengths, transition_params), transition_params
@@ -83,7 +83,8 @@ def crf_log_norm(inputs: Any, sequence_lengths: Any, transition_params: Any) -> 
 def crf_decode(potentials: Any, transition_params: Any, sequence_length: Any) -> tuple[Any, Any]:
     """The sequence of tags of the highest score (Viterbi 1967).
 
-    Returns: the tags, [batch, steps] of int32, 0 from the length on; and the scores, [batch].
+    Returns: the tags, [batch, steps] of int32, 0 from the length on (which counts as 1 at least);
+      and the scores, [batch].
     """
 
     def step(state: Any, scores: Any) -> Any:
@@ -102,7 +103,7 @@ def crf_decode(potentials: Any, transition_params: Any, sequence_length: Any) ->
     last = tf.argmax(states[-1], axis=1, output_type=tf.int32)
     backwards = tf.scan(before, tf.range(count - 1, -1, -1), initializer=last)
     tags = tf.transpose(tf.reverse(backwards, [0]))
-    tags = tf.where(tf.sequence_mask(lengths, count), tags, tf.zeros_like(tags))
+    tags = tf.where(tf.sequence_mask(tf.maximum(lengths, 1), count), tags, tf.zeros_like(tags))
     tags.set_shape(potentials.shape[:2])
     return tags, tf.reduce_max(states[-1], axis=1)
 

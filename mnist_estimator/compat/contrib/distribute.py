@@ -9,8 +9,7 @@ from typing import Any, NoReturn
 
 from mnist_estimator.compat._loaded import tf, v1
 
-_experimental = v1.distribute.experimental
-_AUTO = _experimental.CollectiveCommunication.AUTO
+_AUTO = v1.distribute.experimental.CollectiveCommunication.AUTO
 
 
 class MirroredStrategy(v1.distribute.MirroredStrategy):
@@ -63,7 +62,7 @@ class OneDeviceStrategy(v1.distribute.OneDeviceStrategy):
     """All on one device."""
 
 
-class CollectiveAllReduceStrategy(_experimental.MultiWorkerMirroredStrategy):
+class CollectiveAllReduceStrategy(v1.distribute.experimental.MultiWorkerMirroredStrategy):
     """Copies the variables to each worker of the cluster in TF_CONFIG.
 
     Args:
@@ -76,7 +75,7 @@ class CollectiveAllReduceStrategy(_experimental.MultiWorkerMirroredStrategy):
         )
 
 
-class ParameterServerStrategy(_experimental.ParameterServerStrategy):
+class ParameterServerStrategy(v1.distribute.experimental.ParameterServerStrategy):
     """Keeps the variables on the parameter servers of the cluster in TF_CONFIG.
 
     Args:

@@ -44,18 +44,18 @@ def fully_connected(
         raise ValueError(f"num_outputs is {num_outputs!r}, expected an integer")
     with v1.variable_scope(scope, "fully_connected", [inputs], reuse=reuse) as scope_made:
         inputs = tf.convert_to_tensor(inputs)
-        make = _maker(inputs.dtype, variables_collections, trainable)
-        shape = [_known(inputs, -1), num_outputs]
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
+        shape = [known_size(inputs, -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         if inputs.shape.rank > 2:
             outputs = tf.tensordot(inputs, weights, [[inputs.shape.rank - 1], [0]])
-            outputs.set_shape([*inputs.shape[:-1], num_outputs])
+            outputs.set_shape([*inputs.shape.as_list()[:-1], num_outputs])
         else:
             outputs = tf.matmul(inputs, weights)
         if normalizer_fn is None and biases_initializer:
             biases = make("biases", [num_outputs], biases_initializer, biases_regularizer)
             outputs = tf.nn.bias_add(outputs, biases)
-        outputs = _finish(outputs, normalizer_fn, normalizer_params, activation_fn)
+        outputs = finish(outputs, normalizer_fn, normalizer_params, activation_fn)
         return collect(outputs_collections, scope_made.name, outputs)
 
 
@@ -99,21 +99,21 @@ def convolution(
     with v1.variable_scope(scope, "Conv", [inputs], reuse=reuse) as scope_made:
         inputs = tf.convert_to_tensor(inputs)
         dims = _dims(inputs, conv_dims)
-        make = _maker(inputs.dtype, variables_collections, trainable)
-        shape = [*_each(kernel_size, dims), _known(inputs, 1 if first else -1), num_outputs]
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
+        shape = [*sizes_of(kernel_size, dims), known_size(inputs, 1 if first else -1), num_outputs]
         weights = make("weights", shape, weights_initializer, weights_regularizer)
         outputs = tf.nn.convolution(
             inputs,
             weights,
-            strides=_each(stride, dims),
+            strides=sizes_of(stride, dims),
             padding=padding.upper(),
             data_format=data_format or _format(dims),
-            dilations=_each(rate, dims),
+            dilations=sizes_of(rate, dims),
         )
         if normalizer_fn is None and biases_initializer:
             biases = make("biases", [num_outputs], biases_initializer, biases_regularizer)
             outputs = tf.nn.bias_add(outputs, biases, data_format="NC..." if first else "N...C")
-        outputs = _finish(outputs, normalizer_fn, normalizer_params, activation_fn)
+        outputs = finish(outputs, normalizer_fn, normalizer_params, activation_fn)
         return collect(outputs_collections, scope_made.name, outputs)
 
 
@@ -149,8 +149,8 @@ def bias_add(
         inputs = tf.convert_to_tensor(inputs)
         if data_format == _NCHW and inputs.shape.rank != 4:
             raise ValueError(f"data_format is NCHW, expected 4 dimensions, found {inputs.shape}")
-        make = _maker(inputs.dtype, variables_collections, trainable)
-        channels = _known(inputs, 1 if data_format == _NCHW else -1)
+        make = variable_maker(inputs.dtype, variables_collections, trainable)
+        channels = known_size(inputs, 1 if data_format == _NCHW else -1)
         biases = make("biases", [channels], initializer, regularizer)
         outputs = tf.nn.bias_add(inputs, biases, data_format=data_format)
         return collect(outputs_collections, scope_made.name, _active(outputs, activation_fn))
@@ -197,13 +197,14 @@ def flatten(inputs: Any, outputs_collections: Any = None, scope: Any = None) -> 
         inputs = tf.convert_to_tensor(inputs)
         if not inputs.shape.rank:
             raise ValueError(f"inputs have the shape {inputs.shape}, expected a batch")
-        size = inputs.shape[1:].num_elements()
-        if size is None and inputs.shape[0] is None:
+        batch, size = inputs.shape.as_list()[0], inputs.shape[1:].num_elements()
+        if size is None and batch is None:
             shape = v1.shape(inputs)
             outputs = tf.reshape(inputs, [shape[0], tf.reduce_prod(shape[1:])])
         else:
-            batch = -1 if inputs.shape[0] is None else inputs.shape[0]
-            outputs = tf.reshape(inputs, [batch, -1 if size is None else size])
+            outputs = tf.reshape(
+                inputs, [-1 if batch is None else batch, -1 if size is None else size]
+            )
         return collect(outputs_collections, name, outputs)
 
 
@@ -343,20 +344,18 @@ def check_format(data_format: str) -> None:
         raise ValueError(f"data_format is {data_format!r}, expected NHWC or NCHW")
 
 
-def _apply_again(
-    kind: str, inputs: Any, layer: Any, arguments: Sequence[Any], kwargs: dict[str, Any]
-) -> Any:
-    scope = kwargs.pop("scope", None)
-    function = getattr(layer, "func", layer)  # Of a partial.
-    name = scope or getattr(function, "__name__", kind.lower())
-    with v1.variable_scope(scope, kind, [inputs]):
-        outputs = tf.convert_to_tensor(inputs)
-        for number, each in enumerate(arguments, start=1):
-            outputs = layer(outputs, *each, scope=f"{name}_{number}", **kwargs)
-    return outputs
+def known_size(inputs: Any, axis: int) -> int:
+    """The size of a dimension. Raises ValueError if it is not known, or the rank below 2."""
+    shape = inputs.shape
+    # A dimension is an object without version 2 behaviour; a list holds numbers.
+    if shape.rank is None or shape.rank < 2 or shape.as_list()[axis] is None:
+        raise ValueError(f"inputs have the shape {shape}, expected a known dimension {axis}")
+    return shape.as_list()[axis]
 
 
-def _maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
+def variable_maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
+    """Returns a function that makes a layer's variable: (name, shape, initializer, regularizer)."""
+
     def make(name: str, shape: list[int], initializer: Any, regularizer: Any) -> Any:
         return variables.model_variable(
             name,
@@ -371,10 +370,32 @@ def _maker(dtype: Any, collections: Any, trainable: bool) -> Callable[..., Any]:
     return make
 
 
-def _finish(outputs: Any, normalizer_fn: Any, normalizer_params: Any, activation_fn: Any) -> Any:
+def finish(outputs: Any, normalizer_fn: Any, normalizer_params: Any, activation_fn: Any) -> Any:
+    """What comes after the weights and biases: normalizer, then activation."""
     if normalizer_fn is not None:
         outputs = normalizer_fn(outputs, **(normalizer_params or {}))
     return _active(outputs, activation_fn)
+
+
+def sizes_of(value: int | Sequence[int], dims: int) -> list[int]:
+    """A size a dimension. Raises ValueError for another number of them, or one below 1."""
+    values = list(value) if isinstance(value, (list, tuple)) else [value] * dims
+    if len(values) != dims or any(int(each) < 1 for each in values):
+        raise ValueError(f"found {value}, expected {dims} integers of 1 or more")
+    return [int(each) for each in values]
+
+
+def _apply_again(
+    kind: str, inputs: Any, layer: Any, arguments: Sequence[Any], kwargs: dict[str, Any]
+) -> Any:
+    scope = kwargs.pop("scope", None)
+    function = getattr(layer, "func", layer)  # Of a partial.
+    name = scope or getattr(function, "__name__", kind.lower())
+    with v1.variable_scope(scope, kind, [inputs]):
+        outputs = tf.convert_to_tensor(inputs)
+        for number, each in enumerate(arguments, start=1):
+            outputs = layer(outputs, *each, scope=f"{name}_{number}", **kwargs)
+    return outputs
 
 
 def _active(outputs: Any, activation_fn: Any) -> Any:
@@ -397,26 +418,12 @@ def _pool(
         return collect(collections, name_made, outputs)
 
 
-def _known(inputs: Any, axis: int) -> int:
-    rank = inputs.shape.rank
-    if rank is None or rank < 2 or inputs.shape[axis] is None:
-        raise ValueError(f"inputs have the shape {inputs.shape}, expected a known dimension {axis}")
-    return inputs.shape[axis]
-
-
 def _dims(inputs: Any, wanted: int | None) -> int:
     rank = inputs.shape.rank
     if rank not in (3, 4, 5) or (wanted is not None and rank != wanted + 2):
         expected = f"{wanted + 2}" if wanted else "3 to 5"
         raise ValueError(f"inputs have the shape {inputs.shape}, expected {expected} dimensions")
     return rank - 2
-
-
-def _each(value: int | Sequence[int], dims: int) -> list[int]:
-    values = list(value) if isinstance(value, (list, tuple)) else [value] * dims
-    if len(values) != dims or any(int(each) < 1 for each in values):
-        raise ValueError(f"found {value}, expected {dims} integers of 1 or more")
-    return [int(each) for each in values]
 
 
 def _format(dims: int) -> str:

@@ -106,7 +106,7 @@ def _wide(weights: Any, rank: int) -> Any:
     weights = tf.convert_to_tensor(weights)
     if weights.shape.rank == 0:
         return weights
-    if weights.shape.rank > 1 and weights.shape[-1] in (1, None):
+    if weights.shape.rank > 1 and weights.shape.as_list()[-1] in (1, None):
         weights = tf.squeeze(weights, [-1])
     for _ in range(rank - weights.shape.rank):
         weights = weights[..., None]

@@ -26,9 +26,6 @@ _FILES = (
     ("t10k-labels-idx1-ubyte", _LABELS_MAGIC),
 )
 _MAX_BYTES = 1 << 30  # Twenty times MNIST: a header cannot make this process take more.
-_GET = (
-    "get them with python -m mnist_estimator.prepare, whose --help says how, or give their folder"
-)
 
 
 class DataSet:
@@ -241,7 +238,8 @@ def _read_files(folder: str) -> list[np.ndarray]:
     missing = [name for (name, _), path in zip(_FILES, paths, strict=True) if not path]
     if missing:
         files = ", ".join(f"{name}[.gz]" for name in missing)
-        raise InputError(f"{folder}: missing {files}; nothing is downloaded: {_GET}")
+        command = f"python -m mnist_estimator.prepare --dataset=mnist --data_dir={folder}"
+        raise InputError(f"{folder}: missing {files}; get MNIST's there with {command}")
     arrays = []
     for path, (_, magic) in zip(paths, _FILES, strict=True):
         with tf.io.gfile.GFile(path, "rb") as file:
@@ -302,6 +300,6 @@ def _name(file: Any) -> str:
 def _check_real(fake_data: bool) -> None:
     if fake_data:
         raise NotImplementedError(
-            "fake_data=True is not among the stand-ins; python -m mnist_estimator.prepare "
-            "--dataset=sample makes a small real dataset"
+            "fake_data=True is not among the stand-ins; for a small real dataset give the folder "
+            "of the package mnist_estimator.sample, and a validation_size of 4000 at most"
         )

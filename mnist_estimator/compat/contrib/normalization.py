@@ -104,7 +104,11 @@ def batch_norm(
                 average(made["moving_variance"], variance, decay, zero_debias=False),
             ]
 
-        outputs = _add_updates(update, outputs, is_training, updates_collections)
+        def keep() -> list[Any]:
+            return [tf.identity(made[name]) for name in ("moving_mean", "moving_variance")]
+
+        if layers.constant(is_training) not in (False, 0):
+            outputs = _add_updates(update, keep, outputs, is_training, updates_collections)
         outputs.set_shape(inputs.shape)
         outputs = outputs if activation_fn is None else activation_fn(outputs)
         return layers.collect(outputs_collections, scope_made.name, outputs)
@@ -171,11 +175,7 @@ class _Batch:
 
     @property
     def channels(self) -> int:
-        shape = self.inputs.shape
-        axis = 1 if self.data_format == "NCHW" else -1
-        if shape.rank is None or shape.rank < 2 or shape[axis] is None:
-            raise ValueError(f"inputs have the shape {shape}, expected known channels")
-        return shape[axis]
+        return layers.known_size(self.inputs, 1 if self.data_format == "NCHW" else -1)
 
     def normalize_fused(self, made: Mapping[str, Any], training: bool) -> Any:
         """The outputs, and the mean and the variance of a sample. [channels]."""
@@ -254,24 +254,22 @@ def _variables(
     }
 
 
-def _add_updates(update: Callable[[], list[Any]], outputs: Any, is_training: Any, collections: Any):
+def _add_updates(
+    update: Callable[[], list[Any]],
+    keep: Callable[[], list[Any]],
+    outputs: Any,
+    is_training: Any,
+    collections: Any,
+) -> Any:
     """Has the moving mean and variance updated in training. Returns the outputs."""
 
     def force() -> Any:
         with v1.control_dependencies(update()):
             return tf.identity(outputs)
 
-    known = layers.constant(is_training)
-    if known is not None and not known:
-        return outputs
     if collections is None:
         return layers.choose(is_training, force, lambda: tf.identity(outputs))
-    if known is None:
-        # One operation that does both, where it is asked for.
-        done = v1.cond(tf.cast(is_training, tf.bool), lambda: v1.group(*update()), v1.no_op)
-        updates = [done]
-    else:
-        updates = update()
-    for each in updates:
+    # A function of a branch gives tensors, not operations.
+    for each in layers.choose(is_training, lambda: [tf.identity(x) for x in update()], keep):
         v1.add_to_collections(collections, each)
     return outputs

@@ -92,36 +92,39 @@ class DecoupledWeightDecayExtension:
     ) -> Any:
         """As the optimizer's. `decay_var_list`: the variables that decay; all if None or empty."""
         self._decay_names = {var.op.name for var in decay_var_list or ()}
-        return super().apply_gradients(grads_and_vars, global_step=global_step, name=name)
+        pairs = list(grads_and_vars)
+        # Not before all gradients are computed, of the weights as they were.
+        with v1.control_dependencies([grad for grad, _ in pairs if grad is not None]):
+            return super().apply_gradients(pairs, global_step=global_step, name=name)
 
     def _apply_dense(self, grad: Any, var: Any) -> Any:
-        with v1.control_dependencies(self._decay(grad, var)):
+        with v1.control_dependencies(self._decay(var)):
             return super()._apply_dense(grad, var)
 
     def _resource_apply_dense(self, grad: Any, var: Any) -> Any:
-        with v1.control_dependencies(self._decay(grad, var)):
+        with v1.control_dependencies(self._decay(var)):
             return super()._resource_apply_dense(grad, var)
 
-    def _apply_sparse(self, grad: Any, var: Any) -> Any:
-        with v1.control_dependencies(self._decay(grad.values, var, grad.indices)):
-            return super()._apply_sparse(grad, var)
+    # Not `_apply_sparse`, which the base class calls from here: some optimizers never do.
+    def _apply_sparse_duplicate_indices(self, grad: Any, var: Any) -> Any:
+        with v1.control_dependencies(self._decay(var, grad.indices)):
+            return super()._apply_sparse_duplicate_indices(grad, var)
 
-    def _resource_apply_sparse(self, grad: Any, var: Any, indices: Any) -> Any:
-        with v1.control_dependencies(self._decay(grad, var, indices)):
-            return super()._resource_apply_sparse(grad, var, indices)
+    def _resource_apply_sparse_duplicate_indices(self, grad: Any, handle: Any, indices: Any) -> Any:
+        with v1.control_dependencies(self._decay(handle, indices)):
+            return super()._resource_apply_sparse_duplicate_indices(grad, handle, indices)
 
-    def _decay(self, grad: Any, var: Any, indices: Any = None) -> list[Any]:
+    def _decay(self, var: Any, indices: Any = None) -> list[Any]:
         """What takes the decay off a variable, or off some of its rows."""
         if self._decay_names and var.op.name not in self._decay_names:
             return []
         rate = self._weight_decay() if callable(self._weight_decay) else self._weight_decay
         rate = tf.cast(rate, var.dtype.base_dtype)
-        # Not before the gradient is computed, of the weights as they were.
-        with v1.control_dependencies([grad]):
-            if indices is None:
-                return [var.assign_sub(rate * tf.convert_to_tensor(var), self._use_locking)]
-            rows = tf.IndexedSlices(rate * tf.gather(var, indices), indices)
-            return [var.scatter_sub(rows, self._use_locking)]
+        if indices is None:
+            return [var.assign_sub(rate * tf.convert_to_tensor(var), self._use_locking)]
+        indices, _ = tf.unique(indices)
+        rows = tf.IndexedSlices(rate * tf.gather(var, indices), indices)
+        return [var.scatter_sub(rows, self._use_locking)]
 
 
 def extend_with_decoupled_weight_decay(base_optimizer: type) -> type:

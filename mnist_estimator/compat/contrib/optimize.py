@@ -91,7 +91,9 @@ def optimize_loss(
             norm = tf.linalg.global_norm(_gradients(clipped))
             v1.summary.scalar("global_norm/clipped_gradient_norm", norm)
         step = global_step if increment_global_step else None
-        with v1.control_dependencies([made.apply_gradients(clipped, step, name="train")]):
+        with v1.control_dependencies([loss]):  # Else it may be that of after the step.
+            train = made.apply_gradients(clipped, step, name="train")
+        with v1.control_dependencies([train]):
             return tf.identity(loss)
 
 
