@@ -49,7 +49,7 @@ SIDES = ("control", "new")
 POLL_SECS = 0.2
 # What Estimator logs when an evaluation is done.
 EVALUATION = r"Saving dict for global step \d+: (.*)"
-NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)", re.IGNORECASE)
+NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d+\.?\d*(?:e[-+]?\d+)?|nan|inf)\b", re.IGNORECASE)
 FRAME = re.compile(r'^ *File "([^"]+)", line \d+', re.MULTILINE)
 ERROR = re.compile(
     r"^(?:E\s+)?((?:[A-Za-z_][\w.]*)?(?:Error|Exception|Exit|Interrupt)\b.*)$", re.MULTILINE
@@ -141,6 +141,7 @@ def main(argv: list[str] | None = None) -> int:
             progress = f"[{number}/{len(programs)}] {program.name}, {side}: {outcome.status}"
             print(f"{progress}, {outcome.seconds:.0f} s {outcome.cause}", file=sys.stderr)
         row["compared"] = compare(program, row)
+        row["note"] = program.note
         if options.json:
             content = {"installed": versions(installed), "programs": results}
             pathlib.Path(options.json).write_text(json.dumps(content, indent=1) + "\n")
@@ -553,8 +554,9 @@ def table_row(name: str, row: dict[str, Any]) -> str:
     if outcomes.get("control", {}).get("hooked"):
         statuses[0] += " (tf1)"
     metrics = " / ".join(" ".join(o["seen"][:3]) for o in outcomes.values() if o["seen"])
-    causes = dict.fromkeys(o["cause"] for o in outcomes.values() if o["cause"])
-    cells = [name, row["program"], *statuses, metrics, row["compared"], "; ".join(causes)]
+    causes = [*(outcome["cause"] for outcome in outcomes.values()), row["note"]]
+    cause = "; ".join(filter(None, dict.fromkeys(causes)))
+    cells = [name, row["program"], *statuses, metrics, row["compared"], cause]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
