@@ -62,7 +62,7 @@ OWNERS_BY_TEXT = (
     (r"module 'numpy|\bnp\.|numpy\.", "NumPy's"),
     (r"URLError|ConnectionError|HTTPError|Name or service|getaddrinfo|URL fetch", "network"),
     (r"tensorflow_estimator|\bestimator\b", "Estimator's"),
-    (r"FileNotFoundError|NotFoundError", "data"),
+    (r"\b(?:FileNotFoundError|NotFoundError)", "data"),
     (r"tensorflow|\btf\.", "TensorFlow's"),
 )
 OWNERS_BY_FOLDER = (

@@ -471,7 +471,7 @@ data_config {{
   prefetch_size: 4
   input_type: CSVInput
 }}
-feature_configs {{
+feature_config {{
 {ids}
   features {{ input_names: "price" feature_type: RawFeature }}
 }}
