@@ -59,5 +59,5 @@ def test_the_workers_leave_first_but_not_for_ever(monkeypatch, answers, looks):
         return {"worker 0": peers.ANSWERS if next(left, None) is not None else "gone"}
 
     monkeypatch.setattr(peers, "probe_all", probe_all)
-    parameter_server._let_workers_leave(TASK)
+    parameter_server.let_workers_leave(TASK)
     assert seen.count == looks
