@@ -56,7 +56,7 @@ def model_fn(features, labels, mode):
 
 
 config = estimator.RunConfig(
-    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=20, save_summary_steps=10
+    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=40, save_summary_steps=10
 )
 classifier = estimator.Estimator(model_fn, config=config)
 train_spec = estimator.TrainSpec(train_input, max_steps=200)

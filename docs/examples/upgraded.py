@@ -57,7 +57,7 @@ def model_fn(features, labels, mode):
 
 
 config = estimator.RunConfig(
-    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=20, save_summary_steps=10
+    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=40, save_summary_steps=10
 )
 classifier = estimator.Estimator(model_fn, config=config)
 eval_spec = estimator.EvalSpec(test_input, steps=None, throttle_secs=0)
