@@ -28,15 +28,15 @@ def model_fn(features, labels, mode, params):
     if mode == estimator.ModeKeys.PREDICT:
         return estimator.EstimatorSpec(mode, predictions=hidden)
     loss = tf.reduce_mean((tf.reduce_sum(hidden, 1) - labels) ** 2) * params["scale"]
-    optimizer = v1.train.AdamOptimizer(0.01)
+    optimizer = v1.train.AdamOptimizer(params["rate"])
     train_op = optimizer.minimize(loss, v1.train.get_global_step())
     return estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
 
-def make(folder, *, scale=1.0, model_fn=model_fn, **settings):
+def make(folder, *, scale=1.0, rate=0.01, **settings):
     usual = {"tf_random_seed": 1, "save_checkpoints_steps": 5, "save_summary_steps": 4}
     config = estimator.RunConfig(str(folder), **(usual | settings))
-    return estimator.Estimator(model_fn, config=config, params={"scale": scale})
+    return estimator.Estimator(model_fn, config=config, params={"scale": scale, "rate": rate})
 
 
 def from_dataset(run):
@@ -156,9 +156,16 @@ def test_an_epoch_of_arrays_has_every_example_once(tmp_path):
     np.testing.assert_array_equal(np.concatenate([each for _, each in seen]), features % 3)
 
 
-def test_a_loss_that_is_not_finite_ends_the_training_and_is_not_saved(tmp_path):
-    with pytest.raises(RunError, match="step 1: loss is inf; nothing .* a lower learning rate, or"):
-        train(tmp_path, STEPS, scale=math.inf)
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"scale": math.inf}, "loss is inf"),
+        ({"rate": math.inf, "save_checkpoints_steps": 1}, "variable weights.* is not finite"),
+    ],
+)
+def test_what_is_not_finite_ends_the_training_and_is_not_saved(tmp_path, settings, what):
+    with pytest.raises(RunError, match=f"step 1: {what}; nothing .* a lower learning rate, or"):
+        train(tmp_path, STEPS, **settings)
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-0"
 
 

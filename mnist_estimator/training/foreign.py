@@ -56,14 +56,14 @@ class GraphCheck(v1.train.SessionRunHook):
 class StepCheck(v1.train.SessionRunHook):
     """Raises InputError if a step of training does not raise the global step by one.
 
-    The input goes on at the batch whose number is the global step.
+    The input goes on at the batch whose number is the global step. Warns if there is no such batch.
     """
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        self._step = int(session.run(self._global_step))
+        self._step = self._first_step = int(session.run(self._global_step))
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
@@ -74,6 +74,13 @@ class StepCheck(v1.train.SessionRunHook):
             raise InputError(
                 f"train_op: found the global step {step} after step {self._step - 1}, expected "
                 f"{self._step}: each batch has to raise it by one, as the input goes on by it"
+            )
+
+    def end(self, session: v1.Session) -> None:
+        if self._step == self._first_step > 0:
+            warn(
+                f"trained nothing at step {self._step}: the input ends before the batch of this "
+                "number; give one input for all epochs, as Dataset.repeat() does"
             )
 
 

@@ -78,6 +78,14 @@ def test_a_batch_that_raises_the_global_step_twice_is_refused():
     run_steps(foreign.StepCheck(), start=3, steps=9)
 
 
+def test_an_input_that_ends_before_its_batch_is_warned_of(capsys):
+    run_steps(foreign.StepCheck(), start=3, steps=1)
+    run_steps(foreign.StepCheck(), steps=0)
+    assert not capsys.readouterr().err
+    run_steps(foreign.StepCheck(), start=3, steps=0)
+    assert "trained nothing at step 3: the input ends before" in capsys.readouterr().err
+
+
 class Listener(v1.train.CheckpointSaverListener):
     """Remembers what it is told, and stops training at a step."""
 
