@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator import InputError, networks
+from mnist_estimator import InputError, RunError, networks
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import estimator as estimators
 from mnist_estimator.compat import tf, v1
@@ -87,6 +87,10 @@ def resumable(estimator: estimators.Estimator, *, deterministic: bool = True) ->
             endings.exit_when_peer_lost(task),
         ):
             yield run
+    except (InputError, RunError) as error:
+        # The commands of this package have a flag of this name; a program may have none.
+        error.args = (str(error).replace("--model_dir", "model_dir"),)
+        raise
     except signals.Interruption as interruption:
         progress.complain(f"{interruption.reason}: {describe_saved(estimator.model_dir)}")
         raise SystemExit(interruption.exit_code) from None
