@@ -20,6 +20,7 @@ TESTED_IN = {
     "compat/__init__.py": "compat/test_compat.py",
     # What `python -m mnist_estimator` prints is one line a command, found in the whole package.
     "__main__.py": "test_package.py",
+    "compat/__main__.py": "compat/test_main.py",
     # They make Estimator as users import it.
     "compat/_gaps.py": "compat/test_compat.py",
     "compat/_loaded.py": "compat/test_compat.py",

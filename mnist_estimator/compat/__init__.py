@@ -42,6 +42,7 @@ __all__ = [
     "estimator",
     "estimator_v1",
     "event_writer",
+    "install",
     "look_for_variables_every",
     "quiet",
     "tf",
@@ -58,6 +59,27 @@ _MODULES = {
     "event_writer": "_internals",
     "look_for_variables_every": "_internals",
 }
+
+
+def install(tf1: bool = False) -> None:
+    """Puts back into TensorFlow what 2.15 had of Estimator: `tf.estimator` and its import paths.
+
+    Call it before TensorFlow is imported, so that Keras 2 is used where it is installed:
+
+        from mnist_estimator import compat
+        compat.install()
+        import tensorflow as tf  # tf.estimator, tf.compat.v1.estimator, ... are there.
+
+    On TensorFlow 2.15, which has Estimator, it adds only names that were gone there already.
+
+    Args:
+      tf1: the program was written for TensorFlow 1: in its own files, not in libraries, `import
+        tensorflow` means `tf.compat.v1`, with the behaviour of version 1 and a small `tf.contrib`.
+
+    Raises:
+      VersionError: by the import of TensorFlow, if the versions that are installed cannot be used.
+    """
+    importlib.import_module(f"{__name__}._hook").install(tf1=tf1)
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,7 @@ from mnist_estimator import InputError
 
 _SWITCH, _ON = "TF_USE_LEGACY_KERAS", ("1", "true", "True")
 _BACKEND = "KERAS_BACKEND"
-_INSTALL_KERAS = "pip install 'mnist_estimator[keras]'"
+INSTALL = "pip install 'mnist_estimator[keras]'"
 
 remedy = ""  # What to do to have Keras 2, where it is not in use.
 
@@ -64,12 +64,13 @@ def switch_to_keras_2() -> str:
             del os.environ[_SWITCH]
             print(
                 f"warning: {_SWITCH} is set, but tf-keras is not installed: went on without; "
-                f"unset it, or {_INSTALL_KERAS}",
+                f"unset it, or {INSTALL}",
                 file=sys.stderr,
                 flush=True,
             )
-        return _INSTALL_KERAS
-    if "tensorflow" not in sys.modules:
+        return INSTALL
+    # A loader that executes TensorFlow has put an empty module there.
+    if not hasattr(sys.modules.get("tensorflow"), "__version__"):
         os.environ.setdefault(_SWITCH, "1")
     # Set after TensorFlow was imported, it would have parts of both in use.
     switch = os.environ.get(_SWITCH)
@@ -85,8 +86,10 @@ def switch_to_keras_2() -> str:
 
 def _choose_now() -> None:
     """Has TensorFlow's lazy Keras modules choose their Keras, which they would do at first use."""
-    from tensorflow.python.util import lazy_loader
-
+    try:
+        from tensorflow.python.util import lazy_loader
+    except ImportError:  # Another TensorFlow than those whose version is checked next.
+        return
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == "tensorflow":
             for value in list(vars(module).values()):

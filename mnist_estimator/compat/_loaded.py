@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mnist_estimator import RunError
 from mnist_estimator.compat import _gaps, _keras, _quiet, _versions
 
 
@@ -37,7 +36,7 @@ def _tensorflow() -> Any:
         while first.__context__:  # What TensorFlow makes of it is many lines.
             first = first.__context__
         reason = " ".join(str(first).split()) or type(first).__name__
-        raise RunError(
+        raise _versions.TensorFlowError(
             f"TensorFlow cannot be imported: {reason}; the memory that a process may have "
             "(ulimit -v, or the job's) may be too little, else install TensorFlow again"
         ) from error

@@ -7,7 +7,7 @@ import importlib.util
 import re
 import sys
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, RunError
 
 OLDEST = (2, 15)
 NEWEST = (2, 21)
@@ -16,6 +16,10 @@ ESTIMATOR = "2.15"
 
 class VersionError(InputError):
     """The TensorFlow or tensorflow-estimator that is installed cannot be used."""
+
+
+class TensorFlowError(RunError):
+    """TensorFlow is installed and cannot be imported."""
 
 
 def check_versions(tensorflow: str | None, tensorflow_estimator: str | None) -> None:
@@ -54,7 +58,12 @@ def installed(module: str, distribution: str) -> str | None:
         return getattr(sys.modules[module], "__version__", "")
     if importlib.util.find_spec(module) is None:
         return None
+    return of_distribution(distribution)
+
+
+def of_distribution(distribution: str) -> str:
+    """The version of a package that is installed; "" if it came under another name."""
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:
-        return ""  # It came under another name, as tensorflow-cpu or a vendor's build.
+        return ""  # As tensorflow-cpu, or a vendor's build.
