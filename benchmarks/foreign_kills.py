@@ -41,8 +41,9 @@ PROGRAMS = {name: ROOT / "docs" / "examples" / f"{name}.py" for name in ("ordina
 PHASES = ("starting", "training", "saving", "evaluating")
 # How long after a phase began a kill may come, in seconds; for training a number of steps, too.
 WINDOWS = {"starting": 4.0, "training": 0.05, "saving": 0.05, "evaluating": 0.3}
-_STEPS_AHEAD = 30
-_WEIGHTS = (3, 8, 5, 4)
+_STEPS_AHEAD = 25
+# A run that is killed 20 times shall not finish before: most kills come between two checkpoints.
+_WEIGHTS = (3, 11, 3, 3)
 _TIMEOUT_SECS = 300.0
 _NO_CURVE = "global_step/sec"  # It tells how fast the machine is.
 

@@ -9,7 +9,10 @@ from importlib import resources
 
 import numpy as np
 
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator import compat
+
+compat.install()
+import tensorflow as tf
 
 SAMPLE = resources.files("mnist_estimator") / "sample"
 
@@ -35,31 +38,33 @@ def test_input():
 
 
 def dense(values, units, name):
-    with v1.variable_scope(name):
-        kernel = v1.get_variable("kernel", [values.shape[1], units])
-        return values @ kernel + v1.get_variable("bias", [units], initializer=tf.zeros_initializer)
+    with tf.compat.v1.variable_scope(name):
+        kernel = tf.compat.v1.get_variable("kernel", [values.shape[1], units])
+        bias = tf.compat.v1.get_variable("bias", [units], initializer=tf.zeros_initializer)
+        return values @ kernel + bias
 
 
 def model_fn(features, labels, mode):
-    kernel = v1.get_variable("conv/kernel", [5, 5, 1, 8])
+    kernel = tf.compat.v1.get_variable("conv/kernel", [5, 5, 1, 8])
     hidden = tf.nn.relu(tf.nn.conv2d(features["image"], kernel, strides=2, padding="SAME"))
     hidden = tf.nn.relu(dense(tf.reshape(hidden, [-1, 14 * 14 * 8]), 64, "dense"))
-    if mode == estimator.ModeKeys.TRAIN:
+    if mode == tf.estimator.ModeKeys.TRAIN:
         hidden = tf.nn.dropout(hidden, 0.4)
     logits = dense(hidden, 10, "logits")
-    loss = v1.losses.sparse_softmax_cross_entropy(labels, logits)
-    if mode == estimator.ModeKeys.EVAL:
-        accuracy = v1.metrics.accuracy(labels, tf.argmax(logits, 1))
-        return estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops={"accuracy": accuracy})
-    train_op = v1.train.AdamOptimizer().minimize(loss, v1.train.get_global_step())
-    return estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+    loss = tf.compat.v1.losses.sparse_softmax_cross_entropy(labels, logits)
+    if mode == tf.estimator.ModeKeys.EVAL:
+        accuracy = tf.compat.v1.metrics.accuracy(labels, tf.argmax(logits, 1))
+        return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops={"accuracy": accuracy})
+    optimizer = tf.compat.v1.train.AdamOptimizer()
+    train_op = optimizer.minimize(loss, tf.compat.v1.train.get_global_step())
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
 
-config = estimator.RunConfig(
-    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=40, save_summary_steps=10
+config = tf.estimator.RunConfig(
+    sys.argv[1], tf_random_seed=1, save_checkpoints_steps=30, save_summary_steps=10
 )
-classifier = estimator.Estimator(model_fn, config=config)
-train_spec = estimator.TrainSpec(train_input, max_steps=200)
-eval_spec = estimator.EvalSpec(test_input, steps=None, throttle_secs=0)
-estimator.train_and_evaluate(classifier, train_spec, eval_spec)
+classifier = tf.estimator.Estimator(model_fn, config=config)
+train_spec = tf.estimator.TrainSpec(train_input, max_steps=300)
+eval_spec = tf.estimator.EvalSpec(test_input, steps=None, throttle_secs=0)
+tf.estimator.train_and_evaluate(classifier, train_spec, eval_spec)
 print("accuracy", classifier.evaluate(test_input)["accuracy"])

@@ -60,7 +60,7 @@ def test_the_upgraded_example_goes_on_exactly_after_a_kill_and_a_preemption(tmp_
     with upgraded(tmp_path / "whole") as task:
         output, errors = task.communicate(timeout=programs.TIMEOUT_SECS)
     assert task.returncode == 0, errors
-    assert stopped(tmp_path / "ended", 40, signal.SIGKILL) == -signal.SIGKILL
+    assert stopped(tmp_path / "ended", 60, signal.SIGKILL) == -signal.SIGKILL
     assert stopped(tmp_path / "ended", 120, signal.SIGTERM) == 143
     with upgraded(tmp_path / "ended") as task:
         assert task.communicate(timeout=programs.TIMEOUT_SECS)[0] == output
