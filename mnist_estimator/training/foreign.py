@@ -129,8 +129,7 @@ class ListenedSaver(CheckpointSaver, v1.train.CheckpointSaverHook):
 
     def end(self, session: v1.Session) -> None:
         super().end(session)
-        if not signals.noted():
-            self._call(lambda listener: listener.end(session, self.saved_step))
+        self._call(lambda listener: listener.end(session, self.saved_step))
 
     def _save(self, session: v1.Session, step: int) -> str:
         for listener in self._listeners:
@@ -144,7 +143,8 @@ class ListenedSaver(CheckpointSaver, v1.train.CheckpointSaverHook):
             files.write_text(self._listened, f"{step}\n")
 
     def _call(self, tell: Callable[[v1.train.CheckpointSaverListener], bool | None]) -> None:
-        with signals.interruptible():  # The checkpoint is there, and an evaluation is made again.
+        # The checkpoint is there, and an evaluation that a signal cuts off is made again.
+        with signals.interruptible():
             for listener in self._listeners:
                 self._stops |= bool(tell(listener))
 
