@@ -188,8 +188,8 @@ def differences(life: Life, alone: Life) -> str:
         less = sum((whole - counts).values())
         steps = sum(ids != expected.get(step) for step, ids in consumed.items())
         found.append(
-            f"{more} of {whole.total()} examples once too often, {less} not at all or once too "
-            f"rarely; {steps} of {len(expected)} steps had other examples"
+            f"of {whole.total()} examples {more} were too many and {less} were missing; {steps} of "
+            f"{len(expected)} steps had other examples"
         )
     if again:
         found.append(f"{again} steps had other examples when they came again")
@@ -197,17 +197,20 @@ def differences(life: Life, alone: Life) -> str:
     for name in sorted(shown.keys() | wanted.keys()):
         points, others = shown.get(name, []), wanted.get(name, [])
         if points != others:
-            steps = [step for step, _ in points]
-            back = sum(after <= before for before, after in itertools.pairwise(steps))
-            missing = len({step for step, _ in others} - set(steps))
-            extra = len(set(steps) - {step for step, _ in others})
+            steps, whole = {step for step, _ in points}, {step for step, _ in others}
+            back = backward(points) - backward(others)
             found.append(
-                f"curve {name}: {missing} of {len(others)} points missing, {extra} at other steps, "
-                f"{back} times not forward"
+                f"curve {name}: {len(whole - steps)} of {len(whole)} points missing, "
+                f"{len(steps - whole)} at other steps, {back} times back"
             )
     if life.printed != alone.printed:
         found.append(f"printed {life.printed.strip()!r}, not {alone.printed.strip()!r}")
     return "; ".join(found)
+
+
+def backward(points: list[tuple[int, float]]) -> int:
+    """How often a curve has a step that is not later than the one before."""
+    return sum(after[0] <= before[0] for before, after in itertools.pairwise(points))
 
 
 def arrays(life: Life) -> dict[str, np.ndarray]:

@@ -27,15 +27,25 @@ def variables(folder):
     return {name: np.asarray(reader.get_tensor(name)).tobytes() for name in names}
 
 
-def upgraded(folder):
-    words = [sys.executable, EXAMPLES / "upgraded.py", folder]
+@pytest.fixture
+def example(tmp_path):
+    """The upgraded program, with fewer steps."""
+    source = (EXAMPLES / "upgraded.py").read_text()
+    assert source.count("max_steps=300") == 1
+    path = tmp_path / "upgraded.py"
+    path.write_text(source.replace("max_steps=300", "max_steps=90"))
+    return path
+
+
+def started(example, folder):
+    words = [sys.executable, example, folder]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return programs.fork(words, **pipes)
 
 
-def stopped(folder, step, number):
-    """Ends the upgraded program by a signal once it has saved a step; returns its exit code."""
-    with upgraded(folder) as task:
+def stopped(example, folder, step, number):
+    """Ends the program by a signal once it has saved a step; returns its exit code."""
+    with started(example, folder) as task:
         try:
             saved = folder / f"model.ckpt-{step}.sha256"
             programs.wait_until(saved.exists, process=task, every=0.001)
@@ -56,13 +66,13 @@ def test_the_example_is_upgraded_by_fewer_than_twenty_lines():
     assert 0 < len(changed) < 20
 
 
-def test_the_upgraded_example_goes_on_exactly_after_a_kill_and_a_preemption(tmp_path):
-    with upgraded(tmp_path / "whole") as task:
+def test_the_upgraded_example_goes_on_exactly_after_a_kill_and_a_preemption(example, tmp_path):
+    with started(example, tmp_path / "whole") as task:
         output, errors = task.communicate(timeout=programs.TIMEOUT_SECS)
     assert task.returncode == 0, errors
-    assert stopped(tmp_path / "ended", 60, signal.SIGKILL) == -signal.SIGKILL
-    assert stopped(tmp_path / "ended", 120, signal.SIGTERM) == 143
-    with upgraded(tmp_path / "ended") as task:
+    assert stopped(example, tmp_path / "ended", 30, signal.SIGKILL) == -signal.SIGKILL
+    assert stopped(example, tmp_path / "ended", 60, signal.SIGTERM) == 143
+    with started(example, tmp_path / "ended") as task:
         assert task.communicate(timeout=programs.TIMEOUT_SECS)[0] == output
     assert variables(tmp_path / "ended") == variables(tmp_path / "whole")
     assert output.startswith("accuracy 0.")
