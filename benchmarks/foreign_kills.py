@@ -82,6 +82,7 @@ def main() -> int:
         for name, program in PROGRAMS.items():
             alone = Life(program, folder / name / "alone")
             run_until_done(alone)
+            print(f"{name}, left alone: {alone.printed.strip()}", flush=True)
             total: collections.Counter = collections.Counter()
             seed = flags.seed
             while total.total() < flags.kills:

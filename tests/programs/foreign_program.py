@@ -40,5 +40,6 @@ config = estimator.RunConfig(
 classifier = estimator.Estimator(model_fn, config=config)
 with hooks.resumable(classifier) as run:
     spec = estimator.TrainSpec(run.input_fn(input_fn), int(sys.argv[2]), run.hooks)
-    estimator.train_and_evaluate(classifier, spec, estimator.EvalSpec(input_fn, steps=1))
+    evaluation = estimator.EvalSpec(input_fn, steps=1, start_delay_secs=0, throttle_secs=1)
+    estimator.train_and_evaluate(classifier, spec, evaluation)
 print("done", flush=True)

@@ -80,11 +80,11 @@ def test_the_upgraded_example_goes_on_exactly_after_a_kill_and_a_preemption(exam
 
 @contextlib.contextmanager
 def cluster(folder, max_steps):
-    """Starts a chief, a worker and a parameter server; yields them by name, and ends them."""
+    """Starts a chief, a worker, a parameter server and an evaluator; yields them by name."""
     addresses = dict(zip(("chief", "worker", "ps"), free_addresses(3), strict=True))
     tasks = {}
     try:
-        for name in addresses:
+        for name in (*addresses, "evaluator"):
             place = {"type": name, "index": 0}
             jobs = {each: [address] for each, address in addresses.items()}
             environ = {"TF_CONFIG": json.dumps({"cluster": jobs, "task": place})}
@@ -131,7 +131,7 @@ def saved(folder, step):
 def test_a_cluster_ends_by_itself_parameter_server_too(tmp_path):
     with cluster(tmp_path, 300) as tasks:
         found = ends(tasks)
-    assert [code for code, _ in found.values()] == [0, 0, 0], found
+    assert [code for code, _ in found.values()] == [0, 0, 0, 0], found
     assert checkpoints.newest_step(str(tmp_path)) >= 300
 
 
@@ -145,7 +145,7 @@ def test_tasks_end_when_the_chief_is_gone_and_a_restart_goes_on(tmp_path):
             assert "chief at" in line or "another task is gone" in line
     step = checkpoints.newest_step(str(tmp_path))
     with cluster(tmp_path, step + 50) as tasks:
-        assert [code for code, _ in ends(tasks).values()] == [0, 0, 0]
+        assert [code for code, _ in ends(tasks).values()] == [0, 0, 0, 0]
     assert checkpoints.newest_step(str(tmp_path)) >= step + 50
 
 
