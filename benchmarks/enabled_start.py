@@ -51,9 +51,8 @@ def compare(name: str, plain: str, enabled: str, program: str, pairs: int) -> No
     ratios = sorted(after / before for before, after in took)
     low, median, high = statistics.quantiles(ratios, n=4)
     milliseconds = 1000 * statistics.median(after - before for before, after in took)
-    print(
-        f"{name}: ratio {median:.3f} ({low:.3f} to {high:.3f}), {milliseconds:+.1f} ms, {pairs} pairs"
-    )
+    spread = f"({low:.3f} to {high:.3f})"
+    print(f"{name}: ratio {median:.3f} {spread}, {milliseconds:+.1f} ms, {pairs} pairs")
 
 
 def seconds(python: str, program: str) -> float:

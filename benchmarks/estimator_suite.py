@@ -4,8 +4,8 @@
     python benchmarks/estimator_suite.py estimator --json=suite.json
 
 The test modules come from the checkout, what they test is the installed tensorflow-estimator:
-each is run as a program of its own after `compat` was imported. TPU modules are left out. The
-table on standard output has a row a module; the tests that did not pass are listed under it.
+each is run as a program of its own after `compat.install()`. The table on standard output has a row
+a module; the tests that did not pass are listed under it.
 Exits with 1 if there are any.
 
 The tests need two more packages: portpicker, and pandas, without which those of pandas_input_fn
@@ -19,7 +19,6 @@ import argparse
 import concurrent.futures
 import dataclasses
 import fnmatch
-import importlib
 import json
 import os
 import pathlib
@@ -31,6 +30,8 @@ import tempfile
 import time
 import unittest
 import xml.etree.ElementTree
+
+from mnist_estimator import compat
 
 ROOT = pathlib.PurePath("tensorflow_estimator", "python", "estimator")
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -69,7 +70,12 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the chosen modules and prints the table. Returns the exit status."""
     options = parse_arguments(argv)
     folder = pathlib.Path(options.checkout, ROOT)
-    modules = find_modules(folder, options.modules, canned=options.canned)
+    left_out = set()
+    if not options.canned:
+        left_out |= {"canned", "head"}
+    if not options.tpu:
+        left_out.add("tpu")
+    modules = find_modules(folder, options.modules, left_out)
     if not modules:
         print(f"{folder}: no test modules that match {options.modules}", file=sys.stderr)
         return 2
@@ -101,6 +107,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="only these, by path without _test.py: `estimator hooks/* training`",
     )
     parser.add_argument("--canned", action="store_true", help="canned estimators and heads too")
+    parser.add_argument("--tpu", action="store_true", help="TPUEstimator too; no TPU is needed")
     parser.add_argument("--no-keras", action="store_true", help="as if tf-keras were not installed")
     parser.add_argument("--jobs", type=int, default=1, help="modules at a time (default 1)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds a module (default 900)")
@@ -108,13 +115,13 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def find_modules(folder: pathlib.Path, patterns: list[str], *, canned: bool) -> list[str]:
+def find_modules(folder: pathlib.Path, patterns: list[str], left_out: set[str]) -> list[str]:
     """The paths of the test modules under `folder`, without `_test.py`, in order."""
     found = []
     for path in sorted(folder.rglob("*_test.py")):
         relative = path.relative_to(folder)
         name = str(relative.with_name(path.name.removesuffix("_test.py")).as_posix())
-        if relative.parts[0] == "tpu" or (relative.parts[0] in ("canned", "head") and not canned):
+        if relative.parts[0] in left_out:
             continue
         if any(fnmatch.fnmatch(name, pattern) for pattern in patterns):
             found.append(name)
@@ -233,8 +240,8 @@ def table(results: list[Result], versions: dict[str, str]) -> str:
 
 
 def run_test_file(path: str) -> None:
-    """Runs a test file as a program, with what it imports supplied by `compat`."""
-    importlib.import_module("mnist_estimator.compat._loaded")  # Before TensorFlow.
+    """Runs a test file as a program, as `python -m mnist_estimator.compat` would."""
+    compat.install()
     for old, new in RENAMED_ASSERTIONS.items():
         if not hasattr(unittest.TestCase, old):
             setattr(unittest.TestCase, old, getattr(unittest.TestCase, new))

@@ -12,6 +12,8 @@ from mnist_estimator.runtime import progress, streams
 
 # In the order in which a user meets them.
 COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "launch", "submit")
+# Not one of a run's commands: it has arguments of its own.
+_PROGRAMS = "compat"
 _HELP_FLAGS = ("--help", "-help", "-h")
 _VERSION_FLAG = "--version"
 _EXIT_FAILED, _EXIT_USAGE = 1, 2
@@ -43,10 +45,11 @@ def _print_lines(lines: Iterable[str]) -> int:
 
 
 def _overview() -> list[str]:
-    width = max(map(len, COMMANDS))
+    names = (*COMMANDS, _PROGRAMS)
+    width = max(map(len, names))
     lines = [
         f"  python -m mnist_estimator.{name:{width}}  {_first_docstring_line(name)}"
-        for name in COMMANDS
+        for name in names
     ]
     return ["Commands, each with --help:", *lines]
 
@@ -54,6 +57,8 @@ def _overview() -> list[str]:
 def _first_docstring_line(name: str) -> str:
     # Read from the file: importing the command would take longer.
     path = pathlib.Path(__file__).with_name(f"{name}.py")
+    if not path.exists():
+        path = path.with_suffix("") / "__main__.py"
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     return (docstring or "").partition("\n")[0]
 

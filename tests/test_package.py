@@ -179,7 +179,7 @@ def test_commands_are_listed_a_line_each():
     assert done.returncode == 0
     lines = done.stdout.splitlines()[1:]
     assert [line.split()[2] for line in lines] == [
-        f"mnist_estimator.{name}" for name in overview.COMMANDS
+        f"mnist_estimator.{name}" for name in (*overview.COMMANDS, "compat")
     ]
     assert all(len(line.split()) > 5 and line.endswith(".") for line in lines)
 

@@ -26,6 +26,7 @@ import numpy as np
 import pytest
 from support import programs
 
+from mnist_estimator.compat import __main__ as compat_main
 from mnist_estimator.data import known_datasets
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ EXTRA_FLAGS = {"mnist_estimator.train": ["--max_steps=20", "--log_steps=10"]}
 FOREIGN = {
     "./run_local.sh": "the tests of the scripts run it",
     "./run_tests.sh": "it runs this test",
-    "pip install .": "needs a package registry",
+    "pip install ": "needs a package registry",
     "tensorboard --logdir tboard": "serves until it is stopped",
     "docker run": "needs Docker",
     "curl": "asks the server that docker runs",
@@ -54,6 +55,7 @@ FOREIGN_FLAGS = {
     *("ntasks", "pty", "exclusive"),  # srun, sbatch
     *("tag", "sdist", "logdir", "ordinary", "all-files"),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
+    *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
 }
 
 
@@ -261,7 +263,9 @@ def test_the_flags_of_every_command_are_taken():
         text = re.sub(r"\\\n\s*", "", path.read_text())
         for name, rest in re.findall(r"python -m mnist_estimator\.(\w+)([^`\n]*)", text):
             arguments = shlex.split(rest, comments=True)
-            if "--help" not in arguments:
+            if name == "compat":
+                assert not arguments or compat_main._parse(arguments)
+            elif "--help" not in arguments:
                 found.append([name, *arguments])
     assert {line[0] for line in found} >= {"prepare", "train", "launch", "submit", "report"}
     done = subprocess.run(
@@ -394,23 +398,23 @@ def test_the_csv_of_the_recipes_is_a_seeded_sample(tmp_path):
     assert {row[0] for row in rows} <= set("0123456789")
 
 
-def test_the_estimator_code_trains(tmp_path, monkeypatch):
-    from mnist_estimator.compat import estimator, tf, v1
-
-    def model_fn(features, labels, mode):
-        loss = v1.get_variable("x", [], initializer=v1.ones_initializer()) ** 2
-        step = v1.train.get_global_step()
-        train_op = v1.train.GradientDescentOptimizer(0.1).minimize(loss, step)
-        return estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
-
-    def input_fn():
-        return tf.data.Dataset.from_tensors({"one": tf.ones([1])}).repeat()
-
-    monkeypatch.chdir(tmp_path)
+def test_the_estimator_code_trains(tmp_path):
     (code,) = [code for code in blocks("python") if "Estimator(" in code]
-    names = {"model_fn": model_fn, "input_fn": input_fn}
-    exec(code, names)  # README's lines are those of the user's own program.
-    assert names["classifier"].get_variable_value("global_step") == 1000
+    install, use = code.split("classifier =")
+    (tmp_path / "train.py").write_text(
+        f"{install}"
+        "def model_fn(features, labels, mode):\n"
+        "    v1 = tf.compat.v1\n"
+        "    loss = v1.get_variable('x', [], initializer=v1.ones_initializer()) ** 2\n"
+        "    step = v1.train.get_global_step()\n"
+        "    train_op = v1.train.GradientDescentOptimizer(0.1).minimize(loss, step)\n"
+        "    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)\n"
+        "def input_fn():\n"
+        "    return tf.data.Dataset.from_tensors({'one': tf.ones([1])}).repeat()\n"
+        f"classifier ={use}"
+        "print(classifier.get_variable_value('global_step'))\n"
+    )
+    assert start(["python", "train.py"], tmp_path).stdout == "1000\n"
 
 
 def test_the_files_of_tests_that_cases_name_are_there():

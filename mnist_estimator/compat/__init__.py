@@ -28,6 +28,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+# For modules that are imported later, when a program's own module may have this package's name.
+from mnist_estimator import InputError as InputError
 from mnist_estimator.compat._keras import KerasError
 from mnist_estimator.compat._quiet import quiet, without_noise
 from mnist_estimator.compat._versions import VersionError

@@ -27,10 +27,11 @@ _ABSOLUTE = ("mnist_estimator", "tensorflow_estimator")
 
 
 def _find_keras() -> str:
-    """The package that Keras 2 is in: of TensorFlow 2.15, or tf-keras beside a later one."""
-    return "tf_keras.src." if importlib.util.find_spec("tf_keras") else "keras.src."
+    """The package that Keras 2 is in: TensorFlow 2.15's, or tf-keras beside a later one."""
+    return "tf_keras" if importlib.util.find_spec("tf_keras") else "keras"
 
 
+_KERAS = _find_keras()
 # What is gone from TensorFlow's own copy of Keras, and does not depend on whose layers are in use:
 # packages, with the modules below them.
 _KERAS_PACKAGES = {
@@ -67,10 +68,12 @@ ALIASES: dict[str, str] = {
     }.items()
 }
 for _package, _names in _KERAS_PACKAGES.items():
+    # Of the last, half of the names are in no private module of that name any more.
+    _home = f"{_KERAS}.{'' if _package == 'preprocessing' else 'src.'}"
     for _name in (_package, *(f"{_package}.{_module}" for _module in _names.split())):
-        ALIASES[f"{_ROOT}keras.{_name}"] = _find_keras() + _name
+        ALIASES[f"{_ROOT}keras.{_name}"] = _home + _name
 for _name in ("dense_features", "dense_features_v2"):
-    ALIASES[f"{_ROOT}feature_column.{_name}"] = f"{_find_keras()}feature_column.{_name}"
+    ALIASES[f"{_ROOT}feature_column.{_name}"] = f"{_KERAS}.src.feature_column.{_name}"
 
 # An old module: those that have its names now, the more important first. Of none: only a package,
 # for the modules below it.
@@ -152,6 +155,9 @@ _NAMES = {
             "GaussianNoise LSTM LSTMCell LayerNormalization MultiHeadAttention TimeDistributed"
         ),
         "tf.compat.v1.keras.layers": "CuDNNGRU CuDNNLSTM",
+    },
+    "keras.optimizers": {
+        "keras.optimizer_v1": "Adadelta Adagrad Adam Adamax Nadam RMSprop SGD",
     },
     "keras.utils": {
         "tf.keras.utils": (
@@ -279,7 +285,10 @@ class _Answers:
                 return self.before(name)
             raise AttributeError(f"module {self.module.__name__!r} has no attribute {name!r}")
         home, new = self.places[name]
-        value = getattr(self._open(home), new)
+        try:
+            value = getattr(self._open(home), new)
+        except ImportError as error:  # Which `hasattr` would not take for an answer.
+            raise AttributeError(f"{self.module.__name__}.{name} is not there: {error}") from error
         setattr(self.module, name, value)
         return value
 

@@ -6,7 +6,6 @@ import builtins
 import functools
 import importlib.machinery
 import os
-import site
 import sys
 import sysconfig
 import types
@@ -33,14 +32,18 @@ def _is_program(namespace: Mapping[str, Any]) -> bool:
     file = namespace.get("__file__")
     if not file:  # A cell of a notebook, `python -c`; or what a library executes by `exec`.
         return namespace.get("__name__") == "__main__"
-    return not os.path.abspath(file).startswith(_library_folders())
+    path = os.path.abspath(file)
+    parts = path.split(os.sep)
+    in_packages = "site-packages" in parts or "dist-packages" in parts
+    return not in_packages and not path.startswith(_library_folders())
 
 
 @functools.cache
 def _library_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    folders = {paths[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}
-    folders |= {*site.getsitepackages(), site.getusersitepackages(), _PACKAGE}
+    """Where else libraries are: Python's own, this package, and TensorFlow wherever it is."""
+    found = importlib.machinery.PathFinder.find_spec("tensorflow")
+    folders = [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), _PACKAGE]
+    folders += (found and found.submodule_search_locations) or []
     return tuple(os.path.join(os.path.abspath(folder), "") for folder in folders)
 
 

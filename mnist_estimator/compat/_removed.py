@@ -5,9 +5,9 @@
     install(tf, v1)  public names, and the check of `use_tpu`
 
 Whoever looks for modules must ask ALIASES and `stand_in` last: on TensorFlow 2.15 all of these
-modules are there. `install` replaces no name that is there, so that it does nothing on 2.15.
-Source: every public name of 2.15.1 to depth 4, its classes' members and its private modules,
-compared with 2.21 (benchmarks/api_walk.py).
+modules are there, and on later ones some. `install` replaces no name that is there, so that it does
+nothing on 2.15. Source: every public name of 2.15.1 to depth 4, its classes' members and its
+private modules, compared with 2.21 (benchmarks/api_walk.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ _TPU_ESTIMATOR = f"{_TPU}tpu_estimator"
 ALIASES: dict[str, str] = {
     f"{_PYTHON}distribute.estimator_training": f"{_HERE}estimator_training",
     f"{_PYTHON}eager.profiler": f"{_HERE}eager_profiler",
+    # Which 2.15 had without a name in it.
+    f"{_PYTHON}pywrap_tensorflow_internal": f"{_PYTHON}pywrap_tensorflow",
     f"{_PYTHON}tpu.error_handling": f"{_TPU}error_handling",
     f"{_PYTHON}tpu.tpu_config": f"{_TPU}tpu_config",
     f"{_PYTHON}tpu.tpu_context": f"{_TPU}tpu_context",
@@ -47,7 +49,7 @@ ALIASES: dict[str, str] = {
 # A module: why its names are not there, and the names.
 _STAND_INS = {
     f"{_PYTHON}eager.profiler_client": (
-        "TensorFlow 2.16 removed it; call tf.profiler.experimental.client.trace or monitor",
+        "TensorFlow 2.20 removed it; call tf.profiler.experimental.client.trace or monitor",
         "monitor start_tracing",
     ),
     f"{_PYTHON}tpu.async_checkpoint": (

@@ -1,4 +1,4 @@
-"""What TensorFlow 2.15 had as `tensorflow.python.eager.profiler`, on later ones.
+"""What TensorFlow 2.15 to 2.19 had as `tensorflow.python.eager.profiler`.
 
     with profiler.Profiler("/tmp/log"):
         ...
@@ -14,9 +14,8 @@ import socket
 import threading
 from typing import Any
 
+import tensorflow as tf
 from tensorflow.python.profiler.internal import _pywrap_profiler
-
-from mnist_estimator.compat._loaded import tf, v1
 
 _lock = threading.Lock()
 _session: Any = None
@@ -70,7 +69,7 @@ def maybe_create_event_file(logdir: str) -> None:
     suffix = ".profile-empty"
     if not any(name.endswith(suffix) for name in tf.io.gfile.listdir(logdir)):
         with tf.Graph().as_default():  # There is no FileWriter where code is run eagerly.
-            v1.summary.FileWriter(logdir, filename_suffix=suffix).close()
+            tf.compat.v1.summary.FileWriter(logdir, filename_suffix=suffix).close()
 
 
 def save(logdir: str, result: bytes) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mnist_estimator.compat._loaded import tf, v1
+import tensorflow as tf
+
+v1: Any = tf.compat.v1
 
 _POLICIES = {
     "fail": tf.data.experimental.ExternalStatePolicy.FAIL,

@@ -15,10 +15,10 @@ from collections import namedtuple
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+import tensorflow as tf
 from tensorflow.core.protobuf.tpu import tpu_embedding_configuration_pb2
 
 from mnist_estimator.compat import _refusals
-from mnist_estimator.compat._loaded import v1
 
 TRAINING = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration.TRAINING
 INFERENCE = tpu_embedding_configuration_pb2.TPUEmbeddingConfiguration.INFERENCE
@@ -191,7 +191,9 @@ class TableConfig(_Table):
             )
         if table.initializer is None:
             stddev = 1 / math.sqrt(table.dimension)
-            return table._replace(initializer=v1.truncated_normal_initializer(stddev=stddev))
+            return table._replace(
+                initializer=tf.compat.v1.truncated_normal_initializer(stddev=stddev)
+            )
         if not callable(table.initializer):
             raise ValueError(f"initializer is {table.initializer!r}; expected a function")
         return table

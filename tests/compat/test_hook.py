@@ -261,7 +261,7 @@ print(json.dumps(found))
 
 
 def outcomes(folder: Path, sources: dict[str, str], how: str) -> dict[str, str]:
-    """What became of each program: "", or its traceback. One process runs them, as a start is slow."""
+    """What became of each program: "", or its traceback. One process runs all of them."""
     for name, source in sources.items():
         (folder / f"{name}.py").write_text(source)
     finished = subprocess.run(

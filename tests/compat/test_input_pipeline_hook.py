@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 
 import pytest
 
-from mnist_estimator.compat import estimator, input_pipeline_hook, tf, v1
+from mnist_estimator.compat import estimator, tf, v1
+
+# Once `tf` has been imported from compat, which chooses Keras.
+input_pipeline_hook = importlib.import_module("mnist_estimator.compat.input_pipeline_hook")
 
 Hook = input_pipeline_hook.CheckpointInputPipelineHook
 

@@ -40,6 +40,8 @@ def installed():
 @pytest.mark.parametrize(("old", "name", "place"), NAMES, ids=[f"{o}.{n}" for o, n, _ in NAMES])
 def test_each_old_name_was_missing_and_is_there(installed, old, name, place):
     home, new = place
+    if home.startswith("tf.") and not KERAS_2:
+        pytest.skip("needs Keras 2")
     in_place = BUILT_IN and home in LATER
     assert (name in installed[old]) == in_place
     found = getattr(importlib.import_module(PYTHON + old), name)
@@ -59,6 +61,14 @@ def test_a_name_that_never_was_is_missing_by_name():
 
     with pytest.raises(AttributeError, match="tensorflow.python.util.nest.*no attribute 'is_nest'"):
         _ = nest.is_nest
+
+
+def test_a_name_whose_place_is_not_there_is_missing():
+    module = types.ModuleType("old")
+    _moved._answer(module, {"thing": ("ops.no_such_module", "thing")}, tf)
+    assert not hasattr(module, "thing")
+    with pytest.raises(AttributeError, match="old.thing is not there: No module .*no_such_module"):
+        _ = module.thing
 
 
 def test_the_old_names_do_what_they_did():
@@ -104,10 +114,18 @@ def test_a_checkpoint_is_read_by_the_old_name(tmp_path):
 def test_an_alias_is_of_a_module_that_is_gone_and_leads_to_one_that_is_there(old):
     new = _moved.ALIASES[old]
     if new.startswith(("keras.", "tf_keras.")) and not KERAS_2:
-        pytest.skip("Keras 2 is not there")
+        pytest.skip("needs Keras 2")
     assert isinstance(importlib.import_module(new), types.ModuleType)
     file = pathlib.Path(tf.__file__).parent.joinpath(*old.split(".")[1:])
     assert not file.exists() and not file.with_suffix(".py").exists()
+
+
+@pytest.mark.skipif(not KERAS_2, reason="needs Keras 2")
+def test_what_prepares_the_data_of_keras():
+    sequence = importlib.import_module(_moved.ALIASES[f"{PYTHON}keras.preprocessing.sequence"])
+    assert sequence.pad_sequences([[1], [2, 3]]).tolist() == [[0, 1], [2, 3]]
+    text = importlib.import_module(_moved.ALIASES[f"{PYTHON}keras.preprocessing.text"])
+    assert text.text_to_word_sequence("One, two") == ["one", "two"]
 
 
 def test_modules_put_together_from_several():

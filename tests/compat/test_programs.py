@@ -6,6 +6,7 @@ import builtins
 import os
 import sys
 import types
+from pathlib import Path
 
 import numpy
 import pytest
@@ -25,6 +26,9 @@ from mnist_estimator.compat import _programs
         ({"__name__": "json", "__file__": os.__file__}, False),
         ({"__name__": "numpy", "__file__": numpy.__file__}, False),
         ({"__name__": "mnist_estimator", "__file__": mnist_estimator.__file__}, False),
+        ({"__name__": "m", "__file__": "/elsewhere/python3/site-packages/m/x.py"}, False),
+        ({"__name__": "m", "__file__": "/usr/lib/python3/dist-packages/m.py"}, False),
+        ({"__name__": "m", "__file__": "/home/me/my-site-packages/m.py"}, True),
         # Beside a library's folder, with a name that begins like it.
         ({"__name__": "x", "__file__": os.path.dirname(os.__file__) + "_mine/x.py"}, True),
     ],
@@ -33,6 +37,19 @@ def test_whose_code_it_is(namespace, expected):
     source = "import sys; frame = sys._getframe()"
     exec(source, namespace)
     assert _programs.is_program(namespace["frame"]) is expected
+
+
+def test_tensorflow_is_a_library_wherever_it_lies(tmp_path, monkeypatch):
+    """As after `pip install --target`, or a build of one's own."""
+    (tmp_path / "tensorflow").mkdir()
+    (tmp_path / "tensorflow/__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    _programs._library_folders.cache_clear()
+    try:
+        assert not _programs._is_program({"__file__": f"{tmp_path}/tensorflow/python/ops.py"})
+        assert _programs._is_program({"__file__": f"{tmp_path}/train.py"})
+    finally:
+        _programs._library_folders.cache_clear()
 
 
 @pytest.fixture
@@ -116,3 +133,10 @@ def test_without_such_a_module_nothing_is_given_back(script):
     script.unlink()
     _programs.give_name_back(str(script.with_name("train.py")))
     assert sys.modules["mnist_estimator"] is mnist_estimator
+
+
+def test_what_is_imported_late_does_not_need_the_name():
+    late = list(Path(_programs.__file__).parent.glob("contrib/*.py"))
+    assert len(late) > 5
+    for path in late:
+        assert "from mnist_estimator import" not in path.read_text(), path.name

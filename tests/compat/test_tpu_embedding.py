@@ -9,7 +9,10 @@ import inspect
 import pytest
 
 from mnist_estimator import RunError
-from mnist_estimator.compat import _versions, tf, tpu_embedding
+from mnist_estimator.compat import _versions, tf
+
+# Once `tf` has been imported from compat, which chooses Keras.
+tpu_embedding = importlib.import_module("mnist_estimator.compat.tpu_embedding")
 
 MODULE = "tensorflow.python.tpu.tpu_embedding"
 BUILT_IN = _versions.release(tf.__version__) < (2, 16)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_estimator import InputError
+from mnist_estimator.compat import InputError
 from mnist_estimator.compat._loaded import tf, v1
 
 # compat may import no other package of ours; `mnist_estimator.data.idx` reads any IDX file.
