@@ -180,7 +180,7 @@ def dense(values: tf.Tensor, name: str, *, units: int, params: Mapping[str, Any]
 
 
 def dropout(values: tf.Tensor, *, rate: float, seed: int, name: str = "") -> tf.Tensor:
-    """Drops a fraction `rate` of `values` [b,D] and scales up the rest, by (seed, global step).
+    """Drops a fraction `rate` of `values` [b,...] and scales up the rest, by (seed, global step).
 
     Replicas that train synchronously draw the mask of the whole batch and use their own rows of it,
     so the result does not depend on their number. Layers of other names drop other units.
@@ -237,12 +237,16 @@ def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _dropout_mask(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
-    """The mask of `values` [b,D]: 1 for a value that is kept, 0 for one that is dropped."""
+    """The mask of `values` [b,...]: 1 for a value that is kept, 0 for one that is dropped."""
     replica = tf.distribute.get_replica_context()
-    rows, width = tf.shape(values)[0], values.shape[1]
+    rows = tf.shape(values)[0]
+    sizes = [
+        tf.shape(values)[axis] if size is None else size
+        for axis, size in enumerate(values.shape[1:], 1)
+    ]
     step = tf.cast(v1.train.get_or_create_global_step(), tf.int64)
     drawn = tf.random.stateless_uniform(
-        [replica.num_replicas_in_sync * rows, width],
+        [replica.num_replicas_in_sync * rows, *sizes],
         seed=tf.stack([tf.constant(seed, tf.int64), step]),
         alg="philox",
     )

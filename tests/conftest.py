@@ -30,6 +30,7 @@ LONG = (
     "programs/test_programs.py",
     "test_predict.py",
     "programs/test_compat_cluster.py",
+    "programs/test_foreign_estimator.py",
     "test_export.py",
     "runs/test_formats.py",
     "test_evaluate.py",

@@ -39,6 +39,7 @@ ORDER = (
     "scoring",
     "serving",
     "training",
+    "hooks",
     "reporting",
 )
 # Each may import all of the above, and none of these.

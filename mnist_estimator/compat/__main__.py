@@ -106,11 +106,9 @@ def _module(argv: list[str]) -> Callable[[], object]:
     sys.argv[:] = argv
     _set_first_path(os.getcwd())
     _programs.give_name_back()
-    try:
-        found = importlib.util.find_spec(name)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"-m {name}: {error}") from None
-    if found is None:
+    # To look for what is below a package would import the package.
+    top = name.partition(".")[0]
+    if not top or importlib.util.find_spec(top) is None:
         raise InputError(f"-m {name}: there is no such module on the path, which begins here")
     return lambda: runpy.run_module(name, run_name="__main__", alter_sys=True)
 

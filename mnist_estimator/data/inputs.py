@@ -194,7 +194,7 @@ def _gathered(
             replica = turn % share.local_replicas
             step = first_step + turn // share.local_replicas * share.workers
             first = step * batch_size + (share.first_replica + replica) * slice_size
-            index = _shuffled_index(first + tf.range(slice_size, dtype=tf.int64), examples, seed)
+            index = shuffled_index(first + tf.range(slice_size, dtype=tf.int64), examples, seed)
             images = tf.gather(features[IMAGES], index)
             return {IMAGES: images, INDEX: index}, tf.gather(labels, index)
 
@@ -253,7 +253,7 @@ def _epoch_records(
         return numbered_records(numbers, tf.data.TFRecordDataset(path), counts[shard])
 
     place = tf.range(len(files), dtype=tf.int64)
-    order = _shuffled_index(epoch * len(files) + place, len(files), seed)
+    order = shuffled_index(epoch * len(files) + place, len(files), seed)
     shuffle_seed = tf.random.stateless_uniform(
         [], [seed, epoch], minval=None, maxval=None, dtype=tf.int64, alg="philox"
     )
@@ -273,7 +273,7 @@ def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tupl
     )
 
 
-def _shuffled_index(number: tf.Tensor, examples: int, seed: int) -> tf.Tensor:
+def shuffled_index(number: tf.Tensor, examples: int, seed: int) -> tf.Tensor:
     """perm(seed, number div examples)[number mod examples], int64 of the same shape [b]."""
     epoch = number // examples
     seeds = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch], axis=1)

@@ -80,26 +80,29 @@ class _State:
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
-    """Installs the signal handlers for the duration of the block, which is the whole program.
+def handled(*, restore: bool = False) -> Iterator[None]:
+    """Installs the signal handlers for the duration of the block.
 
-    Afterwards the signals are ignored, because the exit code is decided.
+    Args:
+      restore: whether the program goes on after the block, with the handlers that it had before.
+        Else the signals are ignored from then on, because the exit code is decided.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     _State.acknowledged.clear()
     nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in _CODES if not (nohup and number == signal.SIGHUP)]
-    for number in numbers:
-        signal.signal(number, _handle)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+    before = {number: signal.signal(number, _handle) for number in numbers}
+    wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     threading.Thread(target=_watch, args=(reader,), daemon=True, name="signals").start()
     try:
         yield
     finally:
         for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        signal.set_wakeup_fd(-1)
+            # None: whatever C code had installed, which Python cannot install again.
+            handler = before[number] if restore else signal.SIG_IGN
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        signal.set_wakeup_fd(wakeup if restore else -1)
         writer.close()
         _State.deferring, _State.noted = False, None
 
@@ -121,6 +124,12 @@ def deferrable() -> Iterator[None]:
 def defer() -> None:
     """From now on signals are only noted; the caller has to look with `noted`."""
     _State.deferring = True
+
+
+def interrupt() -> None:
+    """From now on signals interrupt at once; raises an `Interruption` if one was noted."""
+    _State.deferring = False
+    check()
 
 
 @contextlib.contextmanager

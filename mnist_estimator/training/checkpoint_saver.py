@@ -33,7 +33,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         every_steps: int,
         keep: int = 0,
         after_save: Callable[[str], None] | None = None,
-        others: int = 0,
+        others: float = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Saves to `model_dir`.
@@ -93,7 +93,11 @@ class CheckpointSaver(v1.train.SessionRunHook):
         path = self._save(session, step)
         # Before the evaluation, which may take long: a request that comes in it is a new one.
         self._clear_request()
-        if self._after_save and not signals.noted():
+        if not signals.noted():
+            self._evaluate(session, path)
+
+    def _evaluate(self, session: v1.Session, path: str) -> None:
+        if self._after_save:
             self._after_save(path)
 
     def _save_requested(self) -> bool:
@@ -128,7 +132,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         finite = session.run(self._finite)
         if not finite.all():
             name = self._floats[int(finite.argmin())].op.name
-            rate = session.run(self._rate)
+            rate = None if self._rate is None else session.run(self._rate)
             raise diverged(self._model_dir, step, f"variable {name} is not finite", rate)
 
 
@@ -139,7 +143,7 @@ class _StepGuard:
     to the last one would end as if it were done.
     """
 
-    def __init__(self, model_dir: str, others: int, clock: Callable[[], float]) -> None:
+    def __init__(self, model_dir: str, others: float, clock: Callable[[], float]) -> None:
         self._model_dir, self._others, self._clock = model_dir, others, clock
 
     def begin(self) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.cluster import hello, peers, roles
@@ -48,20 +48,46 @@ def watch_peers(
     An exception would not do: the main thread is in C++ then, and does not see it.
     """
     own_hello = OwnHello(config, task)
-    synchronous = config.strategy == "multi_worker" and task.role in roles.TRAINERS
-    return peers.Watch(
-        peers.needed(task),
-        on_lost=functools.partial(_exit_lost, config, task, recorder, follower),
-        is_over=lambda: follower is not None and follower.ended() is not None,
-        gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
-        silent_secs=_SILENT_SECS,
+    return watch_tasks(
+        config.model_dir,
+        task,
+        recorder=recorder,
+        follower=follower,
+        synchronous=config.strategy == "multi_worker" and task.role in roles.TRAINERS,
         start_secs=config.start_timeout_secs,
         greet=lambda addresses: hello.problems(addresses, own_hello.look_up()),
     )
 
 
+def watch_tasks(
+    model_dir: str,
+    task: roles.Task,
+    *,
+    recorder: status.Recorder | None,
+    follower: status.Follower | None,
+    synchronous: bool,
+    start_secs: float,
+    greet: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda addresses: {},
+) -> peers.Watch:
+    """As `watch_peers`, for a run whose tasks may not answer to a hello.
+
+    Args:
+      synchronous: whether a task that is gone cannot come back.
+      start_secs, greet: as of `peers.Watch`.
+    """
+    return peers.Watch(
+        peers.needed(task),
+        on_lost=functools.partial(_exit_lost, model_dir, task, recorder, follower),
+        is_over=lambda: follower is not None and follower.ended() is not None,
+        gone_secs=_GONE_SECS if synchronous else _SILENT_SECS,
+        silent_secs=_SILENT_SECS,
+        start_secs=start_secs,
+        greet=greet,
+    )
+
+
 def _exit_lost(
-    config: TrainConfig,
+    model_dir: str,
     task: roles.Task,
     recorder: status.Recorder | None,
     follower: status.Follower | None,
@@ -81,7 +107,7 @@ def _exit_lost(
             recorder.write(status.LOST, code, line)
         if ended:
             line, code = _describe_end(ended), ended.exit_code or 0
-        line = f"{line}: {describe_saved(config.model_dir)}"
+        line = f"{line}: {describe_saved(model_dir)}"
     progress.complain(line)
     os._exit(code)
 

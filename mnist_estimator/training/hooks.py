@@ -35,25 +35,31 @@ class FiniteGuard(v1.train.SessionRunHook):
         self._global_step = v1.train.get_global_step()
 
     def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs:
-        return v1.train.SessionRunArgs([self._loss, self._rate])
+        return v1.train.SessionRunArgs(
+            [self._loss] if self._rate is None else [self._loss, self._rate]
+        )
 
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
-        loss, rate = run_values.results
+        loss, *rate = run_values.results
         if not math.isfinite(loss):
             step = int(run_context.session.run(self._global_step))
-            raise diverged(self._model_dir, step, f"loss is {loss}", rate)
+            raise diverged(self._model_dir, step, f"loss is {loss}", *rate)
 
 
-def diverged(model_dir: str, step: int, what: str, rate: float) -> RunError:
-    """Returns the error of a run with a number that is not finite."""
+def diverged(model_dir: str, step: int, what: str, rate: float | None = None) -> RunError:
+    """Returns the error of a run with a number that is not finite.
+
+    Args:
+      rate: the learning rate; None if the model_fn is not this package's.
+    """
     newest = checkpoints.newest(model_dir)
     saved = f"the newest checkpoint is {newest}" if newest else "there is no checkpoint yet"
-    return RunError(
-        f"step {step}: {what} at learning rate {rate:.6g}; nothing of it was saved, {saved}; "
-        "try a lower --learning_rate, or --clip_norm"
-    )
+    at, advice = "", "try a lower learning rate, or clip the gradients"
+    if rate is not None:
+        at, advice = f" at learning rate {rate:.6g}", "try a lower --learning_rate, or --clip_norm"
+    return RunError(f"step {step}: {what}{at}; nothing of it was saved, {saved}; {advice}")
 
 
 class Progress(v1.train.SessionRunHook):
@@ -140,6 +146,43 @@ class Progress(v1.train.SessionRunHook):
             self._writer.add_summary(v1.Summary(value=[value]), self._step)
             if "summary" in results:
                 self._writer.add_summary(results["summary"], self._step)
+
+
+class Summaries(v1.train.SessionRunHook):
+    """Writes the summaries of a graph at the multiples of `every_steps`, wherever it was resumed.
+
+    TensorFlow's own hook writes after the first step and counts from there, so that every restart
+    moves the points of the curves.
+    """
+
+    def __init__(self, folder: str, every_steps: int) -> None:
+        self._folder, self._every_steps = folder, every_steps
+
+    def begin(self) -> None:
+        self._global_step = v1.train.get_global_step()
+        self._summary = v1.summary.merge_all()  # None if there are no summaries.
+        self._writer = events.writer(self._folder)
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        self._step = int(session.run(self._global_step))
+        # After a kill the steps since the newest checkpoint are trained again.
+        drop_events_from(self._folder, self._step + 1)
+
+    def before_run(self, run_context: v1.train.SessionRunContext) -> v1.train.SessionRunArgs | None:
+        self._step += 1
+        self._due = self._summary is not None and self._step % self._every_steps == 0
+        return v1.train.SessionRunArgs(self._summary) if self._due else None
+
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        if self._due:
+            # Asynchronous workers have moved the global step on.
+            self._step = int(run_context.session.run(self._global_step))
+            self._writer.add_summary(run_values.results, self._step)
+
+    def end(self, session: v1.Session) -> None:
+        self._writer.flush()
 
 
 class Profiler(v1.train.SessionRunHook):

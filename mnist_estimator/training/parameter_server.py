@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -57,7 +58,7 @@ def _serve(config: TrainConfig, task: roles.Task, is_over: Callable[[], bool]) -
             signals.acknowledge()
             _request_save(config.model_dir, is_over)
         else:
-            _let_workers_leave(task)
+            let_workers_leave(task)
 
 
 def _request_save(model_dir: str, is_over: Callable[[], bool]) -> None:
@@ -73,7 +74,21 @@ def _request_save(model_dir: str, is_over: Callable[[], bool]) -> None:
             files.remove(request)
 
 
-def _let_workers_leave(task: roles.Task) -> None:
+def end_with_chief(task: roles.Task, follower: status.Follower, done: threading.Event) -> None:
+    """Ends the process as the chief ended, once it has, unless `done` is set before.
+
+    For a thread beside Estimator's own parameter server, which waits in C++ for ever, or beside its
+    evaluator. That ends by itself if the chief is done: it has yet to evaluate the last checkpoint.
+    """
+    while not done.wait(_LOOK_SECS):
+        ended = follower.ended()
+        if ended and (ended.exit_code or task.role == roles.PS):
+            let_workers_leave(task)
+            sys.stderr.flush()
+            os._exit(ended.exit_code or 0)
+
+
+def let_workers_leave(task: roles.Task) -> None:
     """Waits until the workers have left: one in the middle of a step would report a lost peer."""
     workers = {name: address for name, address in task.peers if name.startswith(roles.WORKER)}
     until = time.monotonic() + _LEAVE_SECS

@@ -83,14 +83,32 @@ def test_it_ends_as_the_program_does(tmp_path, text, code):
     )
 
 
+def test_a_package_that_imports_tensorflow_finds_estimator(tmp_path):
+    """Python imports the package before the module in it."""
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("import tensorflow as tf\ntf.estimator\n")
+    (tmp_path / "package/train.py").write_text("print('trains')\n")
+    finished = run(tmp_path, "-m", "mnist_estimator.compat", "-m", "package.train")
+    assert finished.stdout == "trains\n", finished.stderr
+
+
+def test_a_module_that_a_package_has_not_is_python_s_own_error(tmp_path):
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package/__init__.py").write_text("")
+    finished = run(tmp_path, "-m", "mnist_estimator.compat", "-m", "package.train")
+    assert finished.returncode == 1
+    assert finished.stderr.splitlines()[-1] == "ImportError: No module named package.train"
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (["no_such.py"], "compat: no_such.py: cannot be read: No such file or directory"),
         (["."], "compat: .: cannot be read: Is a directory"),
         (["-m", "no_such"], "compat: -m no_such: there is no such module on the path"),
-        (["-m", "no.such"], "compat: -m no.such: No module named 'no'"),
-        (["-m", ".."], "compat: -m ..: "),
+        (["-m", "no.such"], "compat: -m no.such: there is no such module on the path"),
+        (["-m", ".."], "compat: -m ..: there is no such module on the path"),
+        (["-m", ""], "compat: -m : there is no such module on the path"),
         ([], "give a script, -m and a module, --enable, or --disable"),
         (["--tf1"], "give a script, -m and a module, --enable, or --disable"),
         (["--enable", "script.py"], "give a script, -m and a module, --enable, or --disable"),

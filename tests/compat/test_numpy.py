@@ -25,8 +25,9 @@ def installed():
     _numpy.install(lambda frame: frame.f_globals.get("__file__") == "program.py")
     _numpy.install(lambda frame: True)
     yield before
-    vars(np).clear()
-    vars(np).update(before)
+    # And no other: NumPy imports some of its modules when they are first asked for.
+    changed = ("__getattr__", "__dir__", *_numpy._QUANTILES)
+    vars(np).update({name: before[name] for name in changed})
     for (cls, name), method in methods.items():
         if vars(cls).get(name) is not method:
             _numpy._set_member(cls, name, method)

@@ -57,6 +57,26 @@ def test_before_defer_a_signal_raises_inside_the_block():
         pytest.fail("went on")
 
 
+def test_once_nothing_is_deferred_any_more_a_noted_signal_raises():
+    signals.defer()
+    signals.interrupt()
+    signals.defer()
+    signal.raise_signal(signal.SIGTERM)
+    with pytest.raises(signals.Interruption, match="SIGTERM"):
+        signals.interrupt()
+
+
+@pytest.mark.parametrize("restore", [True, False])
+def test_a_program_that_goes_on_has_its_own_handlers_again(restore):
+    def own(number, frame):
+        raise AssertionError
+
+    signal.signal(signal.SIGUSR1, own)
+    with signals.handled(restore=restore):
+        assert signal.getsignal(signal.SIGUSR1) != own
+    assert signal.getsignal(signal.SIGUSR1) == (own if restore else signal.SIG_IGN)
+
+
 def test_what_can_be_done_again_is_interrupted_within_a_deferred_block():
     with pytest.raises(signals.Interruption), signals.deferrable():
         signals.defer()

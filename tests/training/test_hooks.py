@@ -89,6 +89,16 @@ def test_a_restart_drops_what_came_after_its_checkpoint(tmp_path):
     assert starts == [7]
 
 
+def test_summaries_of_another_program_come_at_the_same_steps_after_a_restart(tmp_path):
+    summaries = hooks.Summaries(str(tmp_path), 4)
+    run_steps(summaries, start=6, steps=7, build=lambda: v1.summary.scalar("x", 1.5))
+    assert points(tmp_path) == [(8, "x", 1.5), (12, "x", 1.5)]
+    run_steps(hooks.Summaries(str(tmp_path), 1), steps=1)  # A graph without summaries.
+    (file,) = tmp_path.glob("events.*")
+    logs = [event for event in v1.train.summary_iterator(str(file)) if event.session_log.status]
+    assert [event.step for event in logs] == [7, 1]
+
+
 def test_a_step_back_is_not_reported_as_a_speed():
     class Restore(v1.train.SessionRunHook):
         """As when parameter servers come back with an older checkpoint."""

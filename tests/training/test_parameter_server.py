@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import threading
 from pathlib import Path
 
 import pytest
@@ -59,5 +61,35 @@ def test_the_workers_leave_first_but_not_for_ever(monkeypatch, answers, looks):
         return {"worker 0": peers.ANSWERS if next(left, None) is not None else "gone"}
 
     monkeypatch.setattr(peers, "probe_all", probe_all)
-    parameter_server._let_workers_leave(TASK)
+    parameter_server.let_workers_leave(TASK)
     assert seen.count == looks
+
+
+@pytest.mark.parametrize(
+    ("role", "code", "exits"),
+    [("ps", 0, [0]), ("ps", 143, [143]), ("evaluator", 143, [143]), ("evaluator", 0, [])],
+)
+def test_estimators_own_server_ends_when_the_chief_has(tmp_path, monkeypatch, role, code, exits):
+    found, done = [], threading.Event()
+    monkeypatch.setattr(parameter_server, "_LOOK_SECS", 0.01)
+    monkeypatch.setattr(parameter_server, "let_workers_leave", lambda task: None)
+    monkeypatch.setattr(parameter_server.os, "_exit", lambda code: (found.append(code), done.set()))
+    task, follower = dataclasses.replace(TASK, role=role), status.Follower(str(tmp_path))
+    status.Recorder(str(tmp_path), False).write(status.DONE, code)
+    if not exits:
+        monkeypatch.setattr(follower, "ended", Ended(follower.ended, done))
+    parameter_server.end_with_chief(task, follower, done)
+    assert found == exits
+
+
+class Ended:
+    """Asks a follower, and says after the second time that the block is over."""
+
+    def __init__(self, ask, done):
+        self._ask, self._done, self._left = ask, done, 2
+
+    def __call__(self):
+        self._left -= 1
+        if not self._left:
+            self._done.set()
+        return self._ask()

@@ -44,6 +44,7 @@ _LAYERS = Topic(
         "conv2d": "own.layers.convolution2d",
         "conv3d": "own.layers.convolution3d",
         **_same("own.layers", "elu linear relu relu6"),
+        **_same("own.columns", "real_valued_column"),
         **_same("own.normalization", "batch_norm layer_norm"),
         **_same("own.initializers", "xavier_initializer variance_scaling_initializer"),
         "xavier_initializer_conv2d": "own.initializers.xavier_initializer",
@@ -67,7 +68,7 @@ _LAYERS = Topic(
             input_from_feature_columns joint_weighted_sum_from_feature_columns
             make_place_holder_tensors_for_base_features multi_class_target one_hot_column
             parse_feature_columns_from_examples parse_feature_columns_from_sequence_examples
-            real_valued_column regression_target scattered_embedding_column
+            regression_target scattered_embedding_column
             sequence_input_from_feature_columns shared_embedding_columns
             sparse_column_with_hash_bucket sparse_column_with_integerized_feature
             sparse_column_with_keys sparse_column_with_vocabulary_file transform_features
