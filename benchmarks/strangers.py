@@ -59,6 +59,7 @@ MISSING = re.compile(r"No module named '([\w.]+)'")
 # Whose an error is, by what its last line says, before by where it was raised.
 OWNERS_BY_TEXT = (
     (r"tensorflow\.contrib|tf\.contrib|mnist_estimator", "the hook's"),
+    (r"StringDtype|module 'pandas", "pandas's"),
     (r"module 'numpy|\bnp\.|numpy\.", "NumPy's"),
     (r"URLError|ConnectionError|HTTPError|Name or service|getaddrinfo|URL fetch", "network"),
     (r"tensorflow_estimator|\bestimator\b", "Estimator's"),
