@@ -53,7 +53,14 @@ FOREIGN = {
 # Flags of other programs that the pages name.
 FOREIGN_FLAGS = {
     *("ntasks", "pty", "exclusive"),  # srun, sbatch
-    *("tag", "sdist", "logdir", "ordinary", "all-files"),  # docker, build, tensorboard, benchmarks
+    *(
+        "tag",
+        "sdist",
+        "logdir",
+        "ordinary",
+        "kills",
+        "all-files",
+    ),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
     *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
 }

@@ -32,18 +32,15 @@ def main(argv: list[str]) -> int:
     arguments = _parse(argv)
     try:
         if arguments.enable:
-            print(_environment.enable(tf1=arguments.tf1), flush=True)
-        elif arguments.disable:
-            print(_environment.disable(), flush=True)
-        else:
-            run = _module(arguments.module) if arguments.module else _script(arguments.script)
+            return _tell(_environment.enable(tf1=arguments.tf1))
+        if arguments.disable:
+            return _tell(_environment.disable())
+        run = _module(arguments.module) if arguments.module else _script(arguments.script)
     except InputError as error:
         return _fail(error, _EXIT_USAGE)
     except RunError as error:
         return _fail(error, _EXIT_FAILED)
-    if not (arguments.enable or arguments.disable):
-        return _run(run, tf1=arguments.tf1)
-    return 0
+    return _run(run, tf1=arguments.tf1)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -162,7 +159,16 @@ def _run(run: Callable[[], object], *, tf1: bool) -> int:
     return 0
 
 
-def _fail(error: Exception, code: int) -> int:
+def _tell(line: str) -> int:
+    try:
+        print(line, flush=True)
+    except OSError as error:  # What the line says is done all the same.
+        sys.stdout = None  # Python would try once more at the end.
+        return _fail(f"standard output: {error.strerror}; it said: {line}", _EXIT_FAILED)
+    return 0
+
+
+def _fail(error: Exception | str, code: int) -> int:
     print(f"compat: {error}", file=sys.stderr, flush=True)
     return code
 

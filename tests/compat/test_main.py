@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import sys
 import pytest
 from support import programs
 
-from mnist_estimator.compat import VersionError, _hook
+from mnist_estimator.compat import VersionError, _environment, _hook
 from mnist_estimator.compat import __main__ as compat_main
 
 # Prints what a program can see of how it was started.
@@ -138,6 +139,19 @@ def test_a_tensorflow_that_cannot_be_used_is_one_line(tmp_path, capsys, monkeypa
         monkeypatch.setattr(sys, name, [*getattr(sys, name)])
     assert compat_main.main(["--tf1", str(tmp_path / "script.py")]) == 2
     assert capsys.readouterr().err == "compat: TensorFlow 2.9 is installed, tf1=True\n"
+
+
+def test_a_line_that_cannot_be_written_goes_to_the_other_stream(monkeypatch, capsys):
+    monkeypatch.setattr(_environment, "disable", lambda: "disabled: programs run as without")
+    full = open("/dev/full", "w")  # noqa: SIM115  # It cannot be closed without an error.
+    monkeypatch.setattr(sys, "stdout", full)
+    assert compat_main.main(["--disable"]) == 1
+    with contextlib.suppress(OSError):
+        full.close()
+    assert capsys.readouterr().err == (
+        "compat: standard output: No space left on device; it said: disabled: programs run as "
+        "without\n"
+    )
 
 
 def test_help_teaches():
