@@ -436,16 +436,16 @@ def audio(data: pathlib.Path, home: pathlib.Path) -> None:
 
 
 def easyrec(data: pathlib.Path, home: pathlib.Path) -> None:
-    """A DeepFM of EasyRec on two columns of words and one of numbers."""
+    """A DeepFM of EasyRec on two columns of words."""
     for name, count, seed in (("train", 400, 1), ("test", 100, 2)):
         rng = np.random.default_rng(seed)
         lines = []
         for _ in range(count):
-            user, item, price = rng.integers(0, 20), rng.integers(0, 30), rng.uniform(0, 1)
-            label = int(user / 20 + price + rng.normal(0, 0.3) > 1)
-            lines.append(f"{label},u{user},i{item},{price:.3f}")
+            user, item = rng.integers(0, 20), rng.integers(0, 30)
+            label = int(user / 20 + item / 30 + rng.normal(0, 0.3) > 1)
+            lines.append(f"{label},u{user},i{item}")
         write_lines(data / f"{name}.csv", lines)
-    fields = (("label", "INT32"), ("user", "STRING"), ("item", "STRING"), ("price", "DOUBLE"))
+    fields = (("label", "INT32"), ("user", "STRING"), ("item", "STRING"))
     inputs = "\n".join(f'  input_fields {{ input_name: "{n}" input_type: {t} }}' for n, t in fields)
     settings = "feature_type: IdFeature embedding_dim: 4 hash_bucket_size: 50"
     ids = "\n".join(f'  features {{ input_names: "{n}" {settings} }}' for n in ("user", "item"))
@@ -473,11 +473,10 @@ data_config {{
 }}
 feature_config {{
 {ids}
-  features {{ input_names: "price" feature_type: RawFeature }}
 }}
 model_config {{
   model_class: "DeepFM"
-  feature_groups {{ group_name: "deep" {names} feature_names: "price" wide_deep: DEEP }}
+  feature_groups {{ group_name: "deep" {names} wide_deep: DEEP }}
   feature_groups {{ group_name: "wide" {names} wide_deep: WIDE }}
   deepfm {{ dnn {{ hidden_units: [16, 8] }} final_dnn {{ hidden_units: [8] }} wide_output_dim: 4 }}
 }}
