@@ -20,6 +20,7 @@ _SWITCH, _ON = "TF_USE_LEGACY_KERAS", ("1", "true", "True")
 _BACKEND = "KERAS_BACKEND"
 INSTALL = "pip install 'mnist_estimator[keras]'"
 
+_is_chosen = False
 remedy = ""  # What to do to have Keras 2, where it is not in use.
 
 
@@ -36,7 +37,10 @@ def chosen() -> Iterator[None]:
 
     The environment is as before afterwards.
     """
-    global remedy
+    global remedy, _is_chosen
+    if _is_chosen:  # TensorFlow is imported, and the environment as it was.
+        yield
+        return
     before = {name: os.environ.get(name) for name in (_SWITCH, _BACKEND)}
     try:
         if "keras" not in sys.modules:
@@ -46,6 +50,7 @@ def chosen() -> Iterator[None]:
         remedy = switch_to_keras_2()
         yield
         _choose_now()
+        _is_chosen = True
     finally:
         for name, value in before.items():
             _restore(name, value)

@@ -227,6 +227,11 @@ assert tf.contrib.training.HParams is hparam.HParams
 assert tpu.TPUEstimator is tf.estimator.tpu.TPUEstimator and data.AUTOTUNE
 assert tf.contrib.layers.l2_regularizer(0.1)
 """,
+    "a canned estimator after contrib": """
+import tensorflow as tf
+column = tf.contrib.layers.real_valued_column("x")
+assert tf.estimator.LinearClassifier([column])
+""",
     "a library keeps version 2": """
 import tensorflow as tf
 import importlib

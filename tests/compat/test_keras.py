@@ -43,6 +43,23 @@ def test_keras_2_is_switched_on_while_tensorflow_is_executed(tf_keras, monkeypat
     assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
 
 
+def test_what_is_chosen_stays(tf_keras, monkeypatch):
+    """TensorFlow asks once: what the environment says later does not count."""
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr(_keras, "_is_chosen", False)
+    monkeypatch.setattr(_keras, "_choose_now", lambda: None)
+    monkeypatch.setattr(_keras, "remedy", "not decided")
+    with _keras.chosen():
+        assert os.environ["TF_USE_LEGACY_KERAS"] == "1"
+    assert "TF_USE_LEGACY_KERAS" not in os.environ and _keras.remedy == ""
+    tensorflow = types.ModuleType("tensorflow")
+    tensorflow.__version__ = "2.21.0"
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    with _keras.chosen():
+        assert "TF_USE_LEGACY_KERAS" not in os.environ
+    assert _keras.remedy == ""
+
+
 def test_keras_2_stays_off_where_the_user_says_so(tf_keras, monkeypatch):
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
