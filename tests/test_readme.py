@@ -48,6 +48,7 @@ FOREIGN = {
     "pip install ": "needs a package registry",
     "tensorboard --logdir tboard": "serves until it is stopped",
     "docker run": "needs Docker",
+    "python benchmarks/strangers.py": "needs clones of other repositories",
     "curl": "asks the server that docker runs",
 }
 # Flags of other programs that the pages name.
