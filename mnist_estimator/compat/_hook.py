@@ -75,7 +75,8 @@ class _FirstImport(importlib.abc.MetaPathFinder):
         if fullname not in (_TENSORFLOW, _ESTIMATOR):
             return None
         for other in sys.meta_path:
-            spec = None if other is self else other.find_spec(fullname, path, target)
+            find = getattr(other, "find_spec", None)  # Before 3.12 a finder may have none.
+            spec = find(fullname, path, target) if find and other is not self else None
             if spec is not None:
                 if spec.loader is not None:
                     spec.loader = _Loader(spec.loader, insist=self._insist)
