@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import report
+from mnist_estimator.compat import v1
 from mnist_estimator.data import writer
 from support.datasets import CLASSES, TEST, array_source
 from support.short_runs import train
@@ -53,6 +54,8 @@ def make_runs(folder: Path) -> None:
     write_data(folder / "data")
     options = {"model": "softmax", "optimizer": "sgd", "learning_rate": 0.1, "max_steps": 20}
     options |= {"save_checkpoints_steps": 10, "log_steps": 5}
+    # TensorFlow knows writers by their paths, and other tests have a folder of this name.
+    v1.summary.FileWriterCache.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         train("runs/first", "data", **options)
