@@ -30,12 +30,33 @@ class _Waiting:
             return _spec_of_package()
         if name not in ("tensorflow", "tensorflow_estimator"):
             return None
-        sys.meta_path.remove(cls)
-        hook = _import_hook()
-        if hook is None:
-            return None
+        return sys.meta_path[0].find_spec(name, path, target) if _hand_over() else None
+
+
+def _hand_over() -> bool:
+    """Puts the hook in the place of what waits here; False if it cannot be imported."""
+    if _Waiting in sys.meta_path:
+        sys.meta_path.remove(_Waiting)
+    hook = _import_hook()
+    if hook is not None:
         hook.install(tf1=_TF1, insist=False)
-        return sys.meta_path[0].find_spec(name, path, target)
+    return hook is not None
+
+
+def _wait_for_import() -> None:
+    """Has the hook in place before the first `import tensorflow`, which is to mean version 1."""
+    import builtins
+
+    plain = builtins.__import__
+
+    def import_(name: str, *arguments: Any, **options: Any) -> Any:
+        if name.partition(".")[0] not in ("tensorflow", "tensorflow_estimator"):
+            return plain(name, *arguments, **options)
+        builtins.__import__ = plain
+        _hand_over()  # Sets another one.
+        return builtins.__import__(name, *arguments, **options)
+
+    builtins.__import__ = import_
 
 
 def _import_hook() -> Any:
@@ -83,3 +104,5 @@ def _main_script() -> str:
 
 if _PACKAGE:
     sys.meta_path.insert(0, _Waiting)
+    if _TF1:
+        _wait_for_import()

@@ -112,6 +112,22 @@ def test_a_tensorflow_that_cannot_be_used_is_a_line_and_the_program_goes_on(enab
     assert line.startswith("tf.estimator is not put back: TensorFlow 2.99.0 is installed, mnist_es")
 
 
+def test_enabled_for_version_1_the_first_import_means_it(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("version_1")
+    venv.create(folder, symlinks=True)
+    (packages(folder) / "others.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT}\n")
+    assert run(folder, "-m", "mnist_estimator.compat", "--enable", "--tf1").returncode == 0
+    (folder / "train.py").write_text(
+        "import json\n"
+        "import tensorflow as tf\n"
+        "from tensorflow import contrib\n"
+        "assert tf.Session and not tf.executing_eagerly() and contrib is tf.contrib\n"
+        "print(tf.estimator.inputs.numpy_input_fn.__name__)\n"
+    )
+    finished = run(folder, "train.py")
+    assert finished.stdout == "numpy_input_fn\n", finished.stderr
+
+
 def test_disabled_it_leaves_nothing_behind(environment, tmp_path_factory):
     folder = tmp_path_factory.mktemp("twin")
     venv.create(folder, symlinks=True)
