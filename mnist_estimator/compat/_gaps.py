@@ -41,6 +41,7 @@ def close() -> tuple[Any, Any]:
     # Its modules import some of TensorFlow that is gone.
     finder.add_aliases(_removed.ALIASES)
     finder.add_maker(_removed.stand_in)
+    _removed.guard_tpus()
 
     # Its __init__ imports all of it. A package that is never executed still tells Python where to
     # find its modules.

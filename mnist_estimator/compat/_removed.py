@@ -2,7 +2,8 @@
 
     ALIASES          modules that another one replaces: the same module by its old name
     stand_in         modules of functions and classes that raise when they are called
-    install(tf, v1)  public names, and the check of `use_tpu`
+    install(tf, v1)  public names
+    guard_tpus()     the check of `use_tpu`
 
 Whoever looks for modules must ask ALIASES and `stand_in` last: on TensorFlow 2.15 all of these
 modules are there, and on later ones some. `install` replaces no name that is there, so that it does
@@ -101,11 +102,7 @@ def stand_in(name: str) -> types.ModuleType | None:
 
 
 def install(tf: Any, v1: Any) -> None:
-    """Puts back public names that are missing, and has `use_tpu=True` refused in one sentence.
-
-    `stand_in` and ALIASES must be in use before Estimator is. To call it twice changes nothing
-    more.
-    """
+    """Puts back public names that are missing. To call it twice changes nothing more."""
     hook = ("input_pipeline_hook", ("CheckpointInputPipelineHook",))
     _add("tensorflow.data", tf.data, *hook)
     _add("tensorflow.compat.v1.data", v1.data, *hook)
@@ -113,15 +110,23 @@ def install(tf: Any, v1: Any) -> None:
     _add("tensorflow.compat.v1.tpu", v1.tpu, "tpu_embedding", _PARAMETERS)
     for private in ("data.experimental", "data.experimental.ops.iterator_ops"):
         _set_missing(importlib.import_module(_PYTHON + private), *hook)
-    if not _has_session_support():
-        _guard_when_imported()
+
+
+def guard_tpus() -> None:
+    """Has `TPUEstimator` refuse `use_tpu=True`, now or as soon as its module is imported.
+
+    To call it twice changes nothing more.
+    """
+    if _TPU_ESTIMATOR in sys.modules:
+        guard_tpu_estimator(sys.modules[_TPU_ESTIMATOR])
+    elif not any(isinstance(finder, _Guard) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Guard())
 
 
 def guard_tpu_estimator(module: types.ModuleType) -> None:
     """Has `TPUEstimator` of `module` refuse `use_tpu=True`, its default, before all else.
 
-    It would fail later at the first part of TensorFlow that is gone. `install` calls it for
-    `tensorflow_estimator.python.estimator.tpu.tpu_estimator` as soon as that module is imported.
+    It would fail later at the first part of TensorFlow that is gone.
     """
     original = module.TPUEstimator.__init__
     if getattr(original, "refuses_tpus", False):
@@ -161,18 +166,6 @@ def _set_missing(space: Any, module: str, names: Sequence[str]) -> bool:
     for name in missing:
         setattr(space, name, getattr(importlib.import_module(_HERE + module), name))
     return bool(missing)
-
-
-def _has_session_support() -> bool:
-    path = importlib.import_module(f"{_PYTHON}tpu").__path__
-    return bool(importlib.machinery.PathFinder.find_spec("session_support", path))
-
-
-def _guard_when_imported() -> None:
-    if _TPU_ESTIMATOR in sys.modules:
-        guard_tpu_estimator(sys.modules[_TPU_ESTIMATOR])
-    elif not any(isinstance(finder, _Guard) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Guard())
 
 
 class _Guard(importlib.abc.MetaPathFinder):
