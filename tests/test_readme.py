@@ -64,6 +64,7 @@ FOREIGN_FLAGS = {
     ),  # docker, build, tensorboard, benchmarks
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
     *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
+    *("list", "python_control", "python_new"),  # benchmarks/strangers.py
 }
 
 
