@@ -55,10 +55,9 @@ _OF_TEXT = (
     (r"status code: 404\b|not found:", NOT_FOUND),
     (r"status code: (429|507)\b", RESOURCE_EXHAUSTED),
     (r"status code: 412\b", ABORTED),
-    (
-        r"status code: (408|5\d\d)\b|error sending request|timed out|connection|body error",
-        UNAVAILABLE,
-    ),
+    (r"status code: 501\b", UNIMPLEMENTED),
+    (r"status code: (408|5\d\d)\b", UNAVAILABLE),
+    (r"error sending request|timed out|connection|body error", UNAVAILABLE),
 )
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CREDENTIAL|SAS|CONNECTION_STRING")
 _remembered: set[str] = set()

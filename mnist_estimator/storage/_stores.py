@@ -3,10 +3,11 @@
 import datetime
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from mnist_estimator import InputError, RunError
-from mnist_estimator.storage import _aws_profile, _errors, _paths
+from mnist_estimator.storage import _aws_profile, _errors, _gs, _paths
 
 # A request that is answered with 429 or 5xx, or whose connection is cut or silent, is sent again,
 # after 0.1 s at first and 10 s at most, until this much time has passed. AWS signs for 5 minutes.
@@ -89,18 +90,12 @@ def _s3(stores: Any, location: _paths.Location) -> Any:
     return stores.S3Store(location.bucket, **_options("AWS"), **_aws_profile.settings())
 
 
-def _gs(stores: Any, location: _paths.Location) -> Any:
-    emulator = emulated_gs()
+def _google(stores: Any, location: _paths.Location) -> Any:
+    emulator = _gs.emulator()
     if not emulator:
         return stores.GCSStore(location.bucket, **_options("GOOGLE"))
     options = _options("GOOGLE", allow_http=True)
     return stores.GCSStore(location.bucket, base_url=emulator, skip_signature=True, **options)
-
-
-def emulated_gs() -> str:
-    """Return the URL of the server in Google's place, "" where the environment names none."""
-    found = os.environ.get("STORAGE_EMULATOR_HOST") or os.environ.get("GOOGLE_BASE_URL") or ""
-    return found if "://" in found or not found else f"http://{found}"
 
 
 def _azure(stores: Any, location: _paths.Location) -> Any:
@@ -137,10 +132,10 @@ def _http(stores: Any, location: _paths.Location) -> Any:
     return stores.HTTPStore(f"{location.scheme}://{location.bucket}/{query}", **options)
 
 
-_OPENERS = {
+_OPENERS: dict[str, Callable[[Any, _paths.Location], Any]] = {
     "memory": _memory,
     "s3": _s3,
-    "gs": _gs,
+    "gs": _google,
     "az": _azure,
     "abfs": _azure,
     "abfss": _azure,
