@@ -153,8 +153,14 @@ def test_what_makes_a_folder_look_whole_is_deleted_first(bucket, monkeypatch):
 
 @pytest.mark.parametrize(
     "call",
-    [_filesystem.create_folder, _filesystem.create_folders, _filesystem.delete_file]
-    + [_filesystem.delete_folder, _filesystem.delete_all, _filesystem.children],
+    [
+        _filesystem.create_folder,
+        _filesystem.create_folders,
+        _filesystem.delete_file,
+        _filesystem.delete_folder,
+        _filesystem.delete_all,
+        _filesystem.children,
+    ],
 )
 def test_a_url_has_files_only(call):
     with pytest.raises(_errors.ReadOnlyError):
