@@ -111,17 +111,20 @@ def _copy_object(source: _paths.Location, target: _paths.Location) -> None:
 
 def _read_and_write(source: _paths.Location, target: _paths.Location) -> None:
     """Copy by way of this machine, in parts."""
+    before = _objects.head(target)
     reader = _reading.Reader(source)
-    upload = _objects.upload(target)
     try:
-        position = 0
-        while position < reader.size:
-            content = reader.read_bytes(position, _READ_BYTES)
-            upload.write(content)
-            position += len(content)
-        upload.close()
-    except BaseException:
-        _objects.abort_quietly(upload)
-        raise
+        first = reader.read_bytes(0, _objects.PART_BYTES)
+        if reader.size <= _objects.PART_BYTES:
+            _objects.put(target, first)
+            return
+        upload = _objects.upload(target, first)
+        try:
+            for position in range(len(first), reader.size, _READ_BYTES):
+                upload.write(reader.read_bytes(position, _READ_BYTES))
+        except BaseException:
+            _objects.abort_quietly(upload)
+            raise
+        _objects.finish(upload, target, reader.size, before and before["e_tag"])
     finally:
         reader.close()
