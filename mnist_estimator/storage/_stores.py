@@ -60,6 +60,16 @@ def of(location: _paths.Location) -> Any:
         return _stores[name]
 
 
+def may_list_deleted_folders(location: _paths.Location) -> bool:
+    """Say whether a listing may name a folder after all that was in it was deleted.
+
+    SeaweedFS does (4.48); S3 itself has no folders to keep.
+    """
+    return location.scheme == "s3" and any(
+        name in os.environ for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+    )
+
+
 def forget() -> None:
     """Open all stores anew at their next use; those of memory:// keep what they hold."""
     with _lock:

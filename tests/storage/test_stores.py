@@ -7,6 +7,7 @@ import re
 import threading
 
 import pytest
+from obstore import exceptions
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.storage import _errors, _gs, _objects, _paths, _stores
@@ -134,7 +135,7 @@ def test_what_is_refused_is_said_at_once_and_without_secrets(server, monkeypatch
 
 def test_http_is_used_only_where_it_is_allowed(server, monkeypatch):
     monkeypatch.delenv("AWS_ALLOW_HTTP")
-    with pytest.raises(Exception):
+    with pytest.raises(exceptions.GenericError):
         _objects.get(PLACE, 0, 8)
     assert not server.asked
 
