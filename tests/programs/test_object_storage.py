@@ -1,4 +1,4 @@
-"""The real commands with their model_dir and data in an S3 server, one that fails or is gone too."""
+"""The real commands with model_dir and data in an S3 server, also one that fails or is gone."""
 
 from __future__ import annotations
 
