@@ -103,27 +103,32 @@ class Bench:
 
     def kills(self, count: int) -> int:
         """Kills trainers."""
-        differing = 0
-        for seed in range(-(-count // _KILLS_EACH)):
-            kills = min(count - seed * _KILLS_EACH, _KILLS_EACH)
+        differing = killed = seed = 0
+        while killed < count:
             # In turns with the data in memory, and streaming.
+            kills = min(count - killed, _KILLS_EACH)
             plan = self._plan(f"kills-{seed}", seed, kills=kills, stream=seed % 2)
-            differing += self._report(plan, f"{kills} kills")
+            differing += self._report(plan, "trainers killed")
+            killed, seed = killed + plan.killed.total(), seed + 1
         return differing
 
     def faults(self, count: int) -> int:
         """Kills trainers while requests fail."""
         with fault_proxy.proxy(self._server.endpoint, fault_proxy.Faults(refused=0.05)) as proxy:
-            plan = self._plan("faults", 0, kills=count, stream=1, endpoint=proxy.endpoint)
-            found = self._report(plan, f"{count} kills with faults")
+            differing = killed = seed = 0
+            while killed < count:
+                options = {"kills": count - killed, "stream": 1 - seed % 2}
+                plan = self._plan(f"faults-{seed}", seed, **options, endpoint=proxy.endpoint)
+                differing += self._report(plan, "trainers killed, with faults")
+                killed, seed = killed + plan.killed.total(), seed + 1
             print(f"faults: {proxy.hit} of {len(proxy.requests)} requests failed", flush=True)
-            return found
+            return differing
 
     def slow(self) -> int:
         """Adds 100 ms to each request."""
         with fault_proxy.proxy(self._server.endpoint, fault_proxy.Faults(latency=0.1)) as proxy:
             plan = self._plan("slow", 0, endpoint=proxy.endpoint)
-            found = self._report(plan, "100 ms a request")
+            found = self._report(plan, "kills, 100 ms a request")
             print(f"slow: {len(proxy.requests)} requests", flush=True)
             return found
 
@@ -133,7 +138,7 @@ class Bench:
         while done < count:
             plan = self._plan(f"server-{seed}", seed, stream=seed % 2)
             kills, failed = self._run_without_peace(plan, random.Random(seed), count - done)
-            line = f"{kills} kills of the server, {failed} runs of it ended with an error"
+            line = f"trainers killed, the server {kills} times, {failed} of the starts failed"
             differing += self._report(plan, line)
             done, seed = done + kills, seed + 1
         return differing
@@ -184,7 +189,7 @@ class Bench:
             last = errors.read().splitlines()[-1]
         print(f"stopped: the first ended with {first.returncode}: {last}", flush=True)
         lost = first.returncode == 1 and "taken over" in last and other.returncode == 0
-        return self._report(plan, "taken over") + (not lost)
+        return self._report(plan, "kills, taken over") + (not lost)
 
     def _plan(
         self, name: str, seed: int, *, kills: int = 0, stream: int = 0, endpoint: str = ""
@@ -206,7 +211,7 @@ class Bench:
         start = time.monotonic()
         found = kill_resume.compare(plan, self._local(plan.seed, plan.cache_mb))
         print(
-            f"{plan.folder.name}: {what}: {found or 'identical'} "
+            f"{plan.folder.name}: {plan.killed.total()} {what}: {found or 'identical'} "
             f"({dict(plan.killed)}, {time.monotonic() - start:.0f} s)",
             flush=True,
         )

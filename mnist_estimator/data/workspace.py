@@ -10,6 +10,7 @@ another, both manifests lie in the workspace, so that after a kill the files are
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import re
@@ -51,8 +52,8 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
     Raises:
       BusyError: if another process is at work in data_dir.
     """
-    host = re.sub(r"\W", "_", socket.gethostname())
-    folder = os.path.join(data_dir, f".prepare-{host}-{os.getpid()}-{secrets.token_hex(4)}")
+    folder = f".prepare-{_host(data_dir)}-{os.getpid()}-{secrets.token_hex(4)}"
+    folder = os.path.join(data_dir, folder)
     with _naming_final_paths(folder, data_dir), contextlib.ExitStack() as stack:
         made = not tf.io.gfile.exists(data_dir)
         if made:
@@ -65,6 +66,15 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
         beat = _heartbeat(folder)
         _remove_dead(data_dir, folder, locked, force)
         yield folder, beat
+
+
+def _host(data_dir: str) -> str:
+    """Names the machine, by which another process there knows whether this one is at work."""
+    name = socket.gethostname()
+    if not is_local(data_dir):
+        # In containers several machines may have one name, and their processes one number.
+        name += "_" + hashlib.sha256(locking.this_machine().encode()).hexdigest()[:12]
+    return re.sub(r"\W", "_", name)
 
 
 @contextlib.contextmanager

@@ -312,3 +312,14 @@ def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
     line = str(raised.value)
     assert line.startswith("TensorFlow cannot be imported: lib.so: failed to map segment; ")
     assert "ulimit -v" in line and "\n" not in line
+
+
+def test_a_call_at_the_import_of_tensorflow_comes_with_it():
+    program = (
+        "import sys; from mnist_estimator import compat\n"
+        "compat.on_import(lambda: print('tensorflow' in sys.modules))\n"
+        "print('wait'); compat.tf; compat.on_import(lambda: print('again'))"
+    )
+    words = [sys.executable, "-c", program]
+    result = subprocess.run(words, capture_output=True, check=True, text=True, timeout=300)
+    assert result.stdout.split() == ["wait", "True", "again"]

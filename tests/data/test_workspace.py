@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,14 +13,15 @@ from pathlib import Path
 import pytest
 from support import tiny_dataset
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, storage
+from mnist_estimator.compat import tf
 from mnist_estimator.data import records, workspace
 from mnist_estimator.data.manifest import (
     MANIFEST,
     Manifest,
     find_manifest,
 )
-from mnist_estimator.runtime import locking
+from mnist_estimator.runtime import files, locking
 
 
 @pytest.mark.parametrize("dataset", ["none", "whole", "damaged"])
@@ -158,6 +160,54 @@ def test_left_over_folders(
         with pytest.raises(workspace.BusyError):
             tiny_dataset.write(tmp_path)
         assert os.listdir(tmp_path) == [folder.name]
+
+
+def _gone_process(machine: str) -> str:
+    """What a process leaves of itself in a store's data_dir, that no longer runs."""
+    return f".prepare-here{machine}-{_NO_PID}-0123abcd"
+
+
+def test_in_a_store_a_machine_is_not_known_by_its_name_alone(monkeypatch: pytest.MonkeyPatch):
+    storage.install()
+    monkeypatch.setattr(workspace.socket, "gethostname", lambda: "here")
+    data_dir = f"memory://prepared/{secrets.token_hex(8)}"
+    files.write_text(f"{data_dir}/{_gone_process('')}/alive", "")
+    with pytest.raises(workspace.BusyError):
+        tiny_dataset.write(data_dir)
+    tf.io.gfile.rmtree(data_dir)
+    machine = workspace._host(data_dir).removeprefix("here")
+    files.write_text(f"{data_dir}/{_gone_process(machine)}/alive", "")
+    tiny_dataset.write(data_dir)
+    assert records.verify(data_dir) == []
+
+
+@pytest.mark.parametrize("moves", [0, 1, 4, 6])
+def test_in_a_store_a_kill_while_a_dataset_is_published_does_no_harm(
+    monkeypatch: pytest.MonkeyPatch, moves: int
+):
+    storage.install()
+    data_dir, done = f"memory://prepared/{secrets.token_hex(8)}", []
+    rename = tf.io.gfile.rename
+    tiny_dataset.write(data_dir)
+
+    def killed(source: str, target: str) -> None:
+        if len(done) == moves:
+            tf.io.gfile.copy(source, target, overwrite=True)  # As a store renames: not at once.
+            raise KeyboardInterrupt
+        rename(source, target)
+        done.append(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io.gfile, "rename", killed)
+        patch.setattr(workspace, "_remove_workspace", lambda folder: None)
+        patch.setattr(workspace, "_host", lambda data_dir: "there")
+        with pytest.raises(KeyboardInterrupt):
+            tiny_dataset.write(data_dir, salt=1, force=True)
+    assert find_manifest(data_dir) is None or records.verify(data_dir) == []
+    monkeypatch.setattr(workspace, "_is_dead", lambda folder, own, locked: True)
+    tiny_dataset.write(data_dir, salt=2, force=True)
+    assert records.verify(data_dir) == []
+    assert len(tf.io.gfile.listdir(data_dir)) == 10
 
 
 def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -231,3 +231,11 @@ def test_a_list_with_a_name_that_no_file_can_have_is_damaged(tmp_path):
     (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-5\\000"\n')
     assert checkpoints.newest(str(tmp_path)) == ""
     assert checkpoints.newest_whole(str(tmp_path)) == ""
+
+
+def test_data_alone_are_what_a_killed_save_left_and_no_damaged_checkpoint(model_dir):
+    for path in model_dir.iterdir():
+        if not path.name.endswith(".data-00000-of-00001"):
+            path.unlink()
+    assert newest_whole(model_dir) == (0, [])
+    assert (model_dir / DATA).exists()

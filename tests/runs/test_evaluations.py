@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.runs import copies
+from mnist_estimator.runs import copies, lock
 from mnist_estimator.runs.evaluations import Evaluations
-from mnist_estimator.runtime import json_files
+from mnist_estimator.runtime import json_files, leases
 
 
 @pytest.fixture(autouse=True)
@@ -156,3 +156,18 @@ def test_the_record_can_be_read_by_others(tmp_path):
     record = json.loads((tmp_path / "evaluations.json").read_text())
     assert record["best"] == {"accuracy": 0.7, "loss": 0.5, "global_step": 1}
     assert record["evaluations"] == [record["best"]]
+
+
+@pytest.mark.parametrize("lost_at", [0, 1])
+def test_who_has_lost_the_model_dir_records_nothing(tmp_path, monkeypatch, lost_at):
+    checks = []
+
+    def check(model_dir):
+        checks.append(model_dir)
+        if len(checks) > lost_at:
+            raise leases.LostError("taken over")
+
+    monkeypatch.setattr(lock, "check", check)
+    with pytest.raises(leases.LostError):
+        evaluated(tmp_path, 0.7)
+    assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import saver
 
@@ -40,3 +40,11 @@ def test_the_exact_path_is_restored(model_dir, folder):
         assert session.run(w).tolist() == [2.0, 2.0, 2.0]
         added.recover_last_checkpoints([str(path)])
         assert not added.last_checkpoints
+
+
+@pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
+def test_the_error_of_a_store_is_told_from_that_of_a_lost_task(kind):
+    with pytest.raises(RunError, match="^s3://bucket/a: no answer$"), saver.store_errors():
+        raise kind(None, None, "s3://bucket/a: no answer")
+    with pytest.raises(kind), saver.store_errors():
+        raise kind(None, None, "Socket closed")

@@ -12,7 +12,7 @@ import tempfile
 import pytest
 from support.unchanged import untouched
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.runtime import files
 
@@ -211,3 +211,23 @@ def test_a_filesystem_that_cannot_sync_folders_is_no_error(tmp_path, monkeypatch
     fails(errno.EIO)
     with pytest.raises(InputError, match="Input/output error"):
         files.sync(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("folder", "expected"), [("memory://files/a", "b"), ("ram://files/a", "b.tmp")]
+)
+def test_an_object_is_written_at_once_and_a_remote_file_renamed(monkeypatch, folder, expected):
+    storage.install()
+    opened, file = [], tf.io.gfile.GFile
+    tf.io.gfile.makedirs(folder)
+
+    def noted(path, mode):
+        opened.append(path)
+        return file(path, mode)
+
+    monkeypatch.setattr(tf.io.gfile, "GFile", noted)
+    files.write_text(f"{folder}/b", "1")
+    assert opened == [f"{folder}/{expected}"]
+    files.copy(f"{folder}/b", f"{folder}/c")
+    assert [files.read_bytes(f"{folder}/{name}") for name in "bc"] == [b"1"] * 2
+    assert sorted(tf.io.gfile.listdir(folder)) == ["b", "c"]

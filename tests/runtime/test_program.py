@@ -117,3 +117,34 @@ def test_what_follows_two_dashes_is_no_flag(capsys, monkeypatch):
     with pytest.raises(SystemExit, match="^0$"):
         program._parsed(["name", "--version", "--", "a"])
     assert capsys.readouterr().out == f"mnist_estimator {__version__}\n"
+
+
+def test_what_flags_name_in_a_store_is_served_once_tensorflow_is_there(monkeypatch, capsys):
+    values, asked, later = flags.FlagValues(), [], []
+    flags.DEFINE_string("model_dir", "", "", flag_values=values)
+    flags.DEFINE_list("files", [], "", flag_values=values)
+    monkeypatch.setattr(flags, "FLAGS", values)
+    monkeypatch.setattr(program.help_text, "install", lambda: None)
+    monkeypatch.setattr(program.compat, "on_import", later.append)
+    monkeypatch.setattr(program.storage, "install_for", lambda *paths: asked.extend(paths))
+    argv = ["name", "--model_dir=a, s3://b/c", "--files=d,gs://e"]
+    program._parse(argv, opens_paths=False, hint="")
+    assert later == []
+    program._parse(argv, opens_paths=True, hint="")
+    (call,) = later
+    assert asked == []
+    call()
+    assert {"a", "s3://b/c", "d", "gs://e"} <= set(asked)
+
+
+def test_a_missing_part_of_storage_is_one_line(monkeypatch, capsys):
+    def missing(*paths):
+        raise InputError("s3:// needs obstore")
+
+    monkeypatch.setattr(program, "_parsed", lambda argv: argv)
+    monkeypatch.setattr(program, "_paths", lambda values: ["s3://a"])
+    monkeypatch.setattr(program.compat, "on_import", lambda call: call())
+    monkeypatch.setattr(program.storage, "install_for", missing)
+    with pytest.raises(SystemExit, match="^2$"):
+        program._parse(["name"], opens_paths=True, hint="")
+    assert capsys.readouterr().err.endswith(": s3:// needs obstore\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ import numpy as np
 import pytest
 from support.exports import ask, load, picture, requests
 
-from mnist_estimator import RunError
+from mnist_estimator import RunError, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import files
 from mnist_estimator.serving import saved_model, sessions, signatures
 
 SERVER = Path(__file__).with_name("serve_export.py")
@@ -148,3 +150,70 @@ def test_weights_of_another_network_are_refused(exported, tmp_path):
     with pytest.raises(RunError, match=r"cannot be restored: .*bias"):
         saved_model.export(params, run.trained_on, run.checkpoint, str(tmp_path))
     assert not list(tmp_path.iterdir())
+
+
+PARTS = (
+    "saved_model.pb",
+    "fingerprint.pb",
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    "assets/class_names.txt",
+    "assets.extra/model.json",
+)
+
+
+@pytest.fixture
+def stored():
+    """Where an export goes in an object store."""
+    storage.install()
+    return f"memory://exports/{secrets.token_hex(8)}/5"
+
+
+def upload(path, content, parts=PARTS):
+    with saved_model._uploading(path) as folder:
+        for part in parts:
+            Path(folder, part).parent.mkdir(parents=True, exist_ok=True)
+            Path(folder, part).write_text(content)
+
+
+def contents(path):
+    return {file.removeprefix(f"{path}/"): files.read_bytes(file) for file in files.walk(path)}
+
+
+@pytest.mark.parametrize("copies", range(len(PARTS)))
+def test_an_upload_that_is_killed_leaves_no_model_and_the_next_one_replaces_it(
+    stored, monkeypatch, copies
+):
+    upload(stored, "old")
+    done, copy = [], files.copy
+
+    def killed(source, target):
+        if len(done) == copies:
+            raise KeyboardInterrupt
+        copy(source, target)
+        done.append(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "copy", killed)
+        with pytest.raises(KeyboardInterrupt):
+            upload(stored, "new")
+    assert "saved_model.pb" not in contents(stored)
+    assert not saved_model._holds(stored, "old")
+    assert not saved_model._holds(stored, "new")
+    upload(stored, "new", PARTS[:1] + PARTS[2:])
+    assert contents(stored) == {part: b"new" for part in PARTS if part != "fingerprint.pb"}
+    assert saved_model._holds(stored, "new")
+
+
+def test_what_is_not_an_export_in_a_store_is_left_as_it_is(stored):
+    files.write_text(f"{stored}/saved_model.pb", "somebody's")
+    with pytest.raises(RunError, match="found no assets.extra/model.json"):
+        upload(stored, "new")
+    assert contents(stored) == {"saved_model.pb": b"somebody's"}
+
+
+def test_an_export_to_a_store_is_the_same_as_one_on_the_disk(exported, stored):
+    run, folder = exported.run, os.path.dirname(stored)
+    path = saved_model.export(run.params, run.trained_on, run.checkpoint, folder)
+    assert contents(path) == contents(exported.path)
+    assert not [name for name in tf.io.gfile.listdir(folder) if name.startswith(".")]

@@ -11,6 +11,7 @@ from support.steps import run_steps
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import leases
 from mnist_estimator.training import checkpoint_saver, hooks, stopping
 from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST, CheckpointSaver
 
@@ -212,3 +213,20 @@ class Asking(v1.train.SessionRunHook):
         self._steps_left -= 1
         if not self._steps_left:
             self._request.write_text("")
+
+
+@pytest.mark.parametrize("lost_at", [0, 1, 2, 3, 4])
+def test_a_trainer_that_has_lost_its_model_dir_saves_nothing_more(tmp_path, monkeypatch, lost_at):
+    checks = []
+
+    def check(model_dir):
+        checks.append(model_dir)
+        if len(checks) > 3 + lost_at:  # The first three are of the save of step 0.
+            raise leases.LostError("taken over")
+
+    monkeypatch.setattr(checkpoint_saver.lock, "check", check)
+    saver = CheckpointSaver(str(tmp_path), every_steps=2)
+    with pytest.raises(leases.LostError):
+        run_steps(saver, steps=4)
+    assert set(checks) == {str(tmp_path)}
+    assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-0"

@@ -7,7 +7,7 @@ import signal
 import pytest
 from support.steps import run_steps
 
-from mnist_estimator import model_fn
+from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import signals
@@ -132,3 +132,17 @@ def test_a_worker_votes_when_it_gets_a_signal(tmp_path):
     # It comes too late for the vote of the step that it falls into.
     assert checkpoints.newest(str(tmp_path)) == f"{tmp_path}/model.ckpt-4"
     assert not stopper.preempted_by_other
+
+
+def test_a_process_on_its_own_does_not_begin_sessions_without_end():
+    class Fail(v1.train.SessionRunHook):
+        times = 0
+
+        def after_run(self, run_context, run_values):
+            self.times += 1
+            assert self.times < 5
+            raise tf.errors.UnavailableError(None, None, "s3://bucket/shard: no answer")
+
+    guard = stopping.SessionGuard(None, 9, is_alone=True)
+    with pytest.raises(RunError, match="a file in a store could not be read"):
+        run_steps(guard, Fail(), steps=3)
