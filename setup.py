@@ -45,6 +45,10 @@ setup(
         "mnist_estimator.sample": ["*.gz", "README.md"],
     },
     zip_safe=False,
+    entry_points={
+        # TensorBoard imports what is listed here when it starts.
+        "tensorboard_plugins": ["mnist_estimator = mnist_estimator.storage.tensorboard:Loader"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=1.0",
