@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable
 
 from mnist_estimator import InputError, RunError
-from mnist_estimator.compat import VersionError, _environment, _hook, _programs
+from mnist_estimator.compat import VersionError, _environment, _hook, _programs, _stores
 
 _COMMAND = "python -m mnist_estimator.compat"
 _EXIT_FAILED, _EXIT_USAGE = 1, 2
@@ -155,7 +155,8 @@ def _run(run: Callable[[], object], *, tf1: bool) -> int:
         while frames and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
         sys.excepthook(type(error), error.with_traceback(frames), frames)
-        return _EXIT_FAILED
+        hint = _stores.hint(error)
+        return _fail(hint, _EXIT_FAILED) if hint else _EXIT_FAILED
     return 0
 
 
