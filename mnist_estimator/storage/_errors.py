@@ -3,6 +3,9 @@
 import os
 import re
 
+# InputError for modules that are imported later, when a program's own module may have this
+# package's name; see `compat._programs.give_name_back`.
+from mnist_estimator import InputError as InputError
 from mnist_estimator import RunError
 from mnist_estimator.storage import _paths
 

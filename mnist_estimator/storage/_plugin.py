@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mnist_estimator import InputError
 from mnist_estimator.storage import _abi, _errors, _filesystem, _paths, _reading, _writing
+from mnist_estimator.storage._errors import InputError
 
 _lock = threading.Lock()
 _served: dict[str, ctypes.CDLL] = {}

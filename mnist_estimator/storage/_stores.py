@@ -5,8 +5,8 @@ import functools
 import os
 from typing import Any
 
-from mnist_estimator import InputError
 from mnist_estimator.storage import _paths
+from mnist_estimator.storage._errors import InputError
 
 _RETRIES = 10
 
