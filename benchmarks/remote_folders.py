@@ -63,9 +63,7 @@ def _either(local: Callable[..., Any], remote: Callable[..., Any]) -> Callable[.
     return call
 
 
-def _maker(
-    local: Callable[..., str], url: str, make: Callable[[str], None]
-) -> Callable[..., str]:
+def _maker(local: Callable[..., str], url: str, make: Callable[[str], None]) -> Callable[..., str]:
     @functools.wraps(local)
     def mkdtemp(*arguments: Any, **options: Any) -> str:
         caller = sys._getframe(1).f_globals.get("__name__", "")

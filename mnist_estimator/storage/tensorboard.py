@@ -1,7 +1,7 @@
 """Lets TensorBoard read runs in object stores: `tensorboard --logdir s3://bucket/run`.
 
-TensorBoard finds this module by its entry point `tensorboard_plugins` in setup.py, and asks it about
-the flags before it reads anything. It adds no page to TensorBoard.
+TensorBoard finds this module by the entry point `tensorboard_plugins` of setup.py, and asks it
+about the flags before it reads anything. It adds no page to TensorBoard.
 """
 
 from __future__ import annotations

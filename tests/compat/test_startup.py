@@ -66,6 +66,7 @@ def test_a_program_s_own_module_of_this_package_s_name_is_its_own(enabled, tmp_p
         "def test():\n"
         "    assert mnist_estimator.BATCH == 7\n"
         "    assert tf.compat.v1.estimator.Estimator\n"
+        "    assert not tf.io.gfile.exists('memory://bucket/file')\n"
     )
     finished = run(enabled, "-m", "pytest", "-q", "-p", "no:cacheprovider", script)
     assert finished.returncode == 0, finished.stdout
