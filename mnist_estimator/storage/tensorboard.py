@@ -19,7 +19,7 @@ class Loader(base_plugin.TBLoader):
     """Makes the scheme of the run's folder known to TensorFlow, and loads no plugin."""
 
     def fix_flags(self, flags: argparse.Namespace) -> None:
-        """Looks for folders in object stores.
+        """Looks for folders in object stores. Changes only what their files need.
 
         Raises:
           FlagsError: if there is one that cannot be read here: what to do.
@@ -28,6 +28,9 @@ class Loader(base_plugin.TBLoader):
         # Without TensorFlow, TensorBoard reads object stores by libraries of its own.
         if not folders or importlib.util.find_spec("tensorflow") is None:
             return
+        # A file that grows is a new object each time: TensorBoard has to open it again.
+        if flags.detect_file_replacement is None:
+            flags.detect_file_replacement = True
         try:
             storage.install_for(*folders)
         except (InputError, RunError) as error:
