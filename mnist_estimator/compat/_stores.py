@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import importlib.util
 import os
+import pkgutil
 import re
 
-# With its errors, and by its full name: see `_programs.give_name_back`.
 from mnist_estimator import InputError, RunError, storage
 
 _MISSING = re.compile(r"File system scheme '([a-z0-9]+)' not implemented")
@@ -25,6 +26,16 @@ def offer() -> None:
         return
     with contextlib.suppress(InputError, RunError):  # It matters to a program with such a path.
         storage.install()
+
+
+def _import_what_comes_late() -> None:
+    """Imports what `storage` imports at the first path, when this package's name may be another's.
+
+    See `_programs.give_name_back`. obstore is not imported.
+    """
+    for module in pkgutil.iter_modules(storage.__path__):
+        if module.name.startswith("_") and module.name != "_shim":
+            importlib.import_module(f"{storage.__name__}.{module.name}")
 
 
 def hint(error: BaseException) -> str:
@@ -53,3 +64,7 @@ def _tensorflow_io_works() -> bool:
             ctypes.CDLL(os.path.join(folder, _LIBRARY))
             return True
     return False
+
+
+if importlib.util.find_spec("obstore") is not None:
+    _import_what_comes_late()

@@ -15,16 +15,17 @@ def is_ours(path: str) -> bool:
     return scheme_of(path) in _plugin.installed()
 
 
-def install(*, gs: bool | None = None) -> tuple[str, ...]:
+def install(*, gs: bool | None = None) -> frozenset[str]:
     """Make the stores' schemes known to TensorFlow in this process, and return those now served.
 
     It may be called again. A scheme that TensorFlow knows already stays as it is.
 
     Args:
-      gs: serve gs:// too; by default only where the environment names another server than Google's.
+      gs: serve gs:// too, which takes that TensorFlow is not imported yet. By default only where
+        STORAGE_EMULATOR_HOST or GOOGLE_BASE_URL names another server than Google's.
 
     Raises:
-      InputError: obstore is not installed, or the part in C was not built.
+      InputError: the part in C was not built, or gs:// cannot be had any more.
     """
     from mnist_estimator.storage import _plugin
 

@@ -18,6 +18,9 @@ from ctypes import (
     c_uint64,
     c_void_p,
 )
+from typing import Any
+
+from mnist_estimator import InputError
 
 
 class File(Structure):
@@ -95,3 +98,19 @@ def load_shim(path: str) -> ctypes.CDLL:
     shim.shim_forget_calls.restype = None
     shim.shim_names.argtypes = [c_char_p, c_int, c_void_p]
     return shim
+
+
+def status_setter(tensorflow_folder: str) -> Any:
+    """Return TF_SetStatus of the TensorFlow in a folder.
+
+    Raises:
+      InputError: its library is not there.
+    """
+    names = ("libtensorflow_framework.so.2", "libtensorflow_framework.2.dylib")
+    paths = [pathlib.Path(tensorflow_folder, name) for name in names]
+    for path in paths:
+        if path.exists():
+            setter = ctypes.CDLL(str(path)).TF_SetStatus
+            setter.argtypes, setter.restype = [c_void_p, c_int, c_char_p], None
+            return setter
+    raise InputError(f"{tensorflow_folder} has no {names[0]}, which object storage needs")

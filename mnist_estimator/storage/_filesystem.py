@@ -1,13 +1,14 @@
 """Files and folders in a store that knows only keys."""
 
-import fnmatch
-from collections.abc import Iterator
+import ctypes
+import functools
 from typing import Any, NamedTuple
 
-from mnist_estimator.storage import _paths, _stores
+from mnist_estimator.storage import _objects, _paths, _pool
 
-# An empty folder is an object of this name and size 0 in it, as git and others keep one; listings
-# leave it out. (Of "folder/", the other custom, the client cannot write the last "/".)
+# A folder that was made is an object of this name and size 0 in it, as git and others keep an empty
+# one; listings leave it out. Of the other custom, an object "folder/", the client cannot write the
+# last "/".
 MARKER = ".keep"
 
 
@@ -25,18 +26,32 @@ def stat(location: _paths.Location) -> Statistics:
     Raises:
       FileNotFoundError: there is neither.
     """
-    if location.key:
-        found = head(location)
-        if found is not None:
-            return Statistics(found["size"], _nanoseconds(found["last_modified"]), False)
+    found = _objects.head(location)
+    if found is not None:
+        # In whole microseconds: a float of seconds has no more digits.
+        changed = round(found["last_modified"].timestamp() * 1e6) * 1000
+        return Statistics(found["size"], changed, False)
     if is_folder(location):
         return Statistics(0, 0, True)
-    raise _missing(location)
+    raise FileNotFoundError(f"{location} does not exist")
 
 
-def exists(location: _paths.Location) -> None:
+def exists(location: _paths.Location) -> bool:
+    """Say whether there is a file or a folder."""
+    return _objects.head(location) is not None or is_folder(location)
+
+
+def is_folder(location: _paths.Location) -> bool:
+    """Say whether a key begins with this folder's; a bucket is always a folder."""
+    if location.scheme in _paths.READ_ONLY:
+        return False
+    return not location.key or _objects.anything(location)
+
+
+def check_exists(location: _paths.Location) -> None:
     """Raise FileNotFoundError where there is neither a file nor a folder."""
-    stat(location)
+    if not exists(location):
+        raise FileNotFoundError(f"{location} does not exist")
 
 
 def check_folder(location: _paths.Location) -> None:
@@ -45,24 +60,10 @@ def check_folder(location: _paths.Location) -> None:
         raise NotADirectoryError(f"{location} is a file, not a folder")
 
 
-def head(location: _paths.Location) -> Any:
-    """Return obstore's description of an object, or None where there is no object."""
-    import obstore
-
-    try:
-        return obstore.head(_stores.of(location), location.key)
-    except FileNotFoundError:
-        return None
-
-
-def is_folder(location: _paths.Location) -> bool:
-    """Say whether a key begins with this folder's; a bucket is always a folder."""
-    import obstore
-
-    if not location.key:
-        return True
-    stream = obstore.list(_stores.of(location), prefix=location.prefix, chunk_size=1)
-    return any(_inside(location, found) for chunk in stream for found in chunk)
+def check_file(location: _paths.Location) -> None:
+    """Raise IsADirectoryError for a folder, FileNotFoundError where there is nothing."""
+    if stat(location).is_folder:
+        raise IsADirectoryError(f"{location} is a folder, not a file")
 
 
 def children(location: _paths.Location) -> list[str]:
@@ -73,48 +74,64 @@ def children(location: _paths.Location) -> list[str]:
       NotADirectoryError: it is a file.
     """
     files, folders, marked = _level(location)
-    if not files and not folders and not marked and location.key:
+    if not files and not folders and not marked:
         check_folder(location)
-    return sorted({*files, *folders})
+    return sorted(files | folders)
+
+
+def _level(location: _paths.Location) -> tuple[set[str], set[str], bool]:
+    """Names of the files and of the folders in a folder, and whether it has a marker."""
+    folders, objects = _objects.level(location)
+    start = len(location.prefix)
+    files = {entry["path"][start:] for entry in objects if not is_marker(entry)}
+    return files, set(folders), len(files) < len(objects)
+
+
+def is_marker(entry: Any) -> bool:
+    """Say whether an object only keeps its folder."""
+    return entry["size"] == 0 and entry["path"].rpartition("/")[2] == MARKER
 
 
 def matching(location: _paths.Location) -> list[_paths.Location]:
-    """Return what a pattern matches: *, ? and [...] within one part of a key, sorted."""
+    """Return what a pattern matches, sorted: *, ? and [...] within a part of a key.
+
+    A part without these is taken as it is, and a pattern that matches nothing is no error.
+    """
     found = [location._replace(key="")]
-    parts = location.key.split("/")
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        found = [match for folder in found for match in _matching_in(folder, part, last)]
-    return sorted(found)
+    *above, last = location.key.split("/")
+    for part in above:
+        found = [match for folder in found for match in _matching_folders(folder, part)]
+    if _is_pattern(last):
+        return sorted(match for folder in found for match in _matching_in(folder, last))
+    places = [folder.below(last) if last else folder for folder in found]
+    there = _pool.each(exists, places)
+    return sorted(place for place, is_there in zip(places, there, strict=True) if is_there)
 
 
-def _matching_in(folder: _paths.Location, part: str, last: bool) -> list[_paths.Location]:
-    if not any(mark in part for mark in "*?[\\"):
-        place = folder.below(part)
-        return [place] if not last or _there(place) else []
+def _is_pattern(part: str) -> bool:
+    return any(mark in part for mark in "*?[\\")
+
+
+def _matching_folders(folder: _paths.Location, part: str) -> list[_paths.Location]:
+    if not _is_pattern(part):
+        return [folder.below(part)]
+    _, folders, _ = _level(folder)
+    return [folder.below(name) for name in folders if _matches(part, name)]
+
+
+def _matching_in(folder: _paths.Location, part: str) -> list[_paths.Location]:
     files, folders, _ = _level(folder)
-    names = {*files, *folders} if last else set(folders)
-    return [folder.below(name) for name in names if fnmatch.fnmatchcase(name, part)]
+    return [folder.below(name) for name in files | folders if _matches(part, name)]
 
 
-def _there(location: _paths.Location) -> bool:
-    try:
-        exists(location)
-    except FileNotFoundError:
-        return False
-    return True
+def _matches(pattern: str, name: str) -> bool:
+    return _fnmatch()(pattern.encode(errors="surrogateescape"), name.encode(), 0) == 0
 
 
-def _level(location: _paths.Location) -> tuple[list[str], list[str], bool]:
-    """Names of the files and folders just below a folder, and whether it has a marker."""
-    import obstore
-
-    found = obstore.list_with_delimiter(_stores.of(location), location.prefix)
-    start = len(location.prefix or "")
-    folders = [key.rstrip("/")[start:] for key in found["common_prefixes"]]
-    objects = [entry for entry in found["objects"] if _inside(location, entry)]
-    files = [entry["path"][start:] for entry in objects if not _is_marker(entry)]
-    return files, [name for name in folders if name], len(files) < len(objects)
+@functools.cache
+def _fnmatch() -> Any:
+    """The function of C that TensorFlow matches names on a disk with."""
+    return ctypes.CDLL(None).fnmatch
 
 
 def create_folder(location: _paths.Location) -> None:
@@ -123,33 +140,32 @@ def create_folder(location: _paths.Location) -> None:
     Raises:
       FileExistsError: there is one, or a file of that name.
     """
-    if not location.key:
+    _objects.check_writable(location)
+    if not location.key or exists(location):
         raise FileExistsError(f"{location} is there already")
-    try:
-        exists(location)
-    except FileNotFoundError:
-        put_marker(location)
-    else:
-        raise FileExistsError(f"{location} is there already")
+    put_marker(location)
 
 
 def create_folders(location: _paths.Location) -> None:
-    """Make a folder if it is not there. What is above it needs no object of its own.
+    """Make a folder and those above it that are not there.
 
     Raises:
-      NotADirectoryError: there is a file of that name.
+      NotADirectoryError: one of them is a file.
     """
-    try:
-        create_folder(location)
-    except FileExistsError:
-        check_folder(location)
+    _objects.check_writable(location)
+    new, place = [], location
+    while place.key and not _objects.anything(place):
+        if _objects.head(place) is not None:
+            raise NotADirectoryError(f"{place} is a file, not a folder")
+        new.append(place)
+        place = place.above()
+    for place in reversed(new):
+        put_marker(place)
 
 
 def put_marker(location: _paths.Location) -> None:
-    """Write the object that keeps an empty folder."""
-    import obstore
-
-    obstore.put(_stores.of(location), location.below(MARKER).key, b"")
+    """Write the object that keeps a folder."""
+    _objects.put(location.below(MARKER), b"")
 
 
 def delete_file(location: _paths.Location) -> None:
@@ -159,87 +175,52 @@ def delete_file(location: _paths.Location) -> None:
       FileNotFoundError: there is none.
       IsADirectoryError: it is a folder.
     """
-    import obstore
-
-    if stat(location).is_folder:
-        raise IsADirectoryError(f"{location} is a folder, not a file")
-    obstore.delete(_stores.of(location), location.key)
+    _objects.check_writable(location)
+    check_file(location)
+    _objects.delete(location, [location.key])
 
 
 def delete_folder(location: _paths.Location) -> None:
     """Delete an empty folder.
 
     Raises:
-      OSError: it is not empty.
+      IsADirectoryError: it is not empty.
+      NotADirectoryError: it is a file.
     """
-    import obstore
-
-    check_folder(location)
+    _objects.check_writable(location)
     if children(location):
         raise IsADirectoryError(f"{location} is not empty")
-    if location.key:
-        obstore.delete(_stores.of(location), location.below(MARKER).key)
+    if not location.key:
+        raise IsADirectoryError(f"{location} is a bucket, which is not deleted from here")
+    _objects.delete(location, [location.below(MARKER).key])
+    _check_gone(location)
 
 
-def delete_all(location: _paths.Location) -> None:
-    """Delete a folder and all below it."""
-    import obstore
+def delete_all(location: _paths.Location) -> int:
+    """Delete a folder and all in it; return how many objects are still there.
 
+    What makes the others visible goes first, so that no half of a folder looks whole.
+    """
+    _objects.check_writable(location)
     check_folder(location)
-    for keys in keys_below(location):
-        obstore.delete(_stores.of(location), keys)
+    keys = [key for page in _objects.listed(location) for key in _objects.keys_of(page)]
+    keys = [key for key in keys if location.holds(key)]
+    _objects.delete(location, [key for key in keys if is_seal(key)])
+    _objects.delete(location, [key for key in keys if not is_seal(key)])
+    return sum(len(page) for page in _objects.listed(location)) if location.key else 0
 
 
-def keys_below(location: _paths.Location) -> Iterator[list[str]]:
-    """Yield the keys of a folder in lists of at most 1000, markers included."""
-    import obstore
-
-    stream = obstore.list(_stores.of(location), prefix=location.prefix, chunk_size=1000)
-    for chunk in stream:
-        yield [entry["path"] for entry in chunk if _inside(location, entry)]
+def _check_gone(location: _paths.Location) -> None:
+    if _objects.anything(location):
+        raise PermissionError(
+            f"{location} is an object '{location.key}/' of another tool; delete it with that tool"
+        )
 
 
-def copy(source: _paths.Location, target: _paths.Location) -> None:
-    """Copy a file."""
-    import obstore
-
-    if stat(source).is_folder:
-        raise IsADirectoryError(f"{source} is a folder, not a file")
-    if source == target:
-        return
-    if source[:2] == target[:2]:
-        obstore.copy(_stores.of(source), source.key, target.key)
-        return
-    content = obstore.get(_stores.of(source), source.key)
-    obstore.put(_stores.of(target), target.key, content)
+# What a reader of a folder looks for before all else. Its writers write it last.
+SEALS = ("saved_model.pb", "saved_model.pbtxt", "manifest.json", "checkpoint", "_SUCCESS")
 
 
-def rename(source: _paths.Location, target: _paths.Location) -> None:
-    """Rename a file, or a folder: each object below it, one after another."""
-    import obstore
-
-    if not stat(source).is_folder:
-        if source != target:
-            copy(source, target)
-            obstore.delete(_stores.of(source), source.key)
-        return
-    keys = [key for chunk in keys_below(source) for key in chunk]
-    for key in keys:
-        copy(source._replace(key=key), target.below(key[len(source.prefix or "") :]))
-    obstore.delete(_stores.of(source), keys)
-
-
-def _inside(location: _paths.Location, entry: Any) -> bool:
-    return entry["path"].startswith(location.prefix or "")
-
-
-def _is_marker(entry: Any) -> bool:
-    return entry["size"] == 0 and entry["path"].rpartition("/")[2] == MARKER
-
-
-def _nanoseconds(moment: Any) -> int:
-    return int(moment.timestamp() * 1e9)
-
-
-def _missing(location: _paths.Location) -> FileNotFoundError:
-    return FileNotFoundError(f"{location} does not exist")
+def is_seal(key: str) -> bool:
+    """Say whether an object makes the others of its folder visible to their readers."""
+    return key.rpartition("/")[2] in SEALS
