@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from support import object_stores, programs
+from support import programs
 from tensorboard.plugins import base_plugin
 
 from mnist_estimator import InputError, storage
@@ -82,12 +82,6 @@ def test_it_adds_no_page():
 
 
 @pytest.fixture(scope="module")
-def server():
-    with object_stores.server() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder that has the entry points of setup.py, as an installed package has."""
     folder = tmp_path_factory.mktemp("installed")
@@ -96,11 +90,8 @@ def installed(tmp_path_factory):
     return folder
 
 
-def test_a_run_in_s3_is_shown_and_followed(server, installed, tmp_path, monkeypatch):
-    for name, value in object_stores.environment(server.endpoint).items():
-        monkeypatch.setenv(name, value)
-    run = f"s3://{server.make_bucket()}/runs/one"
-    storage.install()
+def test_a_run_in_s3_is_shown_and_followed(bucket, installed, tmp_path):
+    run = f"{bucket}/runs/one"
     first = tf.summary.create_file_writer(run, filename_suffix=".1")
     write(first, steps=[1, 2])
     with tensorboard(run.rpartition("/")[0], installed, tmp_path) as ask:
