@@ -4,15 +4,19 @@ After `install()` every function of TensorFlow that takes a path takes s3://buck
 here is imported before it is used.
 """
 
+from mnist_estimator.storage import _gs
 from mnist_estimator.storage._errors import ChangedError, UnconditionalError
 from mnist_estimator.storage._paths import SCHEMES, scheme_of
 
 
 def is_ours(path: str) -> bool:
     """Say whether a filesystem of this package serves the path, now that it is installed."""
+    scheme = scheme_of(path)
+    if scheme not in SCHEMES:
+        return False
     from mnist_estimator.storage import _plugin
 
-    return scheme_of(path) in _plugin.installed()
+    return scheme in _plugin.installed()
 
 
 def install(*, gs: bool | None = None) -> frozenset[str]:
@@ -33,9 +37,22 @@ def install(*, gs: bool | None = None) -> frozenset[str]:
 
 
 def install_for(*paths: str) -> None:
-    """Install what the paths need; nothing is imported where none of them is in a store."""
-    if any(scheme_of(path) in SCHEMES for path in paths if path):
-        install()
+    """Install what the paths need; nothing is imported where none of them is in a store.
+
+    Raises:
+      InputError: see `install`.
+    """
+    schemes = {scheme_of(path) for path in paths if path} & set(SCHEMES)
+    if "gs" in schemes and not _gs.emulator():
+        schemes.remove("gs")  # TensorFlow's own serves it.
+    if schemes:
+        install(gs=True if "gs" in schemes else None)
+
+
+def before_tensorflow(*paths: str) -> None:
+    """Tell TensorFlow, before its import, to leave gs:// to `install_for` where a path needs it."""
+    if any(scheme_of(path) == "gs" for path in paths if path) and _gs.emulator():
+        _gs.reserve()
 
 
 def read_version(path: str) -> tuple[bytes, str] | None:
@@ -61,6 +78,7 @@ __all__ = [
     "SCHEMES",
     "ChangedError",
     "UnconditionalError",
+    "before_tensorflow",
     "install",
     "install_for",
     "is_ours",

@@ -45,7 +45,7 @@ _ON_FILE = CFUNCTYPE(None, _FILE, _STATUS)
 _END = CFUNCTYPE(None, _FILE)
 
 # In the order of `Operations` in _shim.c.
-OPERATIONS = (
+OPERATIONS: tuple[tuple[str, Any], ...] = (
     ("set_status", c_void_p),
     ("new_reader", _OPEN),
     ("new_writer", _OPEN),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,8 @@ from mnist_estimator.storage import _errors, _objects, _paths
 # Buckets whose store was seen to refuse a write that it has to refuse.
 _trusted: set[tuple[str, str]] = set()
 _REFUSED = ("AlreadyExistsError", "PreconditionError")
+# What obstore's errors say where it has sent a request again.
+_TRIED_AGAIN = re.compile(r"after \d+ retries")
 
 
 def read_version(path: str) -> tuple[bytes, str] | None:
@@ -46,10 +49,13 @@ def write_if(path: str, content: bytes, version: str | None) -> str:
                 raise
             raise _changed(location) from None
         except Exception as error:
-            found = _read(location)
+            refused = type(error).__name__ in _REFUSED
+            found = None
+            if not refused or _TRIED_AGAIN.search(str(error)):
+                found = _read(location)
             if found and found[0] == content and found[1] != version:
                 return found[1]
-            if type(error).__name__ in _REFUSED:
+            if refused:
                 raise _changed(location) from None
             raise
 

@@ -55,10 +55,9 @@ _OF_TEXT = (
     (r"status code: 404\b|not found:", NOT_FOUND),
     (r"status code: (429|507)\b", RESOURCE_EXHAUSTED),
     (r"status code: 412\b", ABORTED),
-    (
-        r"status code: (408|5\d\d)\b|error sending request|timed out|connection|body error",
-        UNAVAILABLE,
-    ),
+    (r"status code: 501\b", UNIMPLEMENTED),
+    (r"status code: (408|5\d\d)\b", UNAVAILABLE),
+    (r"error sending request|timed out|connection|body error", UNAVAILABLE),
 )
 _SECRET_NAME = re.compile(r"SECRET|TOKEN|PASSWORD|KEY|CREDENTIAL|SAS|CONNECTION_STRING")
 _remembered: set[str] = set()
@@ -101,7 +100,7 @@ def remember_secret(value: str) -> None:
 
 def redacted(text: str) -> str:
     """Leave out passwords, signatures and tokens of URLs, and secrets that are known."""
-    text = re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
+    text = re.sub(r"(https?://)[^/\s@]*@", r"\1", text)
     text = re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
     known = {value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())}
     for value in sorted(known | _remembered, key=len, reverse=True):

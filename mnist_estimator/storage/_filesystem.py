@@ -4,7 +4,7 @@ import ctypes
 import functools
 from typing import Any, NamedTuple
 
-from mnist_estimator.storage import _objects, _paths, _pool
+from mnist_estimator.storage import _objects, _paths, _pool, _stores
 
 # A folder that was made is an object of this name and size 0 in it, as git and others keep an empty
 # one; listings leave it out. Of the other custom, an object "folder/", the client cannot write the
@@ -84,6 +84,10 @@ def _level(location: _paths.Location) -> tuple[set[str], set[str], bool]:
     folders, objects = _objects.level(location)
     start = len(location.prefix)
     files = {entry["path"][start:] for entry in objects if not is_marker(entry)}
+    if folders and _stores.may_list_deleted_folders(location):
+        places = [location.below(name) for name in folders]
+        there = _pool.each(_objects.anything, places)
+        folders = [name for name, is_there in zip(folders, there, strict=True) if is_there]
     return files, set(folders), len(files) < len(objects)
 
 

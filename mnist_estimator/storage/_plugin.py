@@ -4,14 +4,12 @@ import atexit
 import ctypes
 import logging
 import os
-import sys
 import threading
 import time
-import types
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.storage import _abi, _calls, _memory, _paths, _stores
+from mnist_estimator.storage import _abi, _calls, _gs, _memory, _paths
 
 _log = logging.getLogger("mnist_estimator.storage")
 _lock = threading.Lock()
@@ -20,8 +18,6 @@ _served: set[str] = set()
 _kept: list[Any] = []
 # For what files that were left open still publish, and for calls that are still under way.
 _LAST_SECONDS, _DRAIN_SECONDS = 30.0, 5.0
-# Set while TensorFlow is imported, it leaves gs:// to another, which it then imports.
-_NO_GS = ("TF_USE_MODULAR_FILESYSTEM", "tensorflow_io_gcs_filesystem")
 
 
 def installed() -> frozenset[str]:
@@ -45,7 +41,7 @@ def install(*, gs: bool | None = None) -> frozenset[str]:
 
 
 def _wants_gs(gs: bool | None) -> bool:
-    return bool(_stores.emulated_gs()) if gs is None else gs
+    return bool(_gs.emulator()) if gs is None else gs
 
 
 def _shim_path() -> str:
@@ -60,7 +56,11 @@ def _shim_path() -> str:
 
 
 def _register(path: str, wanted: list[str]) -> None:
-    tf = _tensorflow(without_gs="gs" in wanted)
+    if "gs" in wanted:
+        _gs.reserve()
+    import tensorflow as tf
+
+    _gs.end_reserve()
     known = tf.io.gfile.get_registered_schemes()
     new = [name for name in wanted if name not in known]
     theirs = [name for name in wanted if name in known]
@@ -73,25 +73,6 @@ def _register(path: str, wanted: list[str]) -> None:
         shim.shim_set_schemes(names, len(names))
         tf.experimental.register_filesystem_plugin(path)
         _served.update(new)
-
-
-def _tensorflow(*, without_gs: bool) -> Any:
-    variable, module = _NO_GS
-    if not without_gs or "tensorflow" in sys.modules or variable in os.environ:
-        import tensorflow as tf
-
-        return tf
-    os.environ[variable] = "1"
-    stand_in = sys.modules.setdefault(module, types.ModuleType(module))
-    try:
-        import tensorflow as tf
-
-        return tf
-    finally:
-        # A program that this one starts has no stand-in.
-        del os.environ[variable]
-        if sys.modules.get(module) is stand_in:
-            del sys.modules[module]
 
 
 def _open_gate(path: str, tf: Any) -> ctypes.CDLL:

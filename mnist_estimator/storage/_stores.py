@@ -1,12 +1,15 @@
 """From a bucket to obstore's store: endpoint, credentials, timeouts, retries."""
 
+import base64
 import datetime
 import os
 import threading
+import urllib.parse
+from collections.abc import Callable
 from typing import Any
 
 from mnist_estimator import InputError, RunError
-from mnist_estimator.storage import _aws_profile, _errors, _paths
+from mnist_estimator.storage import _aws_profile, _errors, _gs, _paths
 
 # A request that is answered with 429 or 5xx, or whose connection is cut or silent, is sent again,
 # after 0.1 s at first and 10 s at most, until this much time has passed. AWS signs for 5 minutes.
@@ -57,6 +60,16 @@ def of(location: _paths.Location) -> Any:
         return _stores[name]
 
 
+def may_list_deleted_folders(location: _paths.Location) -> bool:
+    """Say whether a listing may name a folder after all that was in it was deleted.
+
+    SeaweedFS does (4.48); S3 itself has no folders to keep.
+    """
+    return location.scheme == "s3" and any(
+        name in os.environ for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+    )
+
+
 def forget() -> None:
     """Open all stores anew at their next use; those of memory:// keep what they hold."""
     with _lock:
@@ -89,18 +102,13 @@ def _s3(stores: Any, location: _paths.Location) -> Any:
     return stores.S3Store(location.bucket, **_options("AWS"), **_aws_profile.settings())
 
 
-def _gs(stores: Any, location: _paths.Location) -> Any:
-    emulator = emulated_gs()
+def _google(stores: Any, location: _paths.Location) -> Any:
+    emulator = _gs.emulator()
     if not emulator:
         return stores.GCSStore(location.bucket, **_options("GOOGLE"))
     options = _options("GOOGLE", allow_http=True)
-    return stores.GCSStore(location.bucket, base_url=emulator, skip_signature=True, **options)
-
-
-def emulated_gs() -> str:
-    """Return the URL of the server in Google's place, "" where the environment names none."""
-    found = os.environ.get("STORAGE_EMULATOR_HOST") or os.environ.get("GOOGLE_BASE_URL") or ""
-    return found if "://" in found or not found else f"http://{found}"
+    # It asks for no credentials, and to look for some would take long.
+    return stores.GCSStore(location.bucket, base_url=emulator, bearer_token="none", **options)
 
 
 def _azure(stores: Any, location: _paths.Location) -> Any:
@@ -131,16 +139,22 @@ def _azure_connection() -> dict[str, str]:
 def _http(stores: Any, location: _paths.Location) -> Any:
     # The query of the base is that of each request: a signature stays with its path.
     query = f"?{location.query}" if location.query else ""
-    for secret in (location.query, location.bucket.rpartition("@")[0].partition(":")[2]):
+    user, _, host = location.bucket.rpartition("@")
+    given: dict[str, Any] = {"allow_http": location.scheme == "http"}
+    if user:
+        encoded = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        given["default_headers"] = {"authorization": f"Basic {encoded}"}
+        _errors.remember_secret(encoded)
+    for secret in (location.query, user.partition(":")[2]):
         _errors.remember_secret(secret)
-    options = _options("HTTP", allow_http=location.scheme == "http")
-    return stores.HTTPStore(f"{location.scheme}://{location.bucket}/{query}", **options)
+    url = f"{location.scheme}://{host}/{query}"
+    return stores.HTTPStore(url, **_options("HTTP", **given))
 
 
-_OPENERS = {
+_OPENERS: dict[str, Callable[[Any, _paths.Location], Any]] = {
     "memory": _memory,
     "s3": _s3,
-    "gs": _gs,
+    "gs": _google,
     "az": _azure,
     "abfs": _azure,
     "abfss": _azure,
@@ -150,14 +164,14 @@ _OPENERS = {
 
 
 def _options(prefix: str, **given: Any) -> dict[str, Any]:
+    seconds = datetime.timedelta(seconds=1)
     client = {
-        "connect_timeout": f"{CONNECT_SECONDS}s",
-        "read_timeout": f"{SILENCE_SECONDS}s",
-        "timeout": f"{REQUEST_SECONDS}s",
+        "connect_timeout": CONNECT_SECONDS * seconds,
+        "read_timeout": SILENCE_SECONDS * seconds,
+        "timeout": REQUEST_SECONDS * seconds,
         **{name: value for name in _CLIENT_OPTIONS if (value := _of_environment(prefix, name))},
         **given,
     }
-    seconds = datetime.timedelta(seconds=1)
     retry = {
         # So many that the time decides.
         "max_retries": 1000,

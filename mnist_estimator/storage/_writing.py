@@ -46,7 +46,8 @@ class Writer:
         found = _objects.head(self.location)
         if not location.key or (found is None and _filesystem.is_folder(location)):
             raise IsADirectoryError(f"{location} is a folder, not a file")
-        self._tag_before = found and found["e_tag"]
+        if found is not None:
+            self._tag_before = found["e_tag"]
 
     def _begin(self, number: int) -> None:
         self._number, self.location = number, _events.numbered(self._first, number)
@@ -54,7 +55,7 @@ class Writer:
         self._content = bytearray(self._header)
         self._size, self._published = len(self._header), False
         self._upload: Any = None
-        self._tag_before: str | None = None
+        self._tag_before = None
         self._ended = False
 
     def append(self, data: Any) -> None:
