@@ -54,7 +54,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         ),
         description=(
             "Runs a program that uses tf.estimator, unchanged, on the TensorFlow of today: with "
-            "its own arguments, its folder first on the path, as __main__."
+            "its own arguments, its folder first on the path, as __main__. Its paths may be "
+            "s3://bucket/key and others of object stores, if mnist_estimator[storage] is installed."
         ),
         epilog=(
             "From a program's first line: from mnist_estimator import compat; compat.install(). "

@@ -106,6 +106,7 @@ class _Loader(importlib.abc.Loader):
         if spec.name == _ESTIMATOR:
             importlib.import_module(_TENSORFLOW)
             return sys.modules.get(_ESTIMATOR)
+        _stores.before_tensorflow()
         return self._own.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:

@@ -20,6 +20,12 @@ _MISSING = re.compile(r"File system scheme '([a-z0-9]+)' not implemented")
 _LIBRARY = os.path.join("python", "ops", "libtensorflow_io_plugins.so")
 
 
+def before_tensorflow() -> None:
+    """Has TensorFlow leave gs:// alone where the environment names another server than Google's."""
+    if importlib.util.find_spec("tensorflow_io") is None:
+        storage.before_tensorflow("gs://")
+
+
 def offer() -> None:
     """Makes the schemes known to the TensorFlow that is imported, if that can be done."""
     if importlib.util.find_spec("obstore") is None or _tensorflow_io_works():

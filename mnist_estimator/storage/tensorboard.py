@@ -34,7 +34,7 @@ class Loader(base_plugin.TBLoader):
         try:
             storage.install_for(*folders)
         except (InputError, RunError) as error:
-            raise base_plugin.FlagsError(str(error)) from None
+            raise base_plugin.FlagsError(f"{folders[0]}: {error}") from None
 
 
 def _remote_folders(*flags: str | None) -> list[str]:

@@ -170,5 +170,13 @@ def test_a_line_that_cannot_be_written_goes_to_the_other_stream(monkeypatch, cap
 
 def test_help_teaches():
     finished = run(".", "-m", "mnist_estimator.compat", "--help")
-    for word in ("script.py", "-m module", "--tf1", "--enable", "--disable", "compat.install()"):
+    for word in (
+        "script.py",
+        "-m module",
+        "--tf1",
+        "--enable",
+        "--disable",
+        "compat.install()",
+        "s3://",
+    ):
         assert word in finished.stdout

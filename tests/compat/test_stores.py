@@ -80,6 +80,16 @@ def test_a_tensorflow_io_that_cannot_be_loaded_does_not(packages, installed):
     assert installed == [{}]
 
 
+def test_gs_is_taken_before_the_import_unless_tensorflow_io_may_have_it(packages, monkeypatch):
+    told = []
+    monkeypatch.setattr(storage, "before_tensorflow", lambda *paths: told.extend(paths))
+    _stores.before_tensorflow()
+    assert told == ["gs://"]
+    add_tensorflow_io(packages, None)
+    _stores.before_tensorflow()
+    assert told == ["gs://"]
+
+
 def test_where_it_cannot_be_installed_the_program_goes_on_and_the_hint_says_why(
     packages, monkeypatch
 ):

@@ -69,10 +69,10 @@ def test_without_tensorflow_it_is_left_to_tensorboard(asked, monkeypatch):
 
 def test_where_a_store_cannot_be_read_tensorboard_ends_with_what_to_do(monkeypatch):
     def fails(*paths):
-        raise InputError("s3:// needs obstore")
+        raise InputError("obstore is needed")
 
     monkeypatch.setattr(storage, "install_for", fails)
-    with pytest.raises(base_plugin.FlagsError, match="^s3:// needs obstore$"):
+    with pytest.raises(base_plugin.FlagsError, match="^s3://bucket/run: obstore is needed$"):
         fix("s3://bucket/run")
     fix("/tmp/run")
 
