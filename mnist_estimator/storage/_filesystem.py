@@ -201,12 +201,14 @@ def delete_folder(location: _paths.Location) -> None:
 
 
 def delete_all(location: _paths.Location) -> int:
-    """Delete a folder and all in it; return how many objects are still there.
+    """Delete a folder and all in it, or a file; return how many objects are still there.
 
     What makes the others visible goes first, so that no half of a folder looks whole.
     """
     _objects.check_writable(location)
-    check_folder(location)
+    if not stat(location).is_folder:
+        _objects.delete(location, [location.key])
+        return 0
     keys = [key for page in _objects.listed(location) for key in _objects.keys_of(page)]
     keys = [key for key in keys if location.holds(key)]
     _objects.delete(location, [key for key in keys if is_seal(key)])

@@ -147,6 +147,25 @@ def test_two_versions_are_never_mixed(small, content):
     reader.close()
 
 
+@pytest.mark.parametrize("size", [10, 200_000])
+def test_a_file_of_events_is_read_on_when_it_has_grown(small, content, size):
+    location = made(b"").above().below("events.out.tfevents.1.host")
+    _objects.put(location, content[:size])
+    reader = _reading.Reader(location)
+    assert reader.read_bytes(0, 10) == content[:10]
+    view = bytearray(100)
+    _objects.put(location, content[: size + 50])
+    assert reader.read_into(size - 5, memoryview(view)) == 55
+    assert view[:55] == content[size - 5 : size + 50]
+    assert reader.read_into(size + 50, memoryview(view)) == 0
+    _objects.put(location, content[: size + 90_000])
+    assert reader.read_bytes(size // 2, 10) == content[size // 2 : size // 2 + 10]
+    _objects.put(location, content[:5])
+    with pytest.raises(_errors.ChangedError):
+        reader.read_into(size + 60_000, memoryview(view))
+    reader.close()
+
+
 def test_an_error_is_not_kept(small, content, monkeypatch):
     reader, real, fail = _reading.Reader(made(content)), _objects.get, [True]
 
