@@ -194,7 +194,6 @@ DIFFERENCES = {
     # Refused in both, for the same reason.
     "rename a folder over a full one": "FailedPreconditionError -> AlreadyExistsError",
     "copy a folder": "InvalidArgumentError -> FailedPreconditionError",
-    "rmtree of a file": "False -> FailedPreconditionError",
 }
 
 
