@@ -56,6 +56,10 @@ setup(
     ],
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
     zip_safe=False,
+    entry_points={
+        # TensorBoard imports what is listed here when it starts.
+        "tensorboard_plugins": ["mnist_estimator = mnist_estimator.storage.tensorboard:Loader"],
+    },
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=1.0",

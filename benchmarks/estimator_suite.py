@@ -8,6 +8,9 @@ each is run as a program of its own after `compat.install()`. The table on stand
 a module; the tests that did not pass are listed under it.
 Exits with 1 if there are any.
 
+With --folders=s3://bucket/folder, or memory://anything, the tests have their temporary folders, and
+so their model_dirs, in that store; see remote_folders.py.
+
 The tests need two more packages: portpicker, and pandas, without which those of pandas_input_fn
 pass without testing anything, as their authors wrote them. Python 3.12 removed some old names of
 unittest's assertions that the tests use; they are put back here.
@@ -31,10 +34,13 @@ import time
 import unittest
 import xml.etree.ElementTree
 
+import remote_folders
+
 from mnist_estimator import compat
 
 ROOT = pathlib.PurePath("tensorflow_estimator", "python", "estimator")
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = "ESTIMATOR_SUITE_FOLDERS"  # Tells a test's process what --folders says.
 # One client that drives a cluster by collective operations: on machines without several GPUs these
 # wait forever, on TensorFlow 2.15 as on later ones.
 LEFT_OUT = re.compile(r"standalone_client_(collective_nccl|.*_traindistributecls.*AllReduce)")
@@ -82,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "0"}
     path = [str(PROJECT), os.environ.get("PYTHONPATH")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, path))
+    environment[FOLDERS] = options.folders
     if options.no_keras:
         environment["TF_USE_LEGACY_KERAS"] = "0"
     results = run_all(folder, modules, environment, jobs=options.jobs, timeout=options.timeout)
@@ -109,6 +116,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--canned", action="store_true", help="canned estimators and heads too")
     parser.add_argument("--tpu", action="store_true", help="TPUEstimator too; no TPU is needed")
     parser.add_argument("--no-keras", action="store_true", help="as if tf-keras were not installed")
+    parser.add_argument("--folders", default="", metavar="URL", help="of the tests, in a store")
     parser.add_argument("--jobs", type=int, default=1, help="modules at a time (default 1)")
     parser.add_argument("--timeout", type=float, default=900, help="seconds a module (default 900)")
     parser.add_argument("--json", metavar="FILE", help="write the results here as well")
@@ -242,6 +250,8 @@ def table(results: list[Result], versions: dict[str, str]) -> str:
 def run_test_file(path: str) -> None:
     """Runs a test file as a program, as `python -m mnist_estimator.compat` would."""
     compat.install()
+    if os.environ.get(FOLDERS):
+        remote_folders.install(os.environ[FOLDERS])
     for old, new in RENAMED_ASSERTIONS.items():
         if not hasattr(unittest.TestCase, old):
             setattr(unittest.TestCase, old, getattr(unittest.TestCase, new))

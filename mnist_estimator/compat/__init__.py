@@ -76,6 +76,7 @@ def install(tf1: bool = False) -> None:
         import tensorflow as tf  # tf.estimator, tf.compat.v1.estimator, ... are there.
 
     On TensorFlow 2.15, which has Estimator, it adds only names that were gone there already.
+    Where the extra `storage` is installed, TensorFlow takes paths as s3://bucket/key, too.
 
     Args:
       tf1: the program was written for TensorFlow 1: in its own files, not in libraries, `import

@@ -21,7 +21,7 @@ import types
 from collections.abc import Callable
 
 from mnist_estimator import InputError, RunError
-from mnist_estimator.compat import VersionError, _environment, _hook, _programs
+from mnist_estimator.compat import VersionError, _environment, _hook, _programs, _stores
 
 _COMMAND = "python -m mnist_estimator.compat"
 _EXIT_FAILED, _EXIT_USAGE = 1, 2
@@ -54,7 +54,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         ),
         description=(
             "Runs a program that uses tf.estimator, unchanged, on the TensorFlow of today: with "
-            "its own arguments, its folder first on the path, as __main__."
+            "its own arguments, its folder first on the path, as __main__. Its paths may be "
+            "s3://bucket/key and others of object stores, if mnist_estimator[storage] is installed."
         ),
         epilog=(
             "From a program's first line: from mnist_estimator import compat; compat.install(). "
@@ -155,7 +156,8 @@ def _run(run: Callable[[], object], *, tf1: bool) -> int:
         while frames and frames.tb_frame.f_code.co_filename == __file__:
             frames = frames.tb_next
         sys.excepthook(type(error), error.with_traceback(frames), frames)
-        return _EXIT_FAILED
+        hint = _stores.hint(error)
+        return _fail(hint, _EXIT_FAILED) if hint else _EXIT_FAILED
     return 0
 
 

@@ -16,7 +16,16 @@ import types
 from collections.abc import Sequence
 from typing import Any
 
-from mnist_estimator.compat import _gaps, _keras, _moved, _numpy, _programs, _removed, _versions
+from mnist_estimator.compat import (
+    _gaps,
+    _keras,
+    _moved,
+    _numpy,
+    _programs,
+    _removed,
+    _stores,
+    _versions,
+)
 from mnist_estimator.compat._finder import finder
 
 _TENSORFLOW, _ESTIMATOR = "tensorflow", "tensorflow_estimator"
@@ -97,6 +106,7 @@ class _Loader(importlib.abc.Loader):
         if spec.name == _ESTIMATOR:
             importlib.import_module(_TENSORFLOW)
             return sys.modules.get(_ESTIMATOR)
+        _stores.before_tensorflow()
         return self._own.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:
@@ -132,6 +142,7 @@ def _put_back(tf: Any, *, insist: bool) -> None:
         finder.add_aliases(_moved.ALIASES)
         finder.add_maker(_moved.stand_in)
         _numpy.install(_programs.is_program)
+        _stores.offer()
     if _State.tf1 and not _State.version_1_is_on:
         _State.version_1_is_on = True
         _switch_to_version_1(tf)

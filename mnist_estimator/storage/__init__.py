@@ -55,7 +55,10 @@ def install_for(*paths: str) -> None:
 def before_tensorflow(*paths: str) -> None:
     """Tell TensorFlow, before its import, to leave gs:// to `install_for` where a path needs it."""
     if any(scheme_of(path) == "gs" for path in paths if path) and _gs.emulator():
-        _gs.reserve()
+        from mnist_estimator.storage import _plugin
+
+        if _plugin.is_complete():  # Else nobody would serve it.
+            _gs.reserve()
 
 
 def read_version(path: str) -> tuple[bytes, str] | None:

@@ -142,6 +142,16 @@ assert nest.is_sequence([1]) and not nest.is_sequence(1)
 assert array_ops.stack([1, 2]).shape == (2,)
 assert ops.register_tensor_conversion_function and training_ops.apply_gradient_descent
 """,
+    "files in an object store": """
+import sys
+import tensorflow as tf
+assert "obstore" not in sys.modules  # It is imported with the first path.
+tf.io.gfile.makedirs("memory://bucket/run")
+with tf.io.gfile.GFile("memory://bucket/run/file", "w") as file:
+    file.write("text")
+assert tf.io.gfile.listdir("memory://bucket/run") == ["file"]
+assert "s3" in tf.io.gfile.get_registered_schemes()
+""",
     "names of old NumPy": """
 import numpy as np
 import tensorflow as tf

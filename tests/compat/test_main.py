@@ -10,7 +10,7 @@ import sys
 import pytest
 from support import programs
 
-from mnist_estimator.compat import VersionError, _environment, _hook
+from mnist_estimator.compat import VersionError, _environment, _hook, _stores
 from mnist_estimator.compat import __main__ as compat_main
 
 # Prints what a program can see of how it was started.
@@ -141,6 +141,20 @@ def test_a_tensorflow_that_cannot_be_used_is_one_line(tmp_path, capsys, monkeypa
     assert capsys.readouterr().err == "compat: TensorFlow 2.9 is installed, tf1=True\n"
 
 
+def test_a_scheme_that_is_missing_is_a_line_after_the_program_s_own_error(
+    tmp_path, capsys, monkeypatch
+):
+    (tmp_path / "script.py").write_text("1 / 0")
+    monkeypatch.setattr(_hook, "install", lambda tf1: None)
+    monkeypatch.setattr(_stores, "hint", lambda error: f"s3:// is missing: {error}")
+    for name in ("path", "argv"):
+        monkeypatch.setattr(sys, name, [*getattr(sys, name)])
+    assert compat_main.main([str(tmp_path / "script.py")]) == 1
+    *_, raised, hint = capsys.readouterr().err.splitlines()
+    assert raised == "ZeroDivisionError: division by zero"
+    assert hint == "compat: s3:// is missing: division by zero"
+
+
 def test_a_line_that_cannot_be_written_goes_to_the_other_stream(monkeypatch, capsys):
     monkeypatch.setattr(_environment, "disable", lambda: "disabled: programs run as without")
     full = open("/dev/full", "w")  # noqa: SIM115  # It cannot be closed without an error.
@@ -156,5 +170,13 @@ def test_a_line_that_cannot_be_written_goes_to_the_other_stream(monkeypatch, cap
 
 def test_help_teaches():
     finished = run(".", "-m", "mnist_estimator.compat", "--help")
-    for word in ("script.py", "-m module", "--tf1", "--enable", "--disable", "compat.install()"):
+    for word in (
+        "script.py",
+        "-m module",
+        "--tf1",
+        "--enable",
+        "--disable",
+        "compat.install()",
+        "s3://",
+    ):
         assert word in finished.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sysconfig
 import venv
@@ -61,13 +62,18 @@ def test_a_program_s_own_module_of_this_package_s_name_is_its_own(enabled, tmp_p
     (tmp_path / "mnist_estimator.py").write_text("BATCH = 7\n")
     script = tmp_path / "test_main.py"
     script.write_text(
+        "import sys\n"
         "import tensorflow as tf\n"
         "import mnist_estimator\n"
         "def test():\n"
         "    assert mnist_estimator.BATCH == 7\n"
         "    assert tf.compat.v1.estimator.Estimator\n"
+        "    assert not tf.io.gfile.exists('memory://bucket/file')\n"
+        "    assert sys.modules['mnist_estimator.storage'].is_ours('gs://bucket')\n"
     )
-    finished = run(enabled, "-m", "pytest", "-q", "-p", "no:cacheprovider", script)
+    elsewhere = {**os.environ, "STORAGE_EMULATOR_HOST": "127.0.0.1:9"}
+    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", script)
+    finished = run(enabled, *words, env=elsewhere)
     assert finished.returncode == 0, finished.stdout
 
 
