@@ -20,10 +20,9 @@ from mnist_estimator.data.manifest import (
     Manifest,
     Shard,
     find_manifest,
-    read_manifest,
     shard_name,
 )
-from mnist_estimator.data.outline import Outline, compare_manifest
+from mnist_estimator.data.outline import compare_manifest
 from mnist_estimator.data.part_record import PartError, Record
 from mnist_estimator.data.parts import Attempt
 from mnist_estimator.data.plan import check_same, damages
@@ -37,11 +36,7 @@ _SHOWN = 20  # Numbers of missing parts.
 
 
 class MissingError(PartError):
-    """Parts of the dataset are not there yet: `missing` says which."""
-
-    def __init__(self, data_dir: str, missing: str, advice: str) -> None:
-        super().__init__(f"{data_dir}: {missing}; {advice}")
-        self.missing = missing
+    """Parts of the dataset are not there yet."""
 
 
 def merge(
@@ -60,22 +55,16 @@ def merge(
       DatasetExistsError: if another dataset is there.
       BusyError: if another process is writing there.
     """
-    if not _whole_parts(data_dir):
-        found = find_manifest(data_dir)
-        if found is None:
-            advice = "make them with prepare --part=1/N to --part=N/N"
-            raise MissingError(data_dir, "found no parts of a dataset", advice)
-        return found
+    if not parts.look(data_dir):
+        return _without_parts(data_dir)
     with workspace.open_workspace(data_dir, force) as (folder, beat):
-        attempts = _whole_parts(data_dir)  # Again, now that the folder is ours alone.
-        if not attempts:
-            return read_manifest(data_dir)  # Another process has merged them meanwhile.
-        taken, records = _read(data_dir, attempts)
-        manifest = None if force else _existing(data_dir, records[0].outline)
+        attempts = _whole_parts(data_dir)  # Now that no other process can merge and remove them.
+        manifest = _made_already(data_dir, attempts, force)
         if manifest is None:
+            taken, records = _read(data_dir, attempts)
             manifest = _Merging(folder, taken, records, report, beat).run()
             workspace.publish(data_dir, folder, manifest)
-        _remove_parts(data_dir, attempts[0].group, folder)
+        _remove_parts(data_dir, attempts, folder)
     return manifest
 
 
@@ -120,17 +109,12 @@ def _read(data_dir: str, attempts: Sequence[Attempt]) -> tuple[list[Attempt], li
     count = attempts[0].part.count
     missing = _missing(attempts)
     if missing:
-        advice = f"run prepare with --part={missing[0]}/{count}{' and so on' * bool(missing[1:])}"
-        raise MissingError(data_dir, _missing_text(missing, count), advice)
+        first = f"--part={missing[0]}/{count}{' and so on' * bool(missing[1:])}"
+        raise MissingError(f"{data_dir}: {_missing_text(missing, count)}; run prepare with {first}")
     # Two processes may have done the same part: they have the same bytes.
     chosen = {attempt.part.number: attempt for attempt in reversed(attempts)}
     taken = [chosen[number] for number in sorted(chosen)]
-    records = []
-    for attempt in taken:
-        try:
-            records.append(parts.read(attempt))
-        except InputError as error:
-            raise _damaged(attempt, str(error)) from None
+    records = [_record(attempt) for attempt in taken]
     _check_together(taken, records)
     return taken, records
 
@@ -170,19 +154,40 @@ def _damaged(attempt: Attempt, problem: str) -> PartError:
     )
 
 
-def _existing(data_dir: str, known: Outline) -> Manifest | None:
-    manifest = find_manifest(data_dir)
+def _made_already(data_dir: str, attempts: Sequence[Attempt], force: bool) -> Manifest | None:
+    """The manifest of the dataset whose parts these are, or the rest of them after a kill."""
+    if not attempts:
+        return _without_parts(data_dir)
+    manifest = None if force else find_manifest(data_dir)
     if manifest is not None:
-        problems = compare_manifest(manifest, known) + damages(data_dir, manifest)
-        check_same(data_dir, problems)
+        problems = compare_manifest(manifest, _record(attempts[0]).outline)
+        check_same(data_dir, problems + damages(data_dir, manifest))
     return manifest
 
 
-def _remove_parts(data_dir: str, group: tuple[str, int], folder: str) -> None:
+def _without_parts(data_dir: str) -> Manifest:
+    manifest = find_manifest(data_dir)
+    if manifest is None:
+        raise MissingError(
+            f"{data_dir}: found no parts of a dataset, expected them; make them with prepare "
+            "--part=1/N to --part=N/N"
+        )
+    return manifest
+
+
+def _record(attempt: Attempt) -> Record:
+    try:
+        return parts.read(attempt)
+    except InputError as error:
+        raise _damaged(attempt, str(error)) from None
+
+
+def _remove_parts(data_dir: str, merged: Sequence[Attempt], folder: str) -> None:
     """Removes the parts; one that is at work sees the dataset, and removes itself."""
     now = parts.time_in(folder)
     for attempt in parts.look(data_dir):
-        if attempt.group == group and (attempt.is_whole or attempt.is_left_over(now)):
+        is_merged = attempt.is_whole and attempt.group == merged[0].group if merged else False
+        if is_merged or attempt.is_left_over(now):
             parts.remove(attempt)
 
 
