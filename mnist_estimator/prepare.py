@@ -8,6 +8,11 @@
   python -m mnist_estimator.prepare --data_dir=data/pets --image_folder=pets --image_shape=64,64,3
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
+Many machines share the work. Each does a part, in any order, and one of them merges the parts:
+
+  python -m mnist_estimator.prepare --data_dir=data/mnist --part=3/16
+  python -m mnist_estimator.prepare --data_dir=data/mnist --merge
+
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
 A data_dir without a manifest.json holds no dataset: it is written whole or not at all.
 
@@ -27,7 +32,6 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import known_datasets, splits
-from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
@@ -129,7 +133,21 @@ def define_flags() -> None:
         "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
         "Until it is written both need room.",
     )
+    flags.DEFINE_string(
+        "part",
+        "",
+        "I/N, as 3/16: prepare only the third of 16 parts, counted from 1, of the examples. All "
+        "parts need the same flags and the same data_dir. A part that is killed is started anew; "
+        "one that is there already is left as it is.",
+    )
+    flags.DEFINE_bool(
+        "merge",
+        False,
+        "Join the parts in the data_dir; this needs no other flag. With --part: prepare that part, "
+        "and then join them if all are there.",
+    )
     help_text.group("The prepared dataset", ["data_dir", "verify", "force"])
+    help_text.group("Parts, on many machines", ["part", "merge"])
     help_text.group("A named dataset", ["dataset"])
     help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
     help_text.group("CSV or Parquet files", [*_CSV, *_PARQUET, "label_column"])
@@ -142,6 +160,7 @@ def main(argv: list[str]) -> int | None:
     """Reads the flags; prepares or verifies."""
     values = flags.FLAGS.flag_values_dict()
     _check(values)
+    _check_merge(flags.FLAGS)
     data_dir = values["data_dir"] or config.default_data_dir(values["dataset"])
     # Both import TensorFlow, which takes seconds; wrong flags have been answered by now.
     return _verify(data_dir) if values["verify"] else _prepare(data_dir, values)
@@ -159,9 +178,13 @@ def _check(values: Mapping[str, Any]) -> None:
         for name in ("dataset", "source_dir", *_IDX, *_CSV, *_PARQUET, "npz", *_FOLDERS)
         if values[name]
     ]
-    if values["verify"] and (given or values["force"]):
-        other = given[0] if given else "force"
-        raise InputError(f"--verify and --{other}: found both; --verify only reads the data_dir")
+    others = [*given, *(name for name in ("force", "part", "merge") if values[name])]
+    if values["verify"] and others:
+        raise InputError(
+            f"--verify and --{others[0]}: found both; --verify only reads the data_dir"
+        )
+    if values["part"]:
+        splits.parse_part(values["part"])
     _check_sources(given)
     custom = bool(given) and given != ["dataset"]
     if custom and not values["data_dir"]:
@@ -189,6 +212,19 @@ def _check(values: Mapping[str, Any]) -> None:
         if channels not in (1, 3) and _FOLDERS[0] in given:
             raise InputError(
                 f"--image_shape: found {channels} channels, expected 1 (grey) or 3 (colours)"
+            )
+
+
+def _check_merge(values: flags.FlagValues) -> None:
+    """Raises InputError for a flag that says what to prepare, where parts are only joined."""
+    if not values.merge or values.part:
+        return
+    for name in sorted(values):
+        is_ours = not str(values.find_module_defining_flag(name)).startswith("absl")
+        if values[name].present and is_ours and name not in ("merge", "data_dir", "force"):
+            raise InputError(
+                f"--merge and --{name}: found both; --merge reads only the parts in the data_dir, "
+                "which were made with such flags; drop it, or add --part=I/N"
             )
 
 
@@ -228,31 +264,66 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> int | None:
 
 
 def _write(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator.data import doubts
+    if values["part"] and not _write_part(data_dir, values):
+        return
+    from mnist_estimator.data import merging
     from mnist_estimator.data.manifest import find_manifest
 
     before = None if values["force"] else find_manifest(data_dir)
-    opened = _open_sources(data_dir, values)
-    if values["pictures"] != splits.AUTO:
-        opened = dataclasses.replace(opened, pictures=values["pictures"])
     with progress.ProgressLine() as report:
-        manifest = opened.write(
-            data_dir,
-            validation_split=values["validation_split"],
-            shards=values["shards"],
-            seed=values["seed"],
-            force=values["force"],
-            report=report,
+        options = {"force": values["force"], "report": report}
+        if values["part"]:
+            manifest = merging.merge_if_whole(data_dir, **options)
+        elif values["merge"]:
+            manifest = merging.merge(data_dir, **options)
+        else:
+            opened = _open_sources(data_dir, values)
+            manifest = opened.write(data_dir, **_split(values), **options)
+    _tell(data_dir, manifest, was_there=manifest == before)
+
+
+def _write_part(data_dir: str, values: Mapping[str, Any]) -> bool:
+    """Prepares a part; returns whether there is a dataset now, or all parts of one to merge."""
+    from mnist_estimator.data import merging, parts, summary
+
+    part = splits.parse_part(values["part"])
+    plan = _open_sources(data_dir, values).plan(**_split(values))
+    with progress.ProgressLine() as report:
+        found, was_there = parts.write_part(
+            data_dir, part, plan, force=values["force"], report=report
         )
-    if manifest == before:
+    progress.say(f"{data_dir}: {summary.part_line(part, found, was_there=was_there)}", sys.stdout)
+    if not values["merge"]:
+        return False
+    missing = merging.find_missing(data_dir)
+    if missing:
+        progress.say(f"{data_dir}: not merged yet: {missing}", sys.stdout)
+    return not missing
+
+
+def _split(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("validation_split", "shards", "seed")}
+
+
+def _tell(data_dir: str, manifest: Manifest, *, was_there: bool) -> None:
+    from mnist_estimator.data import doubts, summary
+
+    if was_there:
         progress.say(f"{data_dir}: prepared already, nothing to do", sys.stdout)
-    for line in _summary(data_dir, manifest):
+    for line in summary.lines(data_dir, manifest):
         progress.say(line, sys.stdout)
     for line in doubts.of_dataset(data_dir, manifest) + doubts.of_splits(data_dir, manifest):
         progress.warn(line)
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
+    opened = _named_sources(data_dir, values)
+    if values["pictures"] != splits.AUTO:
+        opened = dataclasses.replace(opened, pictures=values["pictures"])
+    return opened
+
+
+def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     from mnist_estimator.data import data_dirs, file_lists, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
@@ -275,52 +346,6 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
     return data_dirs.from_data_dir(data_dir, values["dataset"])
-
-
-def _summary(data_dir: str, manifest: Manifest) -> list[str]:
-    from mnist_estimator.data import doubts
-
-    shape = "x".join(map(str, manifest.image_shape))
-    lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
-    for split, shards in manifest.splits.items():
-        lines.append(
-            f"  {split:<10} {manifest.num_examples(split):>11,} examples "
-            f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
-        )
-    if doubts.differ(manifest):
-        lines += _class_lines(manifest)
-    names = [f"{label} {name}" for label, name in enumerate(manifest.class_names)]
-    if any(name != f"{label} {label}" for label, name in enumerate(names)):
-        more = f", ... and {len(names) - 20} more" if names[20:] else ""
-        lines.append(f"  classes    {', '.join(names[:20])}{more}")
-    lines.append(f"  pictures   {_PICTURES[manifest.pictures]} (--pictures={manifest.pictures})")
-    if manifest.brightest_pixel != 255:
-        lines.append(
-            f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
-            f"scaled by 1/{full_scale(manifest.brightest_pixel)}"
-        )
-    return lines
-
-
-def _class_lines(manifest: Manifest) -> list[str]:
-    """The examples of each class, for data whose splits differ in that."""
-    lines = []
-    for split, counts in manifest.class_examples.items():
-        if len(counts) <= _SHOWN_CLASSES:
-            spread = " ".join(f"{label}:{count}" for label, count in enumerate(counts))
-        else:
-            lacking = counts.count(0)
-            spread = f"{min(counts)} to {max(counts)} examples, none of {lacking} classes"
-        if sum(counts):
-            lines.append(f"  {split:<10} by class: {spread}")
-    return lines
-
-
-_SHOWN_CLASSES = 12
-_PICTURES = {
-    methods.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
-    methods.PLAIN: "predict resizes a picture, and changes nothing else",
-}
 
 
 def _verify(data_dir: str) -> int | None:

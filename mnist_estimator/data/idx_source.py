@@ -47,14 +47,16 @@ class IdxSource:
         sizes = (16 + self.num_examples * math.prod(self.image_shape), 8 + self.num_examples)
         self.content_bytes = dict(zip(self._roles, sizes, strict=True))
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`.
 
         Raises:
           IdxError: where a file is malformed.
         """
         with self._open(max_items) as examples:
-            for images, labels in examples:
+            for images, labels in example_arrays.rows_of(iter(examples), start, stop):
                 yield images.reshape(-1, *self.image_shape), labels
             self._digests = dict(zip(self._roles, examples.digests, strict=True))
 

@@ -60,6 +60,12 @@ class Sources:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return writer.write_dataset(data_dir, **fields, **options)
 
+    def plan(self, *, validation_split: str, shards: int, seed: int) -> plan.Plan:
+        """What is to be written of these examples; the arguments are `writer.write_dataset`'s."""
+        split = (validation_split, seed)
+        examples = (self.train, self.test, self.num_classes, self.class_names)
+        return plan.Plan(self.dataset, *examples, split, shards, self.pictures)
+
 
 def from_idx(
     paths: Mapping[str, str | Sequence[str]],
@@ -258,9 +264,11 @@ class _FetchedSource:
         side = math.isqrt((images - 16) // self.num_examples)
         self.image_shape = (side, side, 1)
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
-        return self._open().chunks(max_items)
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`."""
+        return self._open().chunks(max_items, start, stop)
 
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role; fetches nothing if all of them are known."""
