@@ -3,6 +3,8 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist
   python -m mnist_estimator.prepare --data_dir=data/letters --source_dir=letters
   python -m mnist_estimator.prepare --data_dir=data/small --train_csv=mnist_train_small.csv
+  python -m mnist_estimator.prepare --data_dir=data/large --train_csv='out/part-*.csv.gz'
+  python -m mnist_estimator.prepare --data_dir=data/hub --train_parquet=mnist/train-*.parquet
   python -m mnist_estimator.prepare --data_dir=data/pets --image_folder=pets --image_shape=64,64,3
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
 
@@ -41,7 +43,10 @@ EXIT_NO_MIRROR = 3
 
 _IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
+_PARQUET = ("train_parquet", "test_parquet")
 _FOLDERS = ("image_folder", "test_image_folder")
+_SEVERAL = "Several are a list with commas or a pattern with *, ? or [...], in the order of names."
+_SEVERAL_OR_FOLDER = "Several are a list with commas, a pattern with *, ? or [...], or a folder."
 
 
 def define_flags() -> None:
@@ -57,7 +62,9 @@ def define_flags() -> None:
     for role in _IDX:
         kind, what = role.split("_")
         also = " Without test files the test split is empty." if role == "test_images" else ""
-        define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+        several = f" {_SEVERAL}" if role == "train_images" else ""
+        text = f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}{several}"
+        define(role, "", text)
     define(
         "npz",
         "",
@@ -67,16 +74,25 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "transpose",
         False,
-        "Swap the rows and columns of each image of IDX or .npz files. EMNIST's, and those that "
-        "MATLAB wrote, have them swapped.",
+        "Swap the rows and columns of each image of IDX, .npz or Parquet files. EMNIST's, and "
+        "those that MATLAB wrote, have them swapped.",
     )
     define(
         "train_csv",
         "",
         "CSV file of the training examples, plain or .gz: a line each, its label and its pixels, 0 "
-        "to 255. A header line may come first.",
+        f"to 255. A header line may come first. {_SEVERAL_OR_FOLDER}",
     )
     define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
+    define(
+        "train_parquet",
+        "",
+        "Parquet file of the training examples: a column of pictures, as the Hugging Face hub has "
+        f"them, or of lists of pixels, or a column a pixel; and a label. {_SEVERAL_OR_FOLDER}",
+    )
+    define(
+        "test_parquet", "", "The same for the test examples. Without it the test split is empty."
+    )
     define(
         "image_folder",
         "",
@@ -92,7 +108,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "image_shape",
         "",
-        "H,W,C of the images in a CSV file, by default a grey square; or what pictures of several "
+        "H,W,C of the images in a table, by default a grey square; or what pictures of several "
         "sizes become, with 1 channel grey, with 3 coloured.",
     )
     flags.DEFINE_integer(
@@ -134,7 +150,7 @@ def define_flags() -> None:
     help_text.group("Parts, on many machines", ["part", "merge"])
     help_text.group("A named dataset", ["dataset"])
     help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
-    help_text.group("CSV files", [*_CSV, "label_column"])
+    help_text.group("CSV or Parquet files", [*_CSV, *_PARQUET, "label_column"])
     help_text.group("Folders of pictures", _FOLDERS)
     help_text.group("The examples", ["image_shape", "num_classes", "pictures"])
     help_text.group("The splits", ["validation_split", "seed", "shards"])
@@ -158,7 +174,9 @@ def _check(values: Mapping[str, Any]) -> None:
     if values["dataset"]:
         known_datasets.check_name(values["dataset"])
     given = [
-        name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz", *_FOLDERS) if values[name]
+        name
+        for name in ("dataset", "source_dir", *_IDX, *_CSV, *_PARQUET, "npz", *_FOLDERS)
+        if values[name]
     ]
     others = [*given, *(name for name in ("force", "part", "merge") if values[name])]
     if values["verify"] and others:
@@ -175,18 +193,21 @@ def _check(values: Mapping[str, Any]) -> None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
         if not custom or _FOLDERS[0] in given:
             raise InputError(
-                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]} or --npz"
+                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]}, "
+                f"--{_PARQUET[0]} or --npz"
             )
-    if values["label_column"] and not set(given) & set(_CSV):
-        raise InputError(f"--label_column: not without --{_CSV[0]}")
-    if values["transpose"] and not set(given) & {"source_dir", *_IDX, "npz"}:
-        raise InputError(f"--transpose: not without --source_dir, --{_IDX[0]} or --npz")
+    if values["label_column"] and not set(given) & {*_CSV, *_PARQUET}:
+        raise InputError(f"--label_column: not without --{_CSV[0]} or --{_PARQUET[0]}")
+    if values["transpose"] and not set(given) & {"source_dir", *_IDX, *_PARQUET, "npz"}:
+        raise InputError(
+            f"--transpose: not without --source_dir, --{_IDX[0]}, --{_PARQUET[0]} or --npz"
+        )
     if values["image_shape"]:
         channels = _parse_shape(values["image_shape"])[2]
-        if not set(given) & {*_CSV, *_FOLDERS}:
+        if not set(given) & {*_CSV, *_PARQUET, *_FOLDERS}:
             raise InputError(
-                f"--image_shape: not without --{_CSV[0]} or --{_FOLDERS[0]}; IDX files say it "
-                "themselves"
+                f"--image_shape: not without --{_CSV[0]}, --{_PARQUET[0]} or --{_FOLDERS[0]}; IDX "
+                "files say it themselves"
             )
         if channels not in (1, 3) and _FOLDERS[0] in given:
             raise InputError(
@@ -208,7 +229,7 @@ def _check_merge(values: flags.FlagValues) -> None:
 
 
 def _check_sources(given: Sequence[str]) -> None:
-    groups = (("dataset",), ("source_dir",), _IDX, _CSV, ("npz",), _FOLDERS)
+    groups = (("dataset",), ("source_dir",), _IDX, _CSV, _PARQUET, ("npz",), _FOLDERS)
     named = [[name for name in group if name in given] for group in groups]
     named = [names for names in named if names]
     if len(named) > 1:
@@ -218,7 +239,7 @@ def _check_sources(given: Sequence[str]) -> None:
         if (images in given) != (labels in given):
             there, missing = (images, labels) if images in given else (labels, images)
             raise InputError(f"--{there} without --{missing}: expected both")
-    for train, test in (("train_images", "test_images"), _CSV, _FOLDERS):
+    for train, test in (("train_images", "test_images"), _CSV, _PARQUET, _FOLDERS):
         if test in given and train not in given:
             raise InputError(f"--{test} without --{train}: expected training examples too")
 
@@ -303,19 +324,22 @@ def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
 
 
 def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator.data import data_dirs, sources
+    from mnist_estimator.data import data_dirs, file_lists, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
         return sources.from_folder(values["source_dir"], classes, transpose=transpose)
     if values["train_images"]:
-        paths = {role: values[role] for role in _IDX if values[role]}
-        return sources.from_idx(paths, classes, transpose=transpose)
+        return sources.from_idx(file_lists.of_flags(values, _IDX), classes, transpose=transpose)
     shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
+    columns = {"image_shape": shape, "label_column": values["label_column"]}
     if values["train_csv"]:
-        train, test = values["train_csv"], values["test_csv"] or None
-        options = {"num_classes": classes, "label_column": values["label_column"]}
-        return sources.from_csv(train, test, image_shape=shape, **options)
+        tables = file_lists.of_flags(values, _CSV, folders=True)
+        return sources.from_csv(*tables.values(), num_classes=classes, **columns)
+    if values["train_parquet"]:
+        tables = file_lists.of_flags(values, _PARQUET, folders=True)
+        options = {"num_classes": classes, "transpose": transpose}
+        return sources.from_parquet(*tables.values(), **options, **columns)
     if values["image_folder"]:
         train, test = values["image_folder"], values["test_image_folder"] or None
         return sources.from_image_folder(train, test, image_shape=shape)

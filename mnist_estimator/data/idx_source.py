@@ -25,6 +25,7 @@ class IdxSource:
     Attributes:
       num_examples, image_shape: from the images' header. Images without channels have one.
       content_bytes: size of the uncompressed content by role.
+      headers: of the images' and of the labels' file.
     """
 
     def __init__(self, images: str, labels: str, part: str, num_classes: int | None = None) -> None:
@@ -42,6 +43,7 @@ class IdxSource:
         with self._open(max_items=1) as examples:
             self.num_examples = examples.num_examples
             self.image_shape = examples.image_shape
+            self.headers = examples.headers
         sizes = (16 + self.num_examples * math.prod(self.image_shape), 8 + self.num_examples)
         self.content_bytes = dict(zip(self._roles, sizes, strict=True))
 
@@ -173,6 +175,7 @@ class Examples:
             items_per_chunk(reader.header, max_items) for reader in (images, labels)
         )
         shape = images.header.shape
+        self.headers = (images.header, labels.header)
         self.num_examples: int = shape[0]
         self.image_shape = example_arrays.image_shape(shape)
 
