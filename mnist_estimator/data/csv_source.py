@@ -103,6 +103,19 @@ class CsvSource:
             pixels = np.frombuffer(b"".join(images), np.uint8)
             yield pixels.reshape(-1, *self.image_shape), np.array(labels, np.int64)
 
+    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields the labels alone, int64 [N], in the order of `chunks`; -1 for what is no class."""
+        labels = self._labels()
+        while batch := list(itertools.islice(labels, max_items)):
+            yield np.array(batch, np.int64)
+
+    def _labels(self) -> Iterator[int]:
+        for file, lines in self._files.ranges():
+            with file.part.errors():
+                for _, line in lines:
+                    label = whole(_field(line, self._label))
+                    yield label if label is not None and label <= self._max_label else -1
+
     def _examples(self, start: int, stop: int | None) -> Iterator[tuple[int, bytes]]:
         for file, lines in self._files.ranges(start, stop):
             with file.part.errors():

@@ -45,7 +45,7 @@ def test_processes_killed_at_random_moments(tmp_path: Path):
     data_dir, dice = tmp_path / "parts", random.Random(0)
     kills = 0
     for attempt in range(200):
-        due = dice.uniform(0.005, 0.1 + attempt / 40)
+        due = dice.uniform(0.005, 0.1 + attempt / 100)
         child = os.fork()
         if not child:
             # Like SIGKILL: nobody handles it, and nothing is cleaned up.
@@ -79,9 +79,7 @@ def _prepare_all(data_dir: Path, options: dict) -> None:
 
 
 def test_missing_parts_are_named(tmp_path: Path):
-    with pytest.raises(
-        merging.MissingError, match="no parts of a dataset, expected them; make"
-    ):
+    with pytest.raises(merging.MissingError, match="no parts of a dataset, expected them; make"):
         merging.merge(str(tmp_path))
     for number in (1, 2, 3, 5, 6):
         part_sets.write(tmp_path, f"{number}/7")

@@ -244,18 +244,20 @@ def _npz(folder: Path) -> str:
 
 
 def _pictures(folder: Path) -> str:
-    for number in range(12):
+    for number in range(12 * (not folder.exists())):
         path = folder / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(tf.io.encode_png(np.full((3, 2, 1), number, np.uint8)).numpy())
     return str(folder)
 
 
-def _csv(folder: Path) -> str:
+def _csv(folder: Path) -> list[str]:
     folder.mkdir(exist_ok=True)
     lines = [",".join(map(str, [number % 3, *[number] * 4])) for number in range(12)]
-    (folder / "a.csv").write_text("\n".join(lines))
-    return str(folder / "a.csv")
+    paths = [folder / f"{first}.csv" for first in (0, 5, 7)]
+    for path, (first, stop) in zip(paths, ((0, 5), (5, 7), (7, 12)), strict=True):
+        path.write_text("\n".join(lines[first:stop]))
+    return list(map(str, paths))
 
 
 _KINDS = {
@@ -272,7 +274,8 @@ def test_a_share_of_each_kind_of_source(tmp_path: Path, kind: str):
     whole = _KINDS[kind](tmp_path / "files")
     images, labels = (np.concatenate(part) for part in zip(*whole.chunks(5), strict=True))
     assert len(labels) == 12 and list(np.concatenate(list(whole.label_chunks(5)))) == list(labels)
-    for start, stop in ((0, 4), (4, 9), (9, 12), (12, 12)):
+    shares = ((0, 4), (4, 9), (9, 12), (12, 12))
+    for start, stop in shares[1:2] if kind == "pictures" else shares:  # Each takes a session.
         source = _KINDS[kind](tmp_path / "files")
         found = list(source.chunks(3, start, stop))
         assert source.digests() == whole.digests()

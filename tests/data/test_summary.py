@@ -20,7 +20,7 @@ def test_a_dataset(tmp_path: Path):
 
 def test_a_part(tmp_path: Path):
     record, _ = part_sets.write(tmp_path, "1/2")
-    line = "part 1 of 2: 20 train, 5 validation, 3 test examples"
+    line = "part 1 of 2: 23 train, 2 validation, 3 test examples"
     assert summary.part_line(Part(1, 2), record, was_there=False) == line
     line = line.replace(": ", ": was prepared already: ")
     assert summary.part_line(Part(1, 2), record, was_there=True) == line
