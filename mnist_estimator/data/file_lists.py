@@ -11,7 +11,6 @@ import concurrent.futures
 import errno
 import fnmatch
 import os
-import posixpath
 import re
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -305,13 +304,8 @@ def _check_twice(flag: str, paths: Sequence[str]) -> None:
 def _identities(paths: Sequence[str]) -> Iterator[object]:
     """What is the same for two names of one file, links included."""
     for path in paths:
-        if files.is_local(path):
-            try:
-                found = os.stat(path)
-            except (OSError, ValueError):
-                yield path
-                continue
-            yield found.st_dev, found.st_ino
-        else:
-            scheme, _, rest = path.partition("://")
-            yield f"{scheme}://{posixpath.normpath(rest)}"
+        try:
+            found = os.stat(path) if files.is_local(path) else None
+        except (OSError, ValueError):
+            found = None
+        yield (found.st_dev, found.st_ino) if found else path

@@ -112,6 +112,7 @@ class Chained:
           InputError: as the sources, with the number of the file.
         """
         stop = self.num_examples if stop is None else stop
+        whole = (start, stop) == (0, self.num_examples)
         hashes = [hashlib.sha256(_encoded(header)) for header in self._headers]
         first = 0
         for part, source in zip(self._parts, self._sources, strict=True):
@@ -121,10 +122,10 @@ class Chained:
                 continue
             with part.errors():
                 for images, labels in _range(source, max_items, low, high):
-                    if start == 0:
+                    if whole:
                         self._add(hashes, images, labels)
                     yield images, labels
-        if (start, stop) == (0, self.num_examples):
+        if whole:
             digests = (found.hexdigest() for found in hashes)
             self._digests = dict(zip(self._roles, digests, strict=True))
 
@@ -156,7 +157,7 @@ def _range(source: plan.Source, max_items: int, low: int, high: int):
 def _encoded(header: idx.IdxHeader) -> bytes:
     # A file cannot hold more, but several can say that they do.
     if header.shape[0] >= 2**32:
-        return str(header).encode()
+        return f"{header.dtype} {header.shape}".encode()
     return idx.encode_header(header.dtype, header.shape)
 
 
