@@ -96,7 +96,10 @@ def test_a_header_in_some_files_is_told(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("header", "line"),
     [
-        ("label,p1,p0,p2,p3\n", r"part-1.csv \(file 2 of 3\): column 2 is named 'p1', expected 'p0'"),
+        (
+            "label,p1,p0,p2,p3\n",
+            r"part-1.csv \(file 2 of 3\): column 2 is named 'p1', expected 'p0'",
+        ),
         ("p0,p1,p2,p3,label\n", "column 1 is named 'p0', expected 'label' as in .*part-0.csv"),
         ("Label,p0,p1,p2,p3\n", "column 1 is named 'Label'"),
         ("label,p0,p1,p2\n", "column 5 is named '', expected 'p3'"),

@@ -62,7 +62,9 @@ LAYOUTS = {
     "tensors": pa.table(
         {"image": pa.FixedShapeTensorArray.from_numpy_ndarray(PIXELS), "label": LABELS}
     ),
-    "dictionary of labels": pa.table({"image": PIXELS.tolist(), "label": LABELS.dictionary_encode()}),
+    "dictionary of labels": pa.table(
+        {"image": PIXELS.tolist(), "label": LABELS.dictionary_encode()}
+    ),
     "labels as floats": pa.table({"image": PIXELS.tolist(), "label": LABELS.cast(pa.float64())}),
 }
 FLAT = {
@@ -110,8 +112,12 @@ def test_other_content_has_another_digest(tmp_path: Path):
     changed = PIXELS.copy()
     changed[-1, 0, 0] ^= 1
     for number, pixels in enumerate((PIXELS, changed)):
-        digests.append(_table(tables.write(tmp_path / f"{number}", tables.hub_table(pixels))).digests())
-    labels = pa.table({"image": LAYOUTS["the hub's"]["image"], "label": pa.array(tables.labels()[::-1])})
+        digests.append(
+            _table(tables.write(tmp_path / f"{number}", tables.hub_table(pixels))).digests()
+        )
+    labels = pa.table(
+        {"image": LAYOUTS["the hub's"]["image"], "label": pa.array(tables.labels()[::-1])}
+    )
     digests.append(_table(tables.write(tmp_path / "l", labels)).digests())
     assert len({digest["train_pictures"] for digest in digests}) == 3
 
@@ -157,7 +163,9 @@ def test_pictures_become_one_shape(tmp_path: Path, capsys):
     pictures[9] = tables.png(np.zeros((5, 5, 3), np.uint8), "JPEG")
     columns = {"image": pictures, "label": LABELS, "id": range(tables.COUNT)}
     path = tables.write(tmp_path / "x", pa.table(columns), row_group_size=4)
-    line = r"x: row 9 .*: an image of 5x5x3, expected 4x5x1 as before it; say .*=H,W,C, such as 5,5,3"
+    line = (
+        r"x: row 9 .*: an image of 5x5x3, expected 4x5x1 as before it; say .*=H,W,C, such as 5,5,3"
+    )
     with pytest.raises(InputError, match=line):
         _table(path)
     found = _table(path, image_shape=(4, 5, 3))
@@ -171,7 +179,10 @@ BAD_PICTURES = {
     "null": (None, "no picture .*null"),
     "text": (b"hello, this is no picture", "no picture, expected PNG, JPEG, GIF or BMP"),
     "empty": (b"", "empty, expected a picture"),
-    "huge": (tables.png(PIXELS[0])[:16] + b"\0\1\0\0" * 2 + tables.png(PIXELS[0])[24:], "65536x65536"),
+    "huge": (
+        tables.png(PIXELS[0])[:16] + b"\0\1\0\0" * 2 + tables.png(PIXELS[0])[24:],
+        "65536x65536",
+    ),
 }
 
 
@@ -215,7 +226,9 @@ def test_lists_of_other_sizes_are_refused_wherever_they_stand(tmp_path: Path):
     rows[12] = PIXELS[12, :3, :4].tolist()
     path = tables.write(tmp_path / "x", pa.table({"image": rows, "label": LABELS}))
     found = ParquetSource(path)
-    with pytest.raises(InputError, match=r"x: row 12 .*: a list of 3 values, expected 4 as|an image"):
+    with pytest.raises(
+        InputError, match=r"x: row 12 .*: a list of 3 values, expected 4 as|an image"
+    ):
         _read(found)
     rows[12:] = PIXELS[12:, :3, :4].tolist()
     path = tables.write(tmp_path / "x", pa.table({"image": rows, "label": LABELS}))
