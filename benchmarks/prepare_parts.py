@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ def _check(process: subprocess.Popen) -> None:
         sys.exit(f"{process.args} failed")
 
 
-def _time(run, *arguments: object) -> float:
+def _time(run: Callable[..., None], *arguments: object) -> float:
     started = time.monotonic()
     run(*arguments)
     return time.monotonic() - started

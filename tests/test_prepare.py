@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from support import tiny_dataset
 
 from mnist_estimator import InputError, config, prepare
 from mnist_estimator.data import idx, known_datasets, records, splits
@@ -370,3 +371,56 @@ def test_the_exit_code_says_that_no_mirror_gives_the_dataset(call, tmp_path, mon
     (tmp_path / "data" / known_datasets.FILE_NAMES["train_images"]).write_text("no images")
     with pytest.raises(InputError, match="is not MNIST's file"):
         call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}")
+
+
+# Parts.
+
+
+def test_parts_and_their_merge_are_what_one_process_writes(tmp_path: Path, call, capsys):
+    files = _csv_parts(tmp_path)
+    assert call(f"--data_dir={tmp_path}/one", *files) is None
+    capsys.readouterr()
+    data_dir = f"--data_dir={tmp_path}/parts"
+    assert call(data_dir, *files, "--part=2/3") is None
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/parts: part 2 of 3: 9 train, 1 validation, 0 test examples\n"
+    )
+    assert call(data_dir, *files, "--part=2/3", "--merge") is None
+    said = capsys.readouterr().out.splitlines()
+    assert "part 2 of 3: was prepared already: 9 train" in said[0]
+    assert said[1:] == [f"{tmp_path}/parts: not merged yet: parts 1, 3 of 3 are missing"]
+    call(data_dir, *files, "--part=1/3", "--merge")
+    with pytest.raises(InputError, match="part 3 of 3 is missing; run prepare with --part=3/3"):
+        call(data_dir, "--merge")
+    capsys.readouterr()
+    assert call(data_dir, *files, "--part=3/3", "--merge") is None
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith(f"{tmp_path}/parts: custom, 2x2x1 images, 3 classes")
+    one, parts = (tiny_dataset.files(tmp_path / name) for name in ("one", "parts"))
+    assert one == parts
+    for again in ([*files, "--part=1/3"], ["--merge"], [*files, "--part=1/3", "--merge"]):
+        assert call(data_dir, *again) is None
+        assert "prepared already, nothing to do" in capsys.readouterr().out
+
+
+def _csv_parts(folder: Path) -> list[str]:
+    for number in range(5):
+        rows = [[row % 3, number, row, 7, 255] for row in range(6)]
+        _csv(folder / f"part-{number}.csv", rows)
+    return [f"--train_csv={folder}/part-*.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--part=0/3"], "--part: found '0/3', expected I/N, from 1/N to N/N, as 3/16"),
+        (["--part=1/2", "--verify"], "--verify and --part: found both"),
+        (["--merge", "--verify"], "--verify and --merge: found both"),
+        (["--merge", "--dataset=sample"], "--merge and --dataset: found both; --merge reads only"),
+        (["--merge", "--shards=8"], "--merge and --shards: found both"),
+    ],
+)
+def test_parts_that_are_none(tmp_path: Path, call, arguments: list[str], line: str):
+    with pytest.raises(InputError) as error:
+        call(f"--data_dir={tmp_path}", *arguments)
+    assert line in str(error.value) and list(tmp_path.iterdir()) == []

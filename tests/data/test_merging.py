@@ -12,7 +12,15 @@ import pytest
 from support import part_sets, tiny_dataset
 
 from mnist_estimator import InputError
-from mnist_estimator.data import merging, part_record, parts, workspace
+from mnist_estimator.data import (
+    file_lists,
+    merging,
+    part_record,
+    parts,
+    sources,
+    splits,
+    workspace,
+)
 from mnist_estimator.data.manifest import DIGEST, find_manifest
 from mnist_estimator.runtime import json_files
 
@@ -234,3 +242,19 @@ def test_a_merge_killed_while_it_removes_the_parts(tmp_path: Path, monkeypatch):
     assert len(parts.look(str(tmp_path))) == 2
     merging.merge(str(tmp_path))
     assert parts.look(str(tmp_path)) == [] and find_manifest(str(tmp_path))
+
+
+def test_four_hundred_csv_files_in_sixteen_parts(tmp_path: Path):
+    for number in range(400):
+        rows = [f"{(number + row) % 7},{number % 256},{row},3,255" for row in range(number % 4)]
+        header = "label,p0,p1,p2,p3"
+        (tmp_path / f"part-{number}.csv").write_text("\n".join([header, *rows, ""]))
+    paths = file_lists.expand("train_csv", f"{tmp_path}/part-*.csv")
+    options = {"validation_split": "auto", "shards": 3, "seed": 0}
+    manifest = sources.from_csv(paths).write(str(tmp_path / "one"), **options)
+    assert manifest.num_examples("train") + manifest.num_examples("validation") == 600
+    plan = sources.from_csv(paths).plan(**options)
+    for number in range(16, 0, -1):
+        parts.write_part(str(tmp_path / "parts"), splits.Part(number, 16), plan)
+    assert merging.merge(str(tmp_path / "parts")) == manifest
+    assert tiny_dataset.files(tmp_path / "parts") == tiny_dataset.files(tmp_path / "one")
