@@ -96,7 +96,10 @@ def test_a_header_in_some_files_is_told(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("header", "line"),
     [
-        ("label,p1,p0,p2,p3\n", r"part-1.csv \(file 2 of 3\): column 2 is named 'p1', expected 'p0'"),
+        (
+            "label,p1,p0,p2,p3\n",
+            r"part-1.csv \(file 2 of 3\): column 2 is named 'p1', expected 'p0'",
+        ),
         ("p0,p1,p2,p3,label\n", "column 1 is named 'p0', expected 'label' as in .*part-0.csv"),
         ("Label,p0,p1,p2,p3\n", "column 1 is named 'Label'"),
         ("label,p0,p1,p2\n", "column 5 is named '', expected 'p3'"),
@@ -165,7 +168,7 @@ def test_a_copy_among_the_files_is_told(tmp_path: Path, capsys):
 
 def test_files_sorted_by_class_are_judged_together(tmp_path: Path):
     parts = ["".join(f"{label},{n % 2},0,0,{n}\n" for n in range(20)) for label in (3, 0, 1, 2)]
-    assert _open(tmp_path, *parts).labels == {label: 20 for label in range(4)}
+    assert _open(tmp_path, *parts).labels == dict.fromkeys(range(4), 20)
 
 
 def test_many_small_files_are_open_one_at_a_time(tmp_path: Path, monkeypatch):

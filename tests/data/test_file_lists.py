@@ -39,7 +39,9 @@ def test_each_name_of_a_list_is_read_as_a_path(folder: Path, monkeypatch: pytest
     _put("b.csv", "home/x.csv")
     monkeypatch.setenv("HOME", str(folder / "home"))
     assert _expand("b.csv,~/x.csv") == ["b.csv", str(folder / "home/x.csv")]
-    with pytest.raises(InputError, match=r"--train_csv: \$HOME/x.csv: found \$HOME, which no shell"):
+    with pytest.raises(
+        InputError, match=r"--train_csv: \$HOME/x.csv: found \$HOME, which no shell"
+    ):
         _expand("b.csv,$HOME/x.csv")
 
 
@@ -83,7 +85,9 @@ def test_a_folder_that_exists_is_literal_in_a_pattern(folder: Path):
 
 
 def test_what_others_lay_beside_the_data_is_left_out(folder: Path, capsys):
-    _put(*(f"o/{name}" for name in ("part-0.csv.gz", "_SUCCESS", ".part-0.csv.gz.crc", "_metadata")))
+    _put(
+        *(f"o/{name}" for name in ("part-0.csv.gz", "_SUCCESS", ".part-0.csv.gz.crc", "_metadata"))
+    )
     _put("o/_committed_77", "o/_started_77", "o/.DS_Store", "o_$folder$")
     assert _expand("o", folders=True) == ["o/part-0.csv.gz"] == _expand("o/*")
     assert _expand("o*", folders=True) == ["o/part-0.csv.gz"]

@@ -58,7 +58,9 @@ def test_known_content_in_several_files_gets_its_name(tmp_path: Path, monkeypatc
     images, labels = _split(tmp_path / "many")
     opened = sources.from_idx(one | {"train_images": images, "train_labels": labels})
     assert (opened.dataset, opened.class_names) == ("mnist", ("zero", "one", "two"))
-    turned = sources.from_idx(one | {"train_images": images, "train_labels": labels}, transpose=True)
+    turned = sources.from_idx(
+        one | {"train_images": images, "train_labels": labels}, transpose=True
+    )
     assert next(turned.train.chunks(1))[0].shape == (1, 2, 3, 1)
 
 
