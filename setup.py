@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 _HERE = Path(__file__).resolve().parent
 
-# 14 and later check the checksums of pages. 26 needs numpy 2 and does not tell pip so. TensorFlow up
+# 14 and later check the checksums of pages. 26 needs numpy 2, but does not tell pip. TensorFlow up
 # to 2.17 asks for numpy<2, which Python 3.13 does not have.
 _PARQUET = ["pyarrow>=14,<26; python_version<'3.13'", "pyarrow>=14; python_version>='3.13'"]
 

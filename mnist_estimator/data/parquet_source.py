@@ -28,9 +28,7 @@ from mnist_estimator.runtime.progress import ProgressLine, warn
 
 if TYPE_CHECKING:
     import pyarrow
-    import pyarrow.parquet
-
-    _File = pyarrow.parquet.ParquetFile
+    from pyarrow.parquet import ParquetFile as _File
 
 _PICTURES_AT_ONCE = 64  # Each may take megabytes.
 
