@@ -245,7 +245,9 @@ def test_the_metadata_say_what_is_needed(built):
     assert metadata["Name"] in ("mnist_estimator", "mnist-estimator")
     assert metadata["Version"] == mnist_estimator.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"docs", "engines", "keras", "report", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        *("docs", "engines", "keras", "parquet", "report", "test")
+    }
     needs = metadata.get_all("Requires-Dist")
     assert "tensorflow<2.22,>=2.15" in needs
     assert "tensorflow-estimator==2.15.0" in needs

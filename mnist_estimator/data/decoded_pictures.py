@@ -64,7 +64,7 @@ class Decoder:
         return self._session.run(images, {self._encoded: pictures})
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=4)
 def decoder(image_shape: Shape) -> Decoder:
     """A decoder of images of a shape, which takes a second to make."""
     return Decoder(image_shape)

@@ -102,17 +102,18 @@ def _by_column(
             f"{path}: found the columns {_list(names)}, expected a label and images: a column of "
             "pictures or of lists of pixels, or a column a pixel"
         )
+    for name in names:
+        kind = schema.field(name).type
+        if not _is_number(kind) and name != asked and name.lower() not in csv_columns.LABELS:
+            raise InputError(
+                f"{path}: column {name!r} is {kind}, expected pictures (bytes, or a struct with a "
+                "field bytes), lists of numbers, or a number, a column a pixel"
+            )
     found = csv_columns.find(path, names, len(names), asked, image_shape)
     if not found.certain:
         raise InputError(f"{path}: no column is named label: found {_list(names)}; {_CHOOSE}")
     label, pixels = names[found.label], np.array(names)[found.pixels].tolist()
     _check_label_type(path, label, schema.field(label).type)
-    for name in pixels:
-        if not _is_number(schema.field(name).type):
-            raise InputError(
-                f"{path}: column {name!r} is {schema.field(name).type}, expected pixels, which are "
-                "numbers; write the file without it"
-            )
     doubts = (found.warning.removeprefix(f"{path}: "),) if found.warning else ()
     return Layout(
         COLUMNS, label, tuple(pixels), tuple(pixels), image_shape=found.image_shape, doubts=doubts

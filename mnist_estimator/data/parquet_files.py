@@ -139,7 +139,7 @@ def _import(path: str) -> tuple[Any, Any]:
 def _arrow_errors(path: str, arrow: Any) -> Iterator[None]:
     try:
         yield
-    except (arrow.ArrowException, OSError, MemoryError) as error:
+    except (arrow.ArrowException, OSError, MemoryError, UnicodeError, OverflowError) as error:
         # Those of a filesystem have a number, those of pyarrow's own do not.
         if isinstance(error, OSError) and error.errno is not None:
             raise

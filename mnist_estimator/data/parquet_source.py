@@ -28,9 +28,7 @@ from mnist_estimator.runtime.progress import ProgressLine, warn
 
 if TYPE_CHECKING:
     import pyarrow
-    import pyarrow.parquet
-
-    _File = pyarrow.parquet.ParquetFile
+    from pyarrow.parquet import ParquetFile as _File
 
 _PICTURES_AT_ONCE = 64  # Each may take megabytes.
 
@@ -68,6 +66,7 @@ class ParquetSource:
         """
         self.name, self._num_classes = path, num_classes or splits.MAX_CLASSES
         self._asked = image_shape
+        self._sizes: tuple[int, ...] = ()  # Of lists, by their first row.
         self.labels: collections.Counter[int] = collections.Counter()
         with parquet_files.opened(path) as file:
             self.num_examples = file.metadata.num_rows
@@ -134,19 +133,14 @@ class ParquetSource:
                 pixels = values.pixel_columns(self.name, batch, self.layout.images, first)
             else:
                 column = batch.column(self.layout.images[0])
-                pixels = values.pixel_lists(self.name, column, first)
-            shape = self._image_shape_of(pixels.shape[1:])
-            if first and shape != self.image_shape:
-                raise InputError(
-                    f"{values.row(self.name, first)}: an image of {plan.shape_text(shape)}, "
-                    f"expected {plan.shape_text(self.image_shape)} as before it"
-                )
+                pixels = values.pixel_lists(self.name, column, first, self._sizes)
             yield first, labels, pixels
 
     def _shape_of_pixels(self, file: _File) -> Shape:
         """The shape of the first image; (1, 1, 1) if there is none."""
         for _, _, pixels in self._pixels(file, 1):
-            return self._image_shape_of(pixels.shape[1:])
+            self._sizes = pixels.shape[1:]
+            return self._image_shape_of(self._sizes)
         return 1, 1, 1
 
     def _image_shape_of(self, shape: tuple[int, ...]) -> Shape:

@@ -38,8 +38,13 @@ def labels(path: str, array: pyarrow.Array, first: int, num_classes: int) -> np.
     return values.astype(np.int64)
 
 
-def pixel_lists(path: str, array: pyarrow.Array, first: int) -> np.ndarray:
+def pixel_lists(
+    path: str, array: pyarrow.Array, first: int, expected: Sequence[int] = ()
+) -> np.ndarray:
     """Returns lists of pixels as uint8 [N, ...], with a dimension for each level of the lists.
+
+    Args:
+      expected: the lengths of the lists of each level; none: as in the first row.
 
     Raises:
       InputError: if one is missing, lists differ in length, or a value is no pixel.
@@ -52,14 +57,15 @@ def pixel_lists(path: str, array: pyarrow.Array, first: int) -> np.ndarray:
     while parquet_columns.is_list(array.type):
         _check_whole(path, array, first, items // max(rows, 1), "list of pixels")
         lengths = arrow.compute.list_value_length(array).to_numpy(zero_copy_only=False)
-        other = lengths != lengths[0]
+        length = int(expected[len(sizes)] if expected else lengths[0])
+        other = lengths != length
         if other.any():
             at = int(other.argmax())
             raise InputError(
                 f"{row(path, first + at // (items // rows))}: a list of {lengths[at]} values, "
-                f"expected {lengths[0]} as before it"
+                f"expected {length} as before it"
             )
-        sizes.append(int(lengths[0]))
+        sizes.append(length)
         items *= sizes[-1]
         array = _stored(array.flatten())
         if not items:

@@ -168,7 +168,7 @@ def test_a_copy_among_the_files_is_told(tmp_path: Path, capsys):
 
 def test_files_sorted_by_class_are_judged_together(tmp_path: Path):
     parts = ["".join(f"{label},{n % 2},0,0,{n}\n" for n in range(20)) for label in (3, 0, 1, 2)]
-    assert _open(tmp_path, *parts).labels == {label: 20 for label in range(4)}
+    assert _open(tmp_path, *parts).labels == dict.fromkeys(range(4), 20)
 
 
 def test_many_small_files_are_open_one_at_a_time(tmp_path: Path, monkeypatch):
