@@ -228,10 +228,8 @@ class _Writing:
         pick, held_out = _split_at(plan, rows.start)
         test_rows = part.rows(plan.test.num_examples) if plan.test else range(0)
         firsts = {TRAIN: rows.start - held_out, VALIDATION: held_out, TEST: test_rows.start}
-        writers = [
-            ShardWriter(self._folder, split, self._known.num_shards(split), firsts[split])
-            for split in SPLITS
-        ]
+        sizes = [(split, self._known.num_shards(split), firsts[split]) for split in SPLITS]
+        writers = [ShardWriter(self._folder, *size) for size in sizes]
         with contextlib.ExitStack() as stack:
             train, validation, test = map(stack.enter_context, writers)
             self._conversion.convert(plan.train, pick, (train, validation), rows)
@@ -267,10 +265,8 @@ def _labels_before(plan: Plan, start: int) -> Iterator[np.ndarray]:
 
 
 def _named(data_dir: str, part: Part, known: Outline) -> Attempt:
-    name = (
-        f".part-{part.number}-of-{part.count}-{known.digest[:_DIGEST_DIGITS]}"
-        f"-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
-    )
+    what = f"part-{part.number}-of-{part.count}-{known.digest[:_DIGEST_DIGITS]}"
+    name = f".{what}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     return Attempt(data_dir, name, is_whole=False)
 
 
