@@ -66,6 +66,12 @@ def test_the_same_lines_in_many_files(tmp_path: Path, contents: list[str | bytes
     assert capsys.readouterr().err == ""
 
 
+def test_a_known_header_is_one_also_where_it_would_pass_for_an_example(tmp_path: Path):
+    header = "label,2,3,4,5\n"
+    source = _open(tmp_path, header + ROWS[0] + ROWS[1], header, header + ROWS[2])
+    assert _labels(source) == [0, 1, 2]
+
+
 def test_the_digest_is_that_of_one_file(tmp_path: Path):
     one = _open(tmp_path, "".join([HEADER, *ROWS]))
     assert one.digests() == {"train_csv": WHOLE}
