@@ -6,8 +6,8 @@
 The folder holds the four IDX files of MNIST. With --csv_files the training images are first written
 as so many CSV files, which take longer to read. Both sides take turns, so that a machine that slows
 down does so for both. The parts run at the same time, on two processors. It prints the seconds of
-each turn, the medians, and the ratio of both sides turn by turn. It ends with an error if the bytes
-of the two datasets are not the same.
+each turn, those of all processors together, the medians, and the ratio of both sides turn by turn.
+It ends with an error if the bytes of the two datasets are not the same.
 
 The last line says how long a part takes to know its place: the digests of the sources, and the
 labels before the part. All parts do that for themselves.
@@ -16,6 +16,7 @@ labels before the part. All parts do that for themselves.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import hashlib
 import os
 import statistics
@@ -32,6 +33,17 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 _PREPARE = (sys.executable, "-m", "mnist_estimator.prepare")
 
 
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """The seconds that one side took, and those of all processors together."""
+
+    wall: float
+    processors: float
+
+    def __str__(self) -> str:
+        return f"{self.wall:.1f} s ({self.processors:.1f} s of processors)"
+
+
 def main(argv: Sequence[str]) -> None:
     """Runs the turns and prints their times."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -39,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--csv_files", type=int, default=0)
     given = parser.parse_args(argv)
-    ratios, alone, parted = [], [], []
+    alone, parted = [], []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = [f"--source_dir={given.source_dir}"]
@@ -49,15 +61,18 @@ def main(argv: Sequence[str]) -> None:
             one, two = folder / f"one{turn}", folder / f"two{turn}"
             alone.append(_time(_run_alone, one, options))
             parted.append(_time(_run_parts, two, options))
-            ratios.append(parted[-1] / alone[-1])
             if _digest(one) != _digest(two):
                 sys.exit("the two datasets differ")
-            print(f"one {alone[-1]:.1f} s, parts {parted[-1]:.1f} s, ratio {ratios[-1]:.2f}")
+            print(f"one {alone[-1]}, parts {parted[-1]}", flush=True)
         _print_place(options, folder)
-    print(
-        f"median: one {statistics.median(alone):.1f} s, parts {statistics.median(parted):.1f} s, "
-        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    )
+    for name in ("wall", "processors"):
+        sides = [[getattr(taken, name) for taken in side] for side in (alone, parted)]
+        ratios = [two / one for one, two in zip(*sides, strict=True)]
+        one, two = map(statistics.median, sides)
+        print(
+            f"{name}: one {one:.1f} s, parts {two:.1f} s, ratio {statistics.median(ratios):.2f} "
+            f"({min(ratios):.2f} to {max(ratios):.2f})"
+        )
 
 
 def _run_alone(data_dir: Path, options: Sequence[str]) -> None:
@@ -82,10 +97,12 @@ def _check(process: subprocess.Popen) -> None:
         sys.exit(f"{process.args} failed")
 
 
-def _time(run: Callable[..., None], *arguments: object) -> float:
-    started = time.monotonic()
+def _time(run: Callable[..., None], *arguments: object) -> Taken:
+    started, before = time.monotonic(), os.times()
     run(*arguments)
-    return time.monotonic() - started
+    after = os.times()
+    used = sum(after[2:4]) - sum(before[2:4])  # Of ended children.
+    return Taken(time.monotonic() - started, used)
 
 
 def _digest(data_dir: Path) -> str:

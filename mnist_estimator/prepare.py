@@ -285,6 +285,7 @@ def _write(data_dir: str, values: Mapping[str, Any]) -> None:
 def _write_part(data_dir: str, values: Mapping[str, Any]) -> bool:
     """Prepares a part; returns whether there is a dataset now, or all parts of one to merge."""
     from mnist_estimator.data import merging, parts, summary
+    from mnist_estimator.data.manifest import Manifest
 
     part = splits.parse_part(values["part"])
     plan = _open_sources(data_dir, values).plan(**_split(values))
@@ -295,7 +296,8 @@ def _write_part(data_dir: str, values: Mapping[str, Any]) -> bool:
     progress.say(f"{data_dir}: {summary.part_line(part, found, was_there=was_there)}", sys.stdout)
     if not values["merge"]:
         return False
-    missing = merging.find_missing(data_dir)
+    # Of a dataset that is there, a killed merge may have left some of the parts.
+    missing = "" if isinstance(found, Manifest) else merging.find_missing(data_dir)
     if missing:
         progress.say(f"{data_dir}: not merged yet: {missing}", sys.stdout)
     return not missing

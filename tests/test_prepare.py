@@ -15,7 +15,8 @@ from support import parquet_tables as tables
 from support import tiny_dataset
 
 from mnist_estimator import InputError, config, prepare
-from mnist_estimator.data import idx, known_datasets, records, splits
+from mnist_estimator.data import idx, known_datasets, merging, records, splits
+from mnist_estimator.data import parts as parts_room
 from mnist_estimator.data.manifest import MANIFEST, NoDatasetError, read_manifest
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -449,9 +450,17 @@ def test_parts_and_their_merge_are_what_one_process_writes(tmp_path: Path, call,
     assert said[1].startswith(f"{tmp_path}/parts: custom, 2x2x1 images, 3 classes")
     one, parts = (tiny_dataset.files(tmp_path / name) for name in ("one", "parts"))
     assert one == parts
-    for again in ([*files, "--part=1/3"], ["--merge"], [*files, "--part=1/3", "--merge"]):
+    # As a merge leaves it that is killed while it removes the parts.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_remove_parts", lambda *_: None)
+        for number in (1, 2, 3):
+            call(data_dir, *files, f"--part={number}/3", "--merge", "--force")
+    for attempt in parts_room.look(f"{tmp_path}/parts")[:1]:
+        parts_room.remove(attempt)
+    for again in ([*files, "--part=1/3", "--merge"], [*files, "--part=1/3"], ["--merge"]):
         assert call(data_dir, *again) is None
         assert "prepared already, nothing to do" in capsys.readouterr().out
+        assert tiny_dataset.files(tmp_path / "parts") == one
 
 
 def _csv_parts(folder: Path) -> list[str]:

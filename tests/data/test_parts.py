@@ -289,3 +289,12 @@ def test_a_share_of_a_named_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     source = sources.from_name("mnist", str(tmp_path)).train
     ((_, labels),) = source.chunks(100, 4, 9)
     assert labels.tolist() == [1, 2, 0, 1, 2]
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path):
+    def interrupt(line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        part_sets.write(tmp_path / "new", "1/2", report=interrupt)
+    assert not (tmp_path / "new").exists()
