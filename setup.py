@@ -7,6 +7,10 @@ from setuptools import Extension, find_packages, setup
 
 _HERE = Path(__file__).resolve().parent
 
+# 14 and later check the checksums of pages. 26 needs numpy 2, but does not tell pip. TensorFlow up
+# to 2.17 asks for numpy<2, which Python 3.13 does not have.
+_PARQUET = ["pyarrow>=14,<26; python_version<'3.13'", "pyarrow>=14; python_version>='3.13'"]
+
 
 def _version() -> str:
     """Read as text: to import the package, what it needs would have to be installed already."""
@@ -83,7 +87,7 @@ setup(
         # Object stores as paths: s3://, az://, memory:// and the others. The first with `if_match`
         # and retries on all platforms that TensorFlow 2.15 to 2.21 runs on.
         "storage": ["obstore>=0.6"],
-        "parquet": ["pyarrow>=14"],
+        "parquet": _PARQUET,
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
@@ -98,6 +102,7 @@ setup(
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
+            *_PARQUET,
             # Exact: another version judges differently.
             "mypy==2.4.1",
             # Makes pictures and reads screenshots.

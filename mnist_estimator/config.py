@@ -472,12 +472,12 @@ def define_data_flags() -> None:
 
 
 def define_label_column() -> None:
-    """Defines the flag of `prepare` and `evaluate` that says where a CSV file has its labels."""
+    """Defines the flag of `prepare` and `evaluate` that says where a table has its labels."""
     flags.DEFINE_string(
         "label_column",
         "",
-        "Which column of a CSV file is the label: its name, first or last. Default: what the "
-        "header names label, class, target, y, category or digit; else the first.",
+        "Which column of a table is the label: its name, first or last. Default: what the header "
+        "names label, class, target, y, category or digit; else, of a CSV file, the first.",
     )
     flag_fields.show_in_help("label_column", flags.FLAGS)
 

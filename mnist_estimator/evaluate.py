@@ -32,15 +32,22 @@ def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
-    flag_fields.define_path("images", "", "IDX file of images to evaluate in place of a split.")
-    flag_fields.define_path("labels", "", "IDX file of their labels.")
+    flag_fields.define_path(
+        "images",
+        "",
+        "IDX file of images to evaluate in place of a split; or several, as for prepare.",
+    )
+    flag_fields.define_path("labels", "", "IDX file of their labels; or as many.")
     flags.DEFINE_bool(
         "transpose",
         None,
         "Swap the rows and columns of each of --images. Default: as prepare did for the run's own.",
     )
     flag_fields.define_path(
-        "csv", "", "CSV file to evaluate in place of a split: a line each, its label and pixels."
+        "csv",
+        "",
+        "CSV file to evaluate in place of a split: a line each, its label and pixels. Several, or "
+        "a folder of them, are named as for prepare.",
     )
     config.define_label_column()
     flags.DEFINE_integer("batch_size", 1000, "Examples a batch.", lower_bound=1)

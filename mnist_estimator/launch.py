@@ -1,4 +1,4 @@
-r"""Runs a whole cluster as processes on this machine.
+r"""Runs a whole cluster as processes on this machine, or all parts of `prepare`.
 
   python -m mnist_estimator.launch --workers=2 --ps=1 --evaluator -- \
       --model_dir=tboard/cluster --max_steps=500
@@ -8,6 +8,13 @@ every task gets. The first worker is the chief. Each line of a task comes with i
 On Ctrl-C every task saves and ends. The exit code is the chief's, or that of the first task that
 failed for good; a task whose exit code asks for it (128 or more, as after a kill) is started again
 up to --max_restarts times. When the chief has ended for good, all end.
+
+  python -m mnist_estimator.launch --command=prepare --parts=8 -- \
+      --data_dir=data/letters --train_csv='letters/part-*.csv.gz'
+
+prepares a dataset in so many parts, as many at once as there are processors, and merges them. What
+follows `--` are flags of `prepare`. Run again after a failure, it goes on with the parts that are
+missing.
 """
 
 from __future__ import annotations
@@ -30,7 +37,7 @@ from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
-from mnist_estimator.engines import passed_flags
+from mnist_estimator.engines import passed_flags, prepare_flags
 from mnist_estimator.runtime import help_text, program, progress, signals
 
 _HOST = "127.0.0.1"
@@ -38,18 +45,20 @@ _POLL_SECS = 0.1
 _END_SECS = 30.0  # How long tasks have to save and end.
 _COLORS = (36, 33, 35, 32, 34, 31)  # ANSI: cyan, yellow, magenta, green, blue, red.
 # Linux sends a task SIGTERM when its launcher dies, whatever ends that.
-_RUN_TRAIN = """
+_RUN = """
 import contextlib, ctypes, runpy, signal
 with contextlib.suppress(AttributeError, OSError):
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-runpy.run_module("mnist_estimator.train", run_name="__main__", alter_sys=True)
+runpy.run_module("mnist_estimator.{command}", run_name="__main__", alter_sys=True)
 """
 
 
 def main(argv: list[str]) -> int:
-    """Reads the flags, runs the cluster and returns its exit code."""
+    """Reads the flags, runs the cluster or the parts, and returns the exit code."""
     values = flags.FLAGS
     check(values.workers, values.ps, values.max_restarts)
+    if prepare_flags.is_wanted(values, ("workers", "ps", "evaluator")):
+        return run_parts(values.parts, argv[1:], max_restarts=values.max_restarts)
     strategy = roles.strategy_for(values.workers, values.ps)
     train_flags = passed_flags.with_strategy(argv[1:], strategy)
     config, _ = passed_flags.parse(train_flags)
@@ -70,6 +79,7 @@ def define_flags() -> None:
         "max_restarts", 0, "How often a task is started again after an exit code of 128 or more."
     )
     help_text.group("The tasks", ["workers", "ps", "evaluator", "max_restarts"])
+    prepare_flags.define()
 
 
 def check(workers: int, ps: int, max_restarts: int) -> None:
@@ -90,8 +100,52 @@ def run(tasks: Sequence[tuple[str, int]], train_flags: Sequence[str], *, max_res
     started: list[_Task] = []
     with _end_tasks_on_exit(started):
         for (role, index), color in zip(tasks, itertools.cycle(_COLORS), strict=False):
-            started.append(_Task(role, index, hosts, train_flags, color=color, width=width))
+            task = {"cluster": hosts, "task": {"type": role, "index": index}}
+            environ = {"TF_CONFIG": json.dumps(task)}
+            name, command = f"{role} {index}", ["train", *train_flags]
+            started.append(_Task(name, command, environ, color=color, width=width))
         return _wait_for_all(started, max_restarts)
+
+
+def run_parts(parts: int, flags_of_prepare: Sequence[str], *, max_restarts: int) -> int:
+    """Prepares all parts, as many at once as there are processors, and merges them.
+
+    Returns:
+      The exit code of the merge, or that of the first part that failed for good.
+
+    Raises:
+      InputError: if the flags of prepare are not for this.
+    """
+    merge_flags = prepare_flags.merge_flags(flags_of_prepare)
+    colors = itertools.cycle(_COLORS)
+    width = len(f"part {parts}")
+    waiting = [
+        (f"part {number}", ["prepare", *flags_of_prepare, f"--part={number}/{parts}"])
+        for number in range(1, parts + 1)
+    ]
+    at_once = len(os.sched_getaffinity(0))
+    started: list[_Task] = []
+    with _end_tasks_on_exit(started):
+        for queue in (waiting, [("merge", ["prepare", *merge_flags])]):
+            while queue or any(task.is_running for task in started):
+                while queue and sum(task.is_running for task in started) < at_once:
+                    name, command = queue.pop(0)
+                    started.append(_Task(name, command, {}, color=next(colors), width=width))
+                time.sleep(_POLL_SECS)
+                failed = _poll_parts(started, max_restarts)
+                if failed:
+                    return failed
+    return 0
+
+
+def _poll_parts(tasks: Sequence[_Task], max_restarts: int) -> int:
+    """The exit code of the first task that failed for good; 0 if none has."""
+    for task in tasks:
+        failed = task.poll(max_restarts) or (0 if task.is_running else task.exit_code)
+        if failed:
+            progress.say(f"{task.name} failed with {failed}: ending the others", sys.stderr)
+            return failed
+    return 0
 
 
 def _wait_for_all(tasks: Sequence[_Task], max_restarts: int) -> int:
@@ -113,28 +167,25 @@ def _wait_for_all(tasks: Sequence[_Task], max_restarts: int) -> int:
 
 
 class _Task:
-    """A process of the cluster, and the threads that print its lines."""
+    """A process of a command, and the threads that print its lines."""
 
     def __init__(
         self,
-        role: str,
-        index: int,
-        hosts: dict[str, list[str]],
-        train_flags: Sequence[str],
+        name: str,
+        command: Sequence[str],
+        environ: dict[str, str],
         *,
         color: int,
         width: int,
     ) -> None:
-        self.name = f"{role} {index}"
+        """Starts it. `command` is the module of this package that is run, and its flags."""
+        self.name = name
         self.exit_code = 0
         self._restarts = 0
-        self._command = [sys.executable, "-c", _RUN_TRAIN, *train_flags]
-        task = {"cluster": hosts, "task": {"type": role, "index": index}}
-        self._environment = os.environ | {
-            "TF_CONFIG": json.dumps(task),
-            # Without it, what a task prints comes only when the task ends.
-            "PYTHONUNBUFFERED": "1",
-        }
+        module, *given = command
+        self._command = [sys.executable, "-c", _RUN.format(command=module), *given]
+        # Without the latter, what a task prints comes only when the task ends.
+        self._environment = os.environ | environ | {"PYTHONUNBUFFERED": "1"}
         self._color, self._width = color, width
         self._start()
 

@@ -3,8 +3,15 @@
   python -m mnist_estimator.prepare --data_dir=data/mnist
   python -m mnist_estimator.prepare --data_dir=data/letters --source_dir=letters
   python -m mnist_estimator.prepare --data_dir=data/small --train_csv=mnist_train_small.csv
+  python -m mnist_estimator.prepare --data_dir=data/large --train_csv='out/part-*.csv.gz'
+  python -m mnist_estimator.prepare --data_dir=data/hub --train_parquet=mnist/train-*.parquet
   python -m mnist_estimator.prepare --data_dir=data/pets --image_folder=pets --image_shape=64,64,3
   python -m mnist_estimator.prepare --data_dir=data/mnist --verify
+
+Many machines share the work. Each does a part, in any order, and one of them merges the parts:
+
+  python -m mnist_estimator.prepare --data_dir=data/mnist --part=3/16
+  python -m mnist_estimator.prepare --data_dir=data/mnist --merge
 
 The data_dir then holds, per split, files such as train-00000-of-00008.tfrecord, and manifest.json.
 A data_dir without a manifest.json holds no dataset: it is written whole or not at all.
@@ -25,7 +32,6 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import known_datasets, splits
-from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import flag_fields, help_text, program, progress, signals
 
@@ -37,7 +43,10 @@ EXIT_NO_MIRROR = 3
 
 _IDX = known_datasets.ROLES
 _CSV = ("train_csv", "test_csv")
+_PARQUET = ("train_parquet", "test_parquet")
 _FOLDERS = ("image_folder", "test_image_folder")
+_SEVERAL = "Several are a list with commas or a pattern with *, ? or [...], in the order of names."
+_SEVERAL_OR_FOLDER = "Several are a list with commas, a pattern with *, ? or [...], or a folder."
 
 
 def define_flags() -> None:
@@ -53,7 +62,9 @@ def define_flags() -> None:
     for role in _IDX:
         kind, what = role.split("_")
         also = " Without test files the test split is empty." if role == "test_images" else ""
-        define(role, "", f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}")
+        several = f" {_SEVERAL}" if role == "train_images" else ""
+        text = f"IDX file of the {kind} {what}, plain or .gz, of any name.{also}{several}"
+        define(role, "", text)
     define(
         "npz",
         "",
@@ -63,16 +74,25 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "transpose",
         False,
-        "Swap the rows and columns of each image of IDX or .npz files. EMNIST's, and those that "
-        "MATLAB wrote, have them swapped.",
+        "Swap the rows and columns of each image of IDX, .npz or Parquet files. EMNIST's, and "
+        "those that MATLAB wrote, have them swapped.",
     )
     define(
         "train_csv",
         "",
         "CSV file of the training examples, plain or .gz: a line each, its label and its pixels, 0 "
-        "to 255. A header line may come first.",
+        f"to 255. A header line may come first. {_SEVERAL_OR_FOLDER}",
     )
     define("test_csv", "", "The same for the test examples. Without it the test split is empty.")
+    define(
+        "train_parquet",
+        "",
+        "Parquet file of the training examples: a column of pictures, as the Hugging Face hub has "
+        f"them, or of lists of pixels, or a column a pixel; and a label. {_SEVERAL_OR_FOLDER}",
+    )
+    define(
+        "test_parquet", "", "The same for the test examples. Without it the test split is empty."
+    )
     define(
         "image_folder",
         "",
@@ -88,7 +108,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "image_shape",
         "",
-        "H,W,C of the images in a CSV file, by default a grey square; or what pictures of several "
+        "H,W,C of the images in a table, by default a grey square; or what pictures of several "
         "sizes become, with 1 channel grey, with 3 coloured.",
     )
     flags.DEFINE_integer(
@@ -113,10 +133,24 @@ def define_flags() -> None:
         "Replace the dataset in the data_dir: the files that its manifest.json lists, no others. "
         "Until it is written both need room.",
     )
+    flags.DEFINE_string(
+        "part",
+        "",
+        "I/N, as 3/16: prepare only the third of 16 parts, counted from 1, of the examples. All "
+        "parts need the same flags and the same data_dir. A part that is killed is started anew; "
+        "one that is there already is left as it is.",
+    )
+    flags.DEFINE_bool(
+        "merge",
+        False,
+        "Join the parts in the data_dir; this needs no other flag. With --part: prepare that part, "
+        "and then join them if all are there.",
+    )
     help_text.group("The prepared dataset", ["data_dir", "verify", "force"])
+    help_text.group("Parts, on many machines", ["part", "merge"])
     help_text.group("A named dataset", ["dataset"])
     help_text.group("IDX or .npz files", ["source_dir", *_IDX, "npz", "transpose"])
-    help_text.group("CSV files", [*_CSV, "label_column"])
+    help_text.group("CSV or Parquet files", [*_CSV, *_PARQUET, "label_column"])
     help_text.group("Folders of pictures", _FOLDERS)
     help_text.group("The examples", ["image_shape", "num_classes", "pictures"])
     help_text.group("The splits", ["validation_split", "seed", "shards"])
@@ -126,6 +160,7 @@ def main(argv: list[str]) -> int | None:
     """Reads the flags; prepares or verifies."""
     values = flags.FLAGS.flag_values_dict()
     _check(values)
+    _check_merge(flags.FLAGS)
     data_dir = values["data_dir"] or config.default_data_dir(values["dataset"])
     # Both import TensorFlow, which takes seconds; wrong flags have been answered by now.
     return _verify(data_dir) if values["verify"] else _prepare(data_dir, values)
@@ -139,11 +174,17 @@ def _check(values: Mapping[str, Any]) -> None:
     if values["dataset"]:
         known_datasets.check_name(values["dataset"])
     given = [
-        name for name in ("dataset", "source_dir", *_IDX, *_CSV, "npz", *_FOLDERS) if values[name]
+        name
+        for name in ("dataset", "source_dir", *_IDX, *_CSV, *_PARQUET, "npz", *_FOLDERS)
+        if values[name]
     ]
-    if values["verify"] and (given or values["force"]):
-        other = given[0] if given else "force"
-        raise InputError(f"--verify and --{other}: found both; --verify only reads the data_dir")
+    others = [*given, *(name for name in ("force", "part", "merge") if values[name])]
+    if values["verify"] and others:
+        raise InputError(
+            f"--verify and --{others[0]}: found both; --verify only reads the data_dir"
+        )
+    if values["part"]:
+        splits.parse_part(values["part"])
     _check_sources(given)
     custom = bool(given) and given != ["dataset"]
     if custom and not values["data_dir"]:
@@ -152,18 +193,21 @@ def _check(values: Mapping[str, Any]) -> None:
         splits.check_range("num_classes", values["num_classes"], 2, splits.MAX_CLASSES)
         if not custom or _FOLDERS[0] in given:
             raise InputError(
-                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]} or --npz"
+                f"--num_classes: not without --source_dir, --{_IDX[0]}, --{_CSV[0]}, "
+                f"--{_PARQUET[0]} or --npz"
             )
-    if values["label_column"] and not set(given) & set(_CSV):
-        raise InputError(f"--label_column: not without --{_CSV[0]}")
-    if values["transpose"] and not set(given) & {"source_dir", *_IDX, "npz"}:
-        raise InputError(f"--transpose: not without --source_dir, --{_IDX[0]} or --npz")
+    if values["label_column"] and not set(given) & {*_CSV, *_PARQUET}:
+        raise InputError(f"--label_column: not without --{_CSV[0]} or --{_PARQUET[0]}")
+    if values["transpose"] and not set(given) & {"source_dir", *_IDX, *_PARQUET, "npz"}:
+        raise InputError(
+            f"--transpose: not without --source_dir, --{_IDX[0]}, --{_PARQUET[0]} or --npz"
+        )
     if values["image_shape"]:
         channels = _parse_shape(values["image_shape"])[2]
-        if not set(given) & {*_CSV, *_FOLDERS}:
+        if not set(given) & {*_CSV, *_PARQUET, *_FOLDERS}:
             raise InputError(
-                f"--image_shape: not without --{_CSV[0]} or --{_FOLDERS[0]}; IDX files say it "
-                "themselves"
+                f"--image_shape: not without --{_CSV[0]}, --{_PARQUET[0]} or --{_FOLDERS[0]}; IDX "
+                "files say it themselves"
             )
         if channels not in (1, 3) and _FOLDERS[0] in given:
             raise InputError(
@@ -171,8 +215,21 @@ def _check(values: Mapping[str, Any]) -> None:
             )
 
 
+def _check_merge(values: flags.FlagValues) -> None:
+    """Raises InputError for a flag that says what to prepare, where parts are only joined."""
+    if not values.merge or values.part:
+        return
+    for name in sorted(values):
+        is_ours = not str(values.find_module_defining_flag(name)).startswith("absl")
+        if values[name].present and is_ours and name not in ("merge", "data_dir", "force"):
+            raise InputError(
+                f"--merge and --{name}: found both; --merge reads only the parts in the data_dir, "
+                "which were made with such flags; drop it, or add --part=I/N"
+            )
+
+
 def _check_sources(given: Sequence[str]) -> None:
-    groups = (("dataset",), ("source_dir",), _IDX, _CSV, ("npz",), _FOLDERS)
+    groups = (("dataset",), ("source_dir",), _IDX, _CSV, _PARQUET, ("npz",), _FOLDERS)
     named = [[name for name in group if name in given] for group in groups]
     named = [names for names in named if names]
     if len(named) > 1:
@@ -182,7 +239,7 @@ def _check_sources(given: Sequence[str]) -> None:
         if (images in given) != (labels in given):
             there, missing = (images, labels) if images in given else (labels, images)
             raise InputError(f"--{there} without --{missing}: expected both")
-    for train, test in (("train_images", "test_images"), _CSV, _FOLDERS):
+    for train, test in (("train_images", "test_images"), _CSV, _PARQUET, _FOLDERS):
         if test in given and train not in given:
             raise InputError(f"--{test} without --{train}: expected training examples too")
 
@@ -207,96 +264,90 @@ def _prepare(data_dir: str, values: Mapping[str, Any]) -> int | None:
 
 
 def _write(data_dir: str, values: Mapping[str, Any]) -> None:
-    from mnist_estimator.data import doubts
+    if values["part"] and not _write_part(data_dir, values):
+        return
+    from mnist_estimator.data import merging
     from mnist_estimator.data.manifest import find_manifest
 
     before = None if values["force"] else find_manifest(data_dir)
-    opened = _open_sources(data_dir, values)
-    if values["pictures"] != splits.AUTO:
-        opened = dataclasses.replace(opened, pictures=values["pictures"])
     with progress.ProgressLine() as report:
-        manifest = opened.write(
-            data_dir,
-            validation_split=values["validation_split"],
-            shards=values["shards"],
-            seed=values["seed"],
-            force=values["force"],
-            report=report,
+        options = {"force": values["force"], "report": report}
+        if values["part"]:
+            manifest = merging.merge_if_whole(data_dir, **options)
+        elif values["merge"]:
+            manifest = merging.merge(data_dir, **options)
+        else:
+            opened = _open_sources(data_dir, values)
+            manifest = opened.write(data_dir, **_split(values), **options)
+    _tell(data_dir, manifest, was_there=manifest == before)
+
+
+def _write_part(data_dir: str, values: Mapping[str, Any]) -> bool:
+    """Prepares a part; returns whether there is a dataset now, or all parts of one to merge."""
+    from mnist_estimator.data import merging, parts, summary
+    from mnist_estimator.data.manifest import Manifest
+
+    part = splits.parse_part(values["part"])
+    plan = _open_sources(data_dir, values).plan(**_split(values))
+    with progress.ProgressLine() as report:
+        found, was_there = parts.write_part(
+            data_dir, part, plan, force=values["force"], report=report
         )
-    if manifest == before:
+    progress.say(f"{data_dir}: {summary.part_line(part, found, was_there=was_there)}", sys.stdout)
+    if not values["merge"]:
+        return False
+    # Of a dataset that is there, a killed merge may have left some of the parts.
+    missing = "" if isinstance(found, Manifest) else merging.find_missing(data_dir)
+    if missing:
+        progress.say(f"{data_dir}: not merged yet: {missing}", sys.stdout)
+    return not missing
+
+
+def _split(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("validation_split", "shards", "seed")}
+
+
+def _tell(data_dir: str, manifest: Manifest, *, was_there: bool) -> None:
+    from mnist_estimator.data import doubts, summary
+
+    if was_there:
         progress.say(f"{data_dir}: prepared already, nothing to do", sys.stdout)
-    for line in _summary(data_dir, manifest):
+    for line in summary.lines(data_dir, manifest):
         progress.say(line, sys.stdout)
     for line in doubts.of_dataset(data_dir, manifest) + doubts.of_splits(data_dir, manifest):
         progress.warn(line)
 
 
 def _open_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
-    from mnist_estimator.data import data_dirs, sources
+    opened = _named_sources(data_dir, values)
+    if values["pictures"] != splits.AUTO:
+        opened = dataclasses.replace(opened, pictures=values["pictures"])
+    return opened
+
+
+def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
+    from mnist_estimator.data import data_dirs, file_lists, sources
 
     classes, transpose = values["num_classes"], values["transpose"]
     if values["source_dir"]:
         return sources.from_folder(values["source_dir"], classes, transpose=transpose)
     if values["train_images"]:
-        paths = {role: values[role] for role in _IDX if values[role]}
-        return sources.from_idx(paths, classes, transpose=transpose)
+        return sources.from_idx(file_lists.of_flags(values, _IDX), classes, transpose=transpose)
     shape = _parse_shape(values["image_shape"]) if values["image_shape"] else None
+    columns = {"image_shape": shape, "label_column": values["label_column"]}
     if values["train_csv"]:
-        train, test = values["train_csv"], values["test_csv"] or None
-        options = {"num_classes": classes, "label_column": values["label_column"]}
-        return sources.from_csv(train, test, image_shape=shape, **options)
+        tables = file_lists.of_flags(values, _CSV, folders=True)
+        return sources.from_csv(*tables.values(), num_classes=classes, **columns)
+    if values["train_parquet"]:
+        tables = file_lists.of_flags(values, _PARQUET, folders=True)
+        options = {"num_classes": classes, "transpose": transpose}
+        return sources.from_parquet(*tables.values(), **options, **columns)
     if values["image_folder"]:
         train, test = values["image_folder"], values["test_image_folder"] or None
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
     return data_dirs.from_data_dir(data_dir, values["dataset"])
-
-
-def _summary(data_dir: str, manifest: Manifest) -> list[str]:
-    from mnist_estimator.data import doubts
-
-    shape = "x".join(map(str, manifest.image_shape))
-    lines = [f"{data_dir}: {manifest.dataset}, {shape} images, {manifest.num_classes} classes"]
-    for split, shards in manifest.splits.items():
-        lines.append(
-            f"  {split:<10} {manifest.num_examples(split):>11,} examples "
-            f"{len(shards):>4} shards {manifest.num_bytes(split) / 1e6:>10,.1f} MB"
-        )
-    if doubts.differ(manifest):
-        lines += _class_lines(manifest)
-    names = [f"{label} {name}" for label, name in enumerate(manifest.class_names)]
-    if any(name != f"{label} {label}" for label, name in enumerate(names)):
-        more = f", ... and {len(names) - 20} more" if names[20:] else ""
-        lines.append(f"  classes    {', '.join(names[:20])}{more}")
-    lines.append(f"  pictures   {_PICTURES[manifest.pictures]} (--pictures={manifest.pictures})")
-    if manifest.brightest_pixel != 255:
-        lines.append(
-            f"  pixels     the brightest pixel is {manifest.brightest_pixel} of 255; images are "
-            f"scaled by 1/{full_scale(manifest.brightest_pixel)}"
-        )
-    return lines
-
-
-def _class_lines(manifest: Manifest) -> list[str]:
-    """The examples of each class, for data whose splits differ in that."""
-    lines = []
-    for split, counts in manifest.class_examples.items():
-        if len(counts) <= _SHOWN_CLASSES:
-            spread = " ".join(f"{label}:{count}" for label, count in enumerate(counts))
-        else:
-            lacking = counts.count(0)
-            spread = f"{min(counts)} to {max(counts)} examples, none of {lacking} classes"
-        if sum(counts):
-            lines.append(f"  {split:<10} by class: {spread}")
-    return lines
-
-
-_SHOWN_CLASSES = 12
-_PICTURES = {
-    methods.DIGIT: "predict finds the digit on a picture and makes it one like MNIST's",
-    methods.PLAIN: "predict resizes a picture, and changes nothing else",
-}
 
 
 def _verify(data_dir: str) -> int | None:

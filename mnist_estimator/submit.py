@@ -11,6 +11,12 @@ prints the file and submits nothing:
       --image=registry.example/mnist:1 --volume_claim=shared --dry_run \
       -- --model_dir=/data/mod1 --data_dir=/data/mnist
 
+A dataset is prepared in parts, on Slurm, Kubernetes or Ray; then the flags after the -- are those
+of prepare:
+
+  python -m mnist_estimator.submit --engine=slurm --command=prepare --parts=16 \
+      -- --data_dir=/shared/letters --train_csv='/shared/raw/part-*.csv.gz'
+
 What was submitted ends by itself, and continues from its newest checkpoint when it is submitted
 again.
 """
@@ -24,12 +30,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import catalog, passed_flags
+from mnist_estimator.engines import catalog, passed_flags, prepare_flags, preparing
 from mnist_estimator.engines.jobs import Job
+from mnist_estimator.engines.preparing import PrepareJob
 from mnist_estimator.runtime import flag_fields, help_text, local_files, program, progress, signals
 
 
@@ -37,8 +45,7 @@ def main(argv: list[str]) -> int | None:
     """Reads the flags, makes the job file, and submits it."""
     values = flags.FLAGS
     options = {field.name: values[field.name].value for field in catalog.all_fields()}
-    train_flags = passed_flags.read_flagfiles(argv[1:])
-    job = catalog.make_job(values.engine, train_flags=train_flags, **options)
+    job = _make_job(values, tuple(argv[1:]), options)
     text = job.render()
     if values.output:
         _write(values.output, text)
@@ -63,8 +70,18 @@ def define_flags() -> None:
         "output", "", "Keep the job file here; a file of that name is replaced."
     )
     help_text.group("The job", ["engine", "dry_run", "output"])
+    prepare_flags.define()
     flag_fields.define(catalog.all_fields(), flags.FLAGS)
     help_text.group_fields(catalog.all_fields())
+
+
+def _make_job(
+    values: flags.FlagValues, given: tuple[str, ...], options: dict[str, Any]
+) -> Job | PrepareJob:
+    if prepare_flags.is_wanted(values, ()):
+        return preparing.make_job(values.engine, values.parts, given, options, catalog.all_fields())
+    train_flags = passed_flags.read_flagfiles(given)
+    return catalog.make_job(values.engine, train_flags=train_flags, **options)
 
 
 def _write(path: str, text: str) -> None:
@@ -76,7 +93,7 @@ def _write(path: str, text: str) -> None:
         raise InputError(f"--output={path}: {error.strerror}") from None
 
 
-def _submit(job: Job, text: str) -> int:
+def _submit(job: Job | PrepareJob, text: str) -> int:
     """Hands the job file to the engine's client; returns the client's exit code."""
     suffix = pathlib.Path(job.template.removesuffix(".template")).suffix
     # Also a file that is kept is handed over as a copy with nothing beside it: Ray sends the file's
@@ -85,19 +102,22 @@ def _submit(job: Job, text: str) -> int:
         path = os.path.join(folder, job.name + suffix)
         _write(path, text)
         command = job.command(path)
-        if not shutil.which(command[0]):
+        client = getattr(job, "client", command[0])
+        if not shutil.which(client):
             raise InputError(
-                f"{command[0]}: not found on PATH, expected the client of --engine={job.engine}; "
+                f"{client}: not found on PATH, expected the client of --engine={job.engine}; "
                 "install it, or keep the job file with --dry_run --output=PATH"
             )
         progress.say(f"submit: {shlex.join(command)}", sys.stderr)
         return subprocess.run(command, check=False).returncode
 
 
-def _print_how_to_watch(job: Job) -> None:
-    model_dir = shlex.quote(job.model_dir)
+def _print_how_to_watch(job: Job | PrepareJob) -> None:
     progress.say(f"watch:       {job.watch_command}", sys.stdout)
     progress.say(f"end:         {job.end_command}", sys.stdout)
+    if isinstance(job, PrepareJob):
+        return
+    model_dir = shlex.quote(job.model_dir)
     tensorboard = f"python -m tensorboard.main --logdir={model_dir}, where that can be read"
     progress.say(f"TensorBoard: {tensorboard}", sys.stdout)
 

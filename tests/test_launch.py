@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -137,6 +138,64 @@ def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     assert evaluator.restarts == 1
 
 
+def test_a_dataset_in_parts(tmp_path):
+    flags = ("--dataset=sample", "--data_dir=data")
+    launcher = start(tmp_path, "--command=prepare", "--parts=2", "--", *flags)
+    out, err = launcher.communicate(timeout=TIMEOUT_SECS)
+    assert launcher.returncode == 0, err
+    for part in ("part 1 | data: part 1 of 2: ", "part 2 | data: part 2 of 2: "):
+        assert part in out
+    assert "merge  |   train            3,600 examples    8 shards" in out
+    content = (tmp_path / "data/manifest.json").read_bytes()
+    # As one process writes it.
+    assert hashlib.sha256(content).hexdigest().startswith("09060c977f7e33c6")
+    assert not [name for name in os.listdir(tmp_path / "data") if name.startswith(".")]
+
+
+@pytest.fixture
+def parts_run(monkeypatch):
+    """Has `run_parts` run tasks that end with these exit codes; returns their commands."""
+    ran = []
+
+    def run(codes: dict[str, list[int]], max_restarts: int = 0) -> tuple[int, list[list[str]]]:
+        def task(name, command, environ, **_):
+            ran.append(command)
+            told = Told(name, *codes.get(name, [0]))
+            told.signal = told.wait = lambda _: None
+            return told
+
+        monkeypatch.setattr(launch, "_Task", task)
+        monkeypatch.setattr(launch, "_POLL_SECS", 0)
+        given = ["--data_dir=a b", "--force"]
+        return launch.run_parts(3, given, max_restarts=max_restarts), ran
+
+    return run
+
+
+def test_parts_then_the_merge(parts_run):
+    code, ran = parts_run({})
+    given = ["prepare", "--data_dir=a b", "--force"]
+    assert code == 0 and ran == [
+        *([*given, f"--part={number}/3"] for number in (1, 2, 3)),
+        ["prepare", "--data_dir=a b", "--merge", "--force"],
+    ]
+
+
+@pytest.mark.parametrize(("codes", "restarts"), [([2], 9), ([137, 137], 1), ([143], 0)])
+def test_without_a_part_there_is_no_merge(parts_run, capsys, codes, restarts):
+    code, ran = parts_run({"part 2": codes}, restarts)
+    assert code == codes[0] and not any("--merge" in command for command in ran)
+    assert f"part 2 failed with {code}: ending the others" in capsys.readouterr().err
+
+
+def test_a_part_that_is_killed_is_started_again(parts_run):
+    assert parts_run({"part 2": [137, 0]}, 1)[0] == 0
+
+
+def test_a_merge_that_fails_is_the_result(parts_run):
+    assert parts_run({"merge": [2]})[0] == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2, signal.SIGXCPU])
 def test_whatever_signal_ends_it_all_tasks_get(number):
     got = []
@@ -221,6 +280,16 @@ def test_a_task_that_fails_for_good_ends_all(work):
     ("arguments", "line"),
     [
         (["--workers=0"], "--workers: found 0, expected at least 1: the chief"),
+        (["--parts=3"], "--parts: found 3, expected it with --command=prepare"),
+        (["--command=prepare"], "--parts: found 0, expected 1 to 1000"),
+        (
+            ["--command=prepare", "--parts=2", "--ps=1"],
+            "--ps: found it with --command=prepare, expected no such flag",
+        ),
+        (
+            ["--command=prepare", "--parts=2", "--", "--dataset=sample"],
+            "prepare flags, after the --: found no --data_dir=FOLDER, expected one",
+        ),
         (["--ps=-1"], "--ps: found -1, expected at least 0"),
         (["--max_restarts=-1"], "--max_restarts: found -1, expected at least 0"),
         (["model"], "train flags, after the --: found 'model', expected only --flags"),

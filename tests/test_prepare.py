@@ -11,9 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from absl import flags
+from support import parquet_tables as tables
+from support import tiny_dataset
 
 from mnist_estimator import InputError, config, prepare
-from mnist_estimator.data import idx, known_datasets, records, splits
+from mnist_estimator.data import idx, known_datasets, merging, records, splits
+from mnist_estimator.data import parts as parts_room
 from mnist_estimator.data.manifest import MANIFEST, NoDatasetError, read_manifest
 
 _REPOSITORY = Path(__file__).parents[1]
@@ -195,6 +198,48 @@ def test_csv(tmp_path: Path, call):
     assert manifest.split_rule == "5 of 20 by selection sampling, seed 0"
 
 
+def test_csv_in_400_files_as_spark_writes_them(tmp_path: Path, call):
+    head = "label,p0,p1,p2,p3\n"
+    rows = [f"{n % 7},{n % 256},{n // 256},2,3\n" for n in range(1200)]
+    one, many = tmp_path / "one.csv", tmp_path / "out.csv"
+    one.write_text(head + "".join(rows))
+    many.mkdir()
+    for n in range(400):
+        with gzip.open(many / f"part-{n:05d}-1b4f-c000.csv.gz", "wt") as file:
+            file.write(head + "".join(rows[n * 3 : n * 3 + 3]))
+    for name in ("_SUCCESS", "_committed_12", "_started_12", ".part-00000.crc"):
+        (many / name).write_text("no data")
+    names = {"one": one, "folder": many, "pattern": f"{tmp_path}/ou?.csv/part-*.csv.gz"}
+    for name, value in names.items():
+        call(f"--train_csv={value}", f"--data_dir={tmp_path / name}")
+    folders = [tmp_path / name for name in names]
+    files = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders]
+    assert files[0] == files[1] == files[2] and MANIFEST in files[0]
+
+    bad = many / "part-00036-1b4f-c000.csv.gz"
+    with gzip.open(bad, "wt") as file:
+        file.write(head + rows[108] + "7,8,9\n")
+    with pytest.raises(InputError) as error:
+        call(f"--train_csv={many}", f"--data_dir={tmp_path / 'bad'}")
+    assert str(error.value).startswith(f"{bad} line 3 (file 37 of 400): 3 fields, expected 5")
+    assert not (tmp_path / "bad").exists()
+
+
+def test_parquet(tmp_path: Path, call):
+    table = tables.hub_table(tables.images())
+    for n in range(3):
+        tables.write(tmp_path / f"train-{n}.parquet", table.slice(n * 8, 8), row_group_size=3)
+    tables.write(tmp_path / "one.parquet", table)
+    for name, value in (("many", "train-*"), ("one", "one")):
+        files = [f"--train_parquet={tmp_path}/{value}.parquet", f"--data_dir={tmp_path / name}"]
+        call(*files, "--validation_split=5")
+    manifests = [(tmp_path / name / MANIFEST).read_bytes() for name in ("many", "one")]
+    assert manifests[0] == manifests[1]
+    manifest = read_manifest(str(tmp_path / "one"))
+    assert (manifest.image_shape, manifest.class_names) == ((4, 5, 1), ("cat", "dog", "emu"))
+    assert manifest.num_examples("train") == 18
+
+
 def test_image_folder_says_its_classes(tmp_path: Path, call, capsys):
     Image = pytest.importorskip("PIL.Image")
     for name in ("dog", "cat"):
@@ -258,17 +303,25 @@ def test_again_and_force(tmp_path: Path, call, capsys):
         ("--test_images=x --test_labels=y", "--test_images without --train_images"),
         ("--train_images=x --train_labels=y --test_labels=z", "--test_labels without --test_im"),
         ("--test_csv=x", "--test_csv without --train_csv"),
+        ("--test_parquet=x", "--test_parquet without --train_parquet"),
+        ("--train_parquet=x --train_csv=y", "--train_csv and --train_parquet: found both"),
+        ("--train_parquet=x", "--data_dir: found nothing"),
+        ("--train_csv=nope/*.csv --data_dir=d", "--train_csv: nothing matches nope/*.csv"),
+        ("--train_images=i1,i2 --train_labels=l --data_dir=d", "--train_images: found no i1, a na"),
         ("--train_csv=x", "--data_dir: found nothing"),
         ("--source_dir=x", "--data_dir: found nothing"),
         ("--num_classes=1 --train_csv=x --data_dir=d", "--num_classes: found 1, expected 2 to"),
         ("--num_classes=10", "--num_classes: not without --source_dir"),
         ("--npz=x", "--data_dir: found nothing"),
         ("--npz=x --train_csv=y --data_dir=d", "--train_csv and --npz: found both"),
-        ("--transpose", "--transpose: not without --source_dir, --train_images or --npz"),
+        ("--transpose", "--transpose: not without --source_dir, --train_images, --train_pa"),
         ("--transpose --train_csv=x --data_dir=d", "--transpose: not without --source_dir"),
         ("--num_classes=10 --dataset=mnist", "--num_classes: not without --source_dir"),
         ("--label_column=last", "--label_column: not without --train_csv"),
-        ("--image_shape=28,28,1", "--image_shape: not without --train_csv or --image_folder"),
+        (
+            "--image_shape=28,28,1",
+            "--image_shape: not without --train_csv, --train_parquet or --im",
+        ),
         ("--image_folder=x", "--data_dir: found nothing"),
         ("--test_image_folder=x --data_dir=d", "--test_image_folder without --image_folder"),
         ("--image_folder=x --npz=y --data_dir=d", "--npz and --image_folder: found both"),
@@ -370,3 +423,64 @@ def test_the_exit_code_says_that_no_mirror_gives_the_dataset(call, tmp_path, mon
     (tmp_path / "data" / known_datasets.FILE_NAMES["train_images"]).write_text("no images")
     with pytest.raises(InputError, match="is not MNIST's file"):
         call("--dataset=mnist", f"--data_dir={tmp_path / 'data'}")
+
+
+# Parts.
+
+
+def test_parts_and_their_merge_are_what_one_process_writes(tmp_path: Path, call, capsys):
+    files = _csv_parts(tmp_path)
+    assert call(f"--data_dir={tmp_path}/one", *files) is None
+    capsys.readouterr()
+    data_dir = f"--data_dir={tmp_path}/parts"
+    assert call(data_dir, *files, "--part=2/3") is None
+    assert capsys.readouterr().out == (
+        f"{tmp_path}/parts: part 2 of 3: 9 train, 1 validation, 0 test examples\n"
+    )
+    assert call(data_dir, *files, "--part=2/3", "--merge") is None
+    said = capsys.readouterr().out.splitlines()
+    assert "part 2 of 3: was prepared already: 9 train" in said[0]
+    assert said[1:] == [f"{tmp_path}/parts: not merged yet: parts 1, 3 of 3 are missing"]
+    call(data_dir, *files, "--part=1/3", "--merge")
+    with pytest.raises(InputError, match="part 3 of 3 is missing; run prepare with --part=3/3"):
+        call(data_dir, "--merge")
+    capsys.readouterr()
+    assert call(data_dir, *files, "--part=3/3", "--merge") is None
+    said = capsys.readouterr().out.splitlines()
+    assert said[1].startswith(f"{tmp_path}/parts: custom, 2x2x1 images, 3 classes")
+    one, parts = (tiny_dataset.files(tmp_path / name) for name in ("one", "parts"))
+    assert one == parts
+    # As a merge leaves it that is killed while it removes the parts.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(merging, "_remove_parts", lambda *_: None)
+        for number in (1, 2, 3):
+            call(data_dir, *files, f"--part={number}/3", "--merge", "--force")
+    for attempt in parts_room.look(f"{tmp_path}/parts")[:1]:
+        parts_room.remove(attempt)
+    for again in ([*files, "--part=1/3", "--merge"], [*files, "--part=1/3"], ["--merge"]):
+        assert call(data_dir, *again) is None
+        assert "prepared already, nothing to do" in capsys.readouterr().out
+        assert tiny_dataset.files(tmp_path / "parts") == one
+
+
+def _csv_parts(folder: Path) -> list[str]:
+    for number in range(5):
+        rows = [[row % 3, number, row, 7, 255] for row in range(6)]
+        _csv(folder / f"part-{number}.csv", rows)
+    return [f"--train_csv={folder}/part-*.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--part=0/3"], "--part: found '0/3', expected I/N, from 1/N to N/N, as 3/16"),
+        (["--part=1/2", "--verify"], "--verify and --part: found both"),
+        (["--merge", "--verify"], "--verify and --merge: found both"),
+        (["--merge", "--dataset=sample"], "--merge and --dataset: found both; --merge reads only"),
+        (["--merge", "--shards=8"], "--merge and --shards: found both"),
+    ],
+)
+def test_parts_that_are_none(tmp_path: Path, call, arguments: list[str], line: str):
+    with pytest.raises(InputError) as error:
+        call(f"--data_dir={tmp_path}", *arguments)
+    assert line in str(error.value) and list(tmp_path.iterdir()) == []

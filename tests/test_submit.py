@@ -83,6 +83,16 @@ def test_the_client_gets_the_file_and_its_words_pass_through(kubectl, tmp_path):
     assert "--logdir=/data/mod1" in done.stdout
 
 
+def test_a_dataset_in_parts(kubectl, tmp_path):
+    flags = ("--data_dir=s3://b/d", "--dataset=sample")
+    job = ("--engine=jobset", "--command=prepare", "--parts=5", "--image=x:1")
+    done = run(*job, "--", *flags, path=kubectl(), cwd=tmp_path)
+    assert done.returncode == 0
+    text = (tmp_path / "seen").read_text()
+    assert "completions: 5" in text and '- "--dataset=sample"' in text
+    assert "kubectl delete job mnist" in done.stdout and "TensorBoard" not in done.stdout
+
+
 def test_output_keeps_the_file(kubectl, tmp_path):
     (tmp_path / "job.yaml").write_text("old")
     done = run(*JOB, "--output=job.yaml", "--", *DIRS, path=kubectl(), cwd=tmp_path)
@@ -131,7 +141,7 @@ def test_a_mistake_is_one_line(kubectl, tmp_path, arguments, line):
 def test_help_shows_the_engines_flags(tmp_path):
     done = run("--help", path=tmp_path, cwd=tmp_path)
     assert done.returncode == 0
-    for name in ("engine", *(field.name for field in catalog.all_fields())):
+    for name in ("engine", "command", "parts", *(field.name for field in catalog.all_fields())):
         assert f"{name}:" in done.stdout
 
 

@@ -24,10 +24,16 @@ class Values:
     """The values of one column, line by line."""
 
     def __init__(self) -> None:
-        self.lines = 0
+        self.lines = self.files = 0
         self.counts_up = True
         self._counts: dict[bytes, int] = {}
         self._previous: int | None = None
+        self._is_first = True
+
+    def begin_file(self) -> None:
+        """Says that the next line is the first of a file, where counting may begin anew."""
+        self.files += 1
+        self._is_first = True
 
     def add(self, field: bytes) -> None:
         """Counts the next line's value."""
@@ -39,10 +45,9 @@ class Values:
             counts[field[:20]] = 1
         if self.counts_up:
             value = whole(field)
-            follows = self.lines == 1 or (
-                self._previous is not None and value == self._previous + 1
-            )
+            follows = self._is_first or (self._previous is not None and value == self._previous + 1)
             self.counts_up, self._previous = follows and value is not None, value
+            self._is_first = False
 
     def numbers(self) -> dict[int, int]:
         """How many lines have each whole number."""
@@ -79,7 +84,8 @@ def check_first(path: str, first: Values, last: Values) -> None:
     """Raises InputError if the first column, the label by default, does not look like labels."""
     if first.lines < _FEW_LINES:
         return
-    if first.counts_up:
+    # A file of one line always counts up.
+    if first.counts_up and first.lines - first.files >= _FEW_LINES - 1:
         raise InputError(
             f"{path}: the first column counts the lines from {min(first.numbers())}, expected the "
             "label; delete that column (pandas: to_csv(index=False)), or say --label_column=first"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import csv_columns, csv_labels, splits
+from mnist_estimator.data import csv_columns, csv_files, csv_labels, splits
 from mnist_estimator.data.csv_labels import Values, whole
 from mnist_estimator.data.csv_text import BLANKS_AND_COMMA, CsvError, CsvText
 from mnist_estimator.runtime import progress
@@ -19,11 +20,11 @@ _SAMPLE_LINES = 20
 
 
 class CsvSource:
-    """Examples from one CSV file, plain or .gz, with or without a header line; a `plan.Source`.
+    """Examples from CSV files, plain or .gz, with or without a header line; a `plan.Source`.
 
     The label is a whole number from 0 up, a pixel one from 0 to 255; an image's pixels stand row
     by row, and the channels of a pixel side by side, unless the header's names say another order.
-    The file is read once to count its lines and labels, and then again for the examples.
+    The files are read once to count their lines and labels, and then again for the examples.
 
     Attributes:
       labels: how many lines have each label, as far as labels are whole numbers.
@@ -31,7 +32,7 @@ class CsvSource:
 
     def __init__(
         self,
-        path: str,
+        paths: str | Sequence[str],
         *,
         role: str,
         image_shape: tuple[int, int, int] | None = None,
@@ -41,37 +42,39 @@ class CsvSource:
         """Counts the lines.
 
         Args:
-          role: what the manifest calls the file's digest.
+          paths: of one file, or of several whose examples follow each other.
+          role: what the manifest calls the digest of the content.
           image_shape: (H, W, C); None: what the header says, else a square of one channel.
           num_classes: labels must be less.
           label_column: its name, "first", "last", or "" for what the header says, else the first.
 
         Raises:
-          InputError: if the file holds no examples, or is not text, or if one of its columns is
-            neither the label nor a pixel.
+          InputError: if the files hold no examples, are not text, or do not fit each other, or if
+            one of the columns is neither the label nor a pixel.
         """
-        self.name, self._role = path, role
+        self._files = files = csv_files.CsvFiles([paths] if isinstance(paths, str) else paths)
+        self.name, self._role = files.name, role
         self._max_label = (num_classes or splits.MAX_CLASSES) - 1
-        self._text = text = CsvText(path)
-        if text.num_fields == 1:
-            raise _lone_field(text)
-        columns = csv_columns.find(path, text.names, text.num_fields, label_column, image_shape)
-        self._label, self._pixels = columns.label, columns.pixels
-        self._count(certain=columns.certain, image_shape=image_shape)
-        self.image_shape = image_shape or columns.image_shape or _square(text)
-        if columns.image_shape and columns.image_shape != self.image_shape:
-            raise InputError(
-                f"{path}: its columns are named for images of {_by(columns.image_shape)}, expected "
-                f"{_by(self.image_shape)} (--image_shape)"
+        text = files.first.text
+        with files.first.part.errors():
+            if text.num_fields == 1:
+                raise _lone_field(text)
+            found = csv_columns.find(
+                text.path, files.names, text.num_fields, label_column, image_shape
             )
+        self._label, self._pixels = found.label, found.pixels
+        self._count(certain=found.certain, image_shape=image_shape)
+        with files.first.part.errors():
+            self.image_shape = _shape(text, found.image_shape, image_shape)
         self._num_fields = math.prod(self.image_shape) + 1
-        if columns.warning:
-            progress.warn(columns.warning)
+        if found.warning:
+            progress.warn(found.warning)
 
     def _count(self, *, certain: bool, image_shape: tuple[int, int, int] | None) -> None:
         first, last, between, sample = Values(), Values(), Values(), []
-        labels = {0: first, self._text.num_fields - 1: last}.get(self._label, between)
-        for _, line in self._text.lines():
+        num_fields = self._files.first.text.num_fields
+        labels = {0: first, num_fields - 1: last}.get(self._label, between)
+        for line in self._files.counted((first, last, between)):
             first.add(line[: line.find(b",")])
             last.add(line[line.rfind(b",") + 1 :])
             if labels is between:
@@ -84,32 +87,46 @@ class CsvSource:
             csv_labels.check_one_hot(self.name, sample, pixels)
             csv_labels.check_first(self.name, first, last)
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, of start to stop.
+
+        Files that lie before `start` are not read.
 
         Raises:
-          CsvError: at the first line that is no example.
+          InputError: at the first line that is no example.
         """
-        labels, images = [], []
-        for number, line in self._text.lines():
-            label, image = self._parse(number, line)
-            labels.append(label)
-            images.append(image)
-            if len(labels) == max_items:
-                yield self._arrays(images, labels)
-                labels, images = [], []
-        if labels:
-            yield self._arrays(images, labels)
+        examples = self._examples(start, stop)
+        while batch := list(itertools.islice(examples, max_items)):
+            labels, images = zip(*batch, strict=True)
+            pixels = np.frombuffer(b"".join(images), np.uint8)
+            yield pixels.reshape(-1, *self.image_shape), np.array(labels, np.int64)
+
+    def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:
+        """Yields the labels alone, int64 [N], in the order of `chunks`; -1 for what is no class."""
+        labels = self._labels()
+        while batch := list(itertools.islice(labels, max_items)):
+            yield np.array(batch, np.int64)
+
+    def _labels(self) -> Iterator[int]:
+        for file, lines in self._files.ranges():
+            with file.part.errors():
+                for _, line in lines:
+                    label = whole(_field(line, self._label))
+                    yield label if label is not None and label <= self._max_label else -1
+
+    def _examples(self, start: int, stop: int | None) -> Iterator[tuple[int, bytes]]:
+        for file, lines in self._files.ranges(start, stop):
+            with file.part.errors():
+                for number, line in lines:
+                    yield self._parse(number, line, file.part.name)
 
     def digests(self) -> dict[str, str]:
-        """Returns sha256 of the uncompressed content by role."""
-        return {self._role: self._text.digest}
+        """Returns sha256 of the content by role: see `csv_files.CsvFiles.digest`."""
+        return {self._role: self._files.digest}
 
-    def _arrays(self, images: list[bytes], labels: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        pixels = np.frombuffer(b"".join(images), np.uint8)
-        return pixels.reshape(-1, *self.image_shape), np.array(labels, np.int64)
-
-    def _parse(self, number: int, line: bytes) -> tuple[int, bytes]:
+    def _parse(self, number: int, line: bytes, path: str) -> tuple[int, bytes]:
         tight = line
         if b" " in line or b"\t" in line:
             tight = BLANKS_AND_COMMA.sub(b",", line.strip())
@@ -119,7 +136,7 @@ class CsvSource:
                 pixels = fields[self._pixels]
                 if pixels.max() <= 255:
                     return int(fields[self._label]), pixels.astype(np.uint8).tobytes()
-        raise CsvError(self.name, number, self._problem(line))
+        raise CsvError(path, number, self._problem(line))
 
     def _problem(self, line: bytes) -> str:
         fields = line.split(b",")
@@ -139,7 +156,7 @@ class CsvSource:
         )
 
     def _hint(self, column: int, field: bytes) -> str:
-        names, text = self._text.names, field.strip().decode("utf-8", "replace")
+        names, text = self._files.names, field.strip().decode("utf-8", "replace")
         if names and text == names[min(column, len(names) - 1)]:
             return "; it is the header again, as where files were joined: delete the line"
         if csv_labels.is_fraction(field) and column != self._label:
@@ -175,6 +192,19 @@ def _lone_field(text: CsvText) -> CsvError:
         f"found one field, {_show(line)}, expected a label and pixels, with commas between; delete "
         "lines that are no examples",
     )
+
+
+def _shape(
+    text: CsvText, named: tuple[int, int, int] | None, asked: tuple[int, int, int] | None
+) -> tuple[int, int, int]:
+    """The images' shape: as the user asks, as the columns' names say, or a square."""
+    shape = asked or named or _square(text)
+    if named and named != shape:
+        raise InputError(
+            f"{text.path}: its columns are named for images of {_by(named)}, expected "
+            f"{_by(shape)} (--image_shape)"
+        )
+    return shape
 
 
 def _square(text: CsvText) -> tuple[int, int, int]:

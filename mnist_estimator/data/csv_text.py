@@ -33,7 +33,7 @@ _OTHER_KINDS = {
     b"BZh": "bzip2 data, expected text or gzip; unpack it",
     b"\xfd7zXZ": "xz data, expected text or gzip; unpack it",
     b"(\xb5/\xfd": "zstd data, expected text or gzip; unpack it",
-    b"PAR1": "a Parquet file, expected text; write it as CSV",
+    b"PAR1": "a Parquet file, expected text; prepare reads it by --train_parquet, not as CSV",
     b"\x93NUMPY": "a NumPy array, expected text; write it with numpy.savetxt",
     b"\xd0\xcf\x11\xe0": "an Excel workbook, expected text; save it as CSV",
     b"\x89PNG": "a PNG picture, expected text with a label and pixels a line",
@@ -48,40 +48,58 @@ class CsvError(InputError):
         super().__init__(f"{path}: line {line}: {problem}")
 
 
+class NoExamplesError(CsvError):
+    """A CSV file without examples; it may have a `header` with `names`, as `CsvText` has them."""
+
+    def __init__(self, path: str, names: Sequence[str], header: bytes) -> None:
+        super().__init__(path, 1, "found no examples, expected a label and pixels")
+        names = names[:-1] if names and not names[-1] else names  # Its lines end with a separator.
+        self.path, self.names, self.header = path, list(names), header
+
+
 class CsvText:
     """One CSV file's column names, if it has any, and its other lines.
 
     Attributes:
       names: the header's; none if there is no header, or one that does not name every column.
+      header: the line of the names as the file has it, if it is the first line of fields.
       num_fields: how many fields the first example has.
       first_line: the number of the first example's line, from 1.
       digest: sha256 of the uncompressed content; there after the lines have been read.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, known_names: Sequence[str] = ()) -> None:
         """Reads as far as the second line of fields.
 
+        Args:
+          known_names: of another file's header; a first line of these is a header in any case.
+
         Raises:
-          CsvError: if the file holds no examples, or is not text.
+          NoExamplesError: if the file holds no examples.
+          CsvError: if it is not text.
         """
-        self.path, self.digest = path, ""
+        self.path, self.digest, self.header = path, "", b""
         head = _Head(self._raw_lines(hashlib.sha256()))
         self._separator = head.separator
         rows = [_fields(line, head.separator) for _, line in head.first]
         self._trailing = _trails(rows)
         self.names, self._skip = head.names(), head.first[0][0] - 1 if rows else 0
-        if rows and not self.names and _is_header(*rows):
+        if rows and not self.names and (rows[0] == list(known_names) or _is_header(*rows)):
             self.names, self._skip = rows.pop(0), self._skip + 1
+            self.header = head.first[0][1]
         if not rows:
-            raise CsvError(path, 1, "found no examples, expected a label and pixels")
+            raise NoExamplesError(path, self.names, self.header)
         self.first_line = self._skip + 1
         _check_mangled(path, self.first_line, rows[0])
         self.num_fields = len(rows[0]) - self._trailing
         if len(self.names) == self.num_fields + 1 and not self.names[-1]:
             del self.names[-1]
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
+    def lines(self, joined: hashlib._Hash | None = None) -> Iterator[tuple[int, bytes]]:
         """Yields (number from 1, line) of the lines after the header, with commas between fields.
+
+        Args:
+          joined: a digest to add these lines to, as the file has them, with a newline behind each.
 
         Raises:
           CsvError: at an empty line before the last example.
@@ -96,6 +114,8 @@ class CsvText:
                 continue
             if blank:  # Blank lines may only end the file.
                 raise CsvError(self.path, blank, "found nothing, expected a label and pixels")
+            if joined is not None:
+                joined.update(line + b"\n")
             if self._separator != b"," or b'"' in line or b"'" in line:
                 line = _with_commas(line, self._separator)
             yield number, line.removesuffix(b",") if self._trailing else line

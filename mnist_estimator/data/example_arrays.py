@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +52,22 @@ def labels_problem(shape: tuple[int, ...], dtype: np.dtype) -> Problem | None:
     if dtype.kind not in "iu":
         return Problem(expected, "save them as integers, the classes numbered from 0")
     return None
+
+
+def rows_of(
+    chunks: Iterator[tuple[np.ndarray, np.ndarray]], start: int, stop: int | None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The examples `start` to `stop` - 1 of (images, labels) chunks, all of which are read.
+
+    Only so a source knows the digest of its content afterwards.
+    """
+    first = 0
+    for images, labels in chunks:
+        low = max(start - first, 0)
+        high = len(labels) if stop is None else min(stop - first, len(labels))
+        if low < high:
+            yield images[low:high], labels[low:high]
+        first += len(labels)
 
 
 def _as_uint8(dtype: np.dtype) -> str:

@@ -142,6 +142,18 @@ def _csv(folder: str, names: list[str]) -> Contents | None:
     return _readable(folder, there, "CSV files", *flags)
 
 
+def _parquet(folder: str, names: list[str]) -> Contents | None:
+    there = _ending(names, "parquet")
+    if not there:
+        return None
+    train = _only(there, "train", "") or there[0]
+    test = _only([name for name in there if name != train], "test", "")
+    flags = [f"--train_parquet={os.path.join(folder, train)}"]
+    if test:
+        flags.append(f"--test_parquet={os.path.join(folder, test)}")
+    return _readable(folder, there, "Parquet files", *flags)
+
+
 def _npz(folder: str, names: list[str]) -> Contents | None:
     there = _ending(names, "npz")
     if not there:
@@ -167,7 +179,7 @@ def _others(folder: str, names: list[str]) -> Contents | None:
 
 _OTHERS = {
     "TFRecords of another program": r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?$",
-    "Parquet or Arrow files": r"\.(parquet|arrow|feather)$",
+    "Arrow files": r"\.(arrow|feather)$",
     "NumPy arrays": r"\.npy$",
     "PyTorch tensors": r"\.(pt|pth)$",
     "HDF5 files": r"\.(h5|hdf5)$",
@@ -181,7 +193,7 @@ _OTHERS = {
 }
 _NO_COMMAND = (
     "give an empty or a new folder, or prepare your own data with python -m "
-    "mnist_estimator.prepare, which reads IDX, CSV and NumPy files and folders of pictures"
+    "mnist_estimator.prepare, which reads IDX, CSV, Parquet and NumPy files and folders of pictures"
 )
 _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
     _run,
@@ -189,6 +201,7 @@ _KINDS: tuple[Callable[[str, list[str]], Contents | None], ...] = (
     _four_files,
     _idx,
     _csv,
+    _parquet,
     _npz,
     _pictures,
     _others,

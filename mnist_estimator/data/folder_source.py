@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
@@ -66,8 +67,10 @@ class FolderSource:
         if others:
             warn(f"{folder}: {len(others)} files are no pictures and left out, such as {others[0]}")
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`.
 
         Raises:
           InputError: if a picture cannot be decoded.
@@ -75,7 +78,9 @@ class FolderSource:
         with tf.Graph().as_default(), v1.Session(config=_on_the_cpu()) as session:
             encoded = v1.placeholder(tf.string, [None])
             images = preparation.plain_images(encoded, self.image_shape)
-            for batch in _batches(self._pictures(), max_items):
+            # All are read, for the digest; only these are decoded.
+            wanted = itertools.compress(self._pictures(), _is_within(start, stop))
+            for batch in _batches(wanted, max_items):
                 paths, labels, contents = zip(*batch, strict=True)
                 try:
                     decoded = session.run(images, {encoded: contents})
@@ -277,6 +282,11 @@ def _check_same(where: str, first: str, first_shape: Shape, path: str, shape: Sh
         "alike; say what they become by --image_shape=H,W,C, such as "
         f"{height},{width},{max(first_shape[2], shape[2])}"
     )
+
+
+def _is_within(start: int, stop: int | None) -> Iterator[bool]:
+    """For each whole number from 0 on, whether it is from `start` to `stop` - 1."""
+    return (at >= start and (stop is None or at < stop) for at in itertools.count())
 
 
 def _batches(

@@ -278,7 +278,7 @@ _OTHER_FORMATS = {
     b"\x93NUMPY": ("a numpy array file", "save the arrays as an .npz for prepare --npz"),
     b"MATLAB 5.0 MAT-file": ("a MATLAB file", _GIVE_IDX),
     b"\x89HDF": ("an HDF5 file", _GIVE_IDX),
-    b"PAR1": ("a Parquet file", _GIVE_IDX),
+    b"PAR1": ("a Parquet file", "give it to prepare by --train_parquet"),
     b"\x80\x02": ("a Python pickle", _GIVE_IDX),
     b"\x80\x03": ("a Python pickle", _GIVE_IDX),
     b"\x80\x04": ("a Python pickle", _GIVE_IDX),

@@ -25,6 +25,7 @@ class IdxSource:
     Attributes:
       num_examples, image_shape: from the images' header. Images without channels have one.
       content_bytes: size of the uncompressed content by role.
+      headers: of the images' and of the labels' file.
     """
 
     def __init__(self, images: str, labels: str, part: str, num_classes: int | None = None) -> None:
@@ -42,17 +43,20 @@ class IdxSource:
         with self._open(max_items=1) as examples:
             self.num_examples = examples.num_examples
             self.image_shape = examples.image_shape
+            self.headers = examples.headers
         sizes = (16 + self.num_examples * math.prod(self.image_shape), 8 + self.num_examples)
         self.content_bytes = dict(zip(self._roles, sizes, strict=True))
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`.
 
         Raises:
           IdxError: where a file is malformed.
         """
         with self._open(max_items) as examples:
-            for images, labels in examples:
+            for images, labels in example_arrays.rows_of(iter(examples), start, stop):
                 yield images.reshape(-1, *self.image_shape), labels
             self._digests = dict(zip(self._roles, examples.digests, strict=True))
 
@@ -171,6 +175,7 @@ class Examples:
             items_per_chunk(reader.header, max_items) for reader in (images, labels)
         )
         shape = images.header.shape
+        self.headers = (images.header, labels.header)
         self.num_examples: int = shape[0]
         self.image_shape = example_arrays.image_shape(shape)
 

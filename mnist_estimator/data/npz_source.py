@@ -90,12 +90,17 @@ class NpzSource:
             for role, header, size in zip(self._roles, self._headers, sizes, strict=True)
         }
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start.
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`.
 
         Raises:
           InputError: where the file is damaged, or a label is no class.
         """
+        return example_arrays.rows_of(self._all_chunks(max_items), start, stop)
+
+    def _all_chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         hashes = [hashlib.sha256(header) for header in self._headers]
         with self._open() as (image_array, label_array):
             for first in range(0, self.num_examples, max_items):

@@ -13,13 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from mnist_estimator.compat import tf
-from mnist_estimator.data import known_datasets, splits
+from mnist_estimator.data import known_datasets, outline, splits
 from mnist_estimator.data.manifest import (
     MAX_NEW_IMAGE_BYTES,
     DatasetError,
     Manifest,
     find_manifest,
 )
+from mnist_estimator.data.outline import Outline, shape_text
 from mnist_estimator.data.splits import TEST, TRAIN, VALIDATION
 from mnist_estimator.data.statistics import add_counts
 from mnist_estimator.pictures import methods
@@ -42,8 +43,15 @@ class Source(Protocol):
     num_examples: int
     image_shape: tuple[int, int, int]
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, in order.
+
+        Args:
+          start, stop: the examples wanted are `start` to `stop` - 1, by default all. The digests
+            afterwards are of the whole content nevertheless.
+        """
 
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role; reads the source if no pass has been made yet."""
@@ -112,6 +120,24 @@ class Plan:
             role: digest for source in self.sources for role, digest in source.digests().items()
         }
 
+    def outline(self, sources: dict[str, str] | None = None) -> Outline:
+        """What is known before the conversion.
+
+        Args:
+          sources: the sources' digests; None: as they are, which may take reading the sources.
+        """
+        return outline.make(
+            dataset=self.dataset,
+            image_shape=self.train.image_shape,
+            num_classes=self.num_classes,
+            class_names=self.class_names,
+            pictures=self.pictures,
+            shards=self.shards,
+            counts=self.counts,
+            split_rule=str(self.rule),
+            sources=self.digests() if sources is None else sources,
+        )
+
 
 def existing(data_dir: str, plan: Plan) -> Manifest | None:
     """Returns the manifest of the same dataset, None if there is no dataset.
@@ -120,34 +146,27 @@ def existing(data_dir: str, plan: Plan) -> Manifest | None:
       DatasetExistsError: if there is another one.
     """
     manifest = find_manifest(data_dir)
-    if manifest is None:
-        return None
-    problems = _differences(manifest, plan) + damages(data_dir, manifest)
+    if manifest is not None:
+        check_same(data_dir, _differences(manifest, plan) + damages(data_dir, manifest))
+    return manifest
+
+
+def check_same(data_dir: str, problems: Sequence[str]) -> None:
+    """Raises DatasetExistsError if something speaks against a data_dir's dataset being the same."""
     if problems:
         raise DatasetExistsError(
             f"{data_dir}: holds another dataset: {'; '.join(problems)}; give another --data_dir, "
             "or --force to replace it"
         )
-    return manifest
 
 
 def _differences(manifest: Manifest, plan: Plan) -> list[str]:
-    pairs = {
-        "dataset": (manifest.dataset, plan.dataset),
-        "image shape": (shape_text(manifest.image_shape), shape_text(plan.train.image_shape)),
-        "classes": (manifest.num_classes, plan.num_classes or manifest.num_classes),
-        "validation split": (manifest.split_rule, str(_rule(manifest, plan))),
-    }
-    if plan.pictures != splits.AUTO:
-        pairs["pictures"] = (manifest.pictures, plan.pictures)
-    for split, count in plan.counts.items():
-        pairs[f"{split} examples"] = (manifest.num_examples(split), count)
-        shards = (len(manifest.splits[split]), min(plan.shards, count))
-        pairs[f"{split} shards"] = shards
-    differing = [f"{what} {old}, not {new}" for what, (old, new) in pairs.items() if old != new]
+    split_rule = str(_rule(manifest, plan))
     # The content last: it may have to be read from end to end.
+    known = dataclasses.replace(plan.outline(manifest.sources), split_rule=split_rule)
+    differing = outline.compare_manifest(manifest, known)
     if not differing and manifest.sources != plan.digests():
-        differing = ["examples of other content"]
+        differing = [outline.OTHER_CONTENT]
     return differing
 
 
@@ -186,13 +205,13 @@ def _check_source(source: Source) -> None:
 def _count_labels(source: Source, num_classes: int | None) -> list[int]:
     """How many examples each class has. Of wrong labels the conversion says where they are."""
     counts = np.zeros(0, np.int64)
-    for labels in _labels(source):
+    for labels in labels_of(source):
         known = (labels >= 0) & (labels < (num_classes or splits.MAX_CLASSES))
         counts = add_counts(counts, labels[known])
     return counts.tolist()
 
 
-def _labels(source: Source) -> Iterator[np.ndarray]:
+def labels_of(source: Source) -> Iterator[np.ndarray]:
     """Yields a source's labels in chunks, without its images where it can do that."""
     if hasattr(source, "label_chunks"):
         yield from source.label_chunks(CHUNK_EXAMPLES)
@@ -204,8 +223,3 @@ def _labels(source: Source) -> Iterator[np.ndarray]:
 def max_items(source: Source) -> int:
     """How many examples of a source are read at once."""
     return max(1, min(CHUNK_EXAMPLES, _CHUNK_BYTES // math.prod(source.image_shape)))
-
-
-def shape_text(shape: Sequence[int]) -> str:
-    """A shape as messages show it, such as 28x28x1."""
-    return "x".join(map(str, shape))

@@ -1,4 +1,4 @@
-"""Where examples come from (IDX, CSV, .npz, pictures, named datasets), and which a command uses."""
+"""Where examples come from (files of each kind, named datasets), and which a command uses."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from mnist_estimator.data import (
     folder_contents,
     folder_source,
     idx_folder,
+    idx_pairs,
     known_datasets,
     npz_source,
+    parquet_source,
     plan,
     splits,
     transposed,
@@ -31,10 +33,13 @@ from mnist_estimator.data.known_datasets import DATASETS, FILE_NAMES, ROLES, Kno
 from mnist_estimator.data.manifest import (
     Manifest,
 )
+from mnist_estimator.data.many_files import Chained
 from mnist_estimator.data.npz_source import NpzSource
 from mnist_estimator.pictures import methods
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import ProgressLine, warn
+
+_WithContent = IdxSource | NpzSource | Chained  # With `content_bytes`, to be known by.
 
 CUSTOM = "custom"  # The manifest's name for data that are none of the known datasets.
 
@@ -55,13 +60,23 @@ class Sources:
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return writer.write_dataset(data_dir, **fields, **options)
 
+    def plan(self, *, validation_split: str, shards: int, seed: int) -> plan.Plan:
+        """What is to be written of these examples; the arguments are `writer.write_dataset`'s."""
+        split = (validation_split, seed)
+        examples = (self.train, self.test, self.num_classes, self.class_names)
+        return plan.Plan(self.dataset, *examples, split, shards, self.pictures)
+
 
 def from_idx(
-    paths: Mapping[str, str], num_classes: int | None = None, *, transpose: bool = False
+    paths: Mapping[str, str | Sequence[str]],
+    num_classes: int | None = None,
+    *,
+    transpose: bool = False,
 ) -> Sources:
     """Opens IDX files, plain or .gz, by role (`ROLES`); both test files may be missing.
 
-    Files with the content of a known dataset get its name and class names.
+    Of each role there may be several, whose examples follow each other. Files with the content of a
+    known dataset get its name and class names.
 
     Args:
       transpose: swap the rows and columns of each image.
@@ -75,15 +90,18 @@ def from_idx(
         missing = [role for role in roles if role not in paths]
         if len(missing) == 1 or (missing and part == "train"):
             raise InputError(f"{' and '.join(missing)}: not given, expected images and labels")
-        pairs[part] = None if missing else IdxSource(*(paths[r] for r in roles), part, num_classes)
+        if missing:
+            pairs[part] = None
+            continue
+        images, labels = (
+            [paths[role]] if isinstance(paths[role], str) else paths[role] for role in roles
+        )
+        pairs[part] = idx_pairs.open_pairs(images, labels, part, num_classes)
     return _from_pair(pairs["train"], pairs["test"], num_classes, transpose)
 
 
 def _from_pair(
-    train: IdxSource | NpzSource,
-    test: IdxSource | NpzSource | None,
-    num_classes: int | None,
-    transpose: bool,
+    train: _WithContent, test: _WithContent | None, num_classes: int | None, transpose: bool
 ) -> Sources:
     known = _identify(train, test)
     if warning := transposed.doubt(train, known.title if known else "", transpose):
@@ -134,8 +152,8 @@ def from_image_folder(
 
 
 def from_csv(
-    train: str,
-    test: str | None = None,
+    train: str | Sequence[str],
+    test: str | Sequence[str] | None = None,
     *,
     image_shape: tuple[int, int, int] | None = None,
     num_classes: int | None = None,
@@ -151,15 +169,61 @@ def from_csv(
     # What the header of the training examples says of the images holds for the others too.
     shape = opened.image_shape
     tested = CsvSource(test, role="test_csv", image_shape=shape, **options) if test else None
-    if len(opened.labels) == 1 < opened.num_examples and num_classes is None:
-        raise InputError(
-            f"{train}: every label is {min(opened.labels)}, expected two classes or more; is the "
-            "label column right (--label_column)? If it is, give --num_classes"
-        )
-    doubt = csv_labels.doubt(opened.labels, num_classes, tested.labels if tested else None)
-    if doubt:
-        warn(f"{train}: {doubt}")
+    _check_labels(opened, tested, num_classes)
     return Sources(CUSTOM, opened, tested, num_classes)
+
+
+def from_parquet(
+    train: Sequence[str],
+    test: Sequence[str] | None = None,
+    *,
+    image_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+    label_column: str = "",
+    transpose: bool = False,
+) -> Sources:
+    """Opens Parquet files; see `parquet_source.Table`. Prints a warning on doubtful labels.
+
+    Files with the content of a known dataset get its name and class names; else the classes have
+    the names that the files give them.
+
+    Raises:
+      InputError: as `Table`, or as `from_csv`, or if the test files name other classes.
+    """
+    options = {"num_classes": num_classes, "label_column": label_column}
+    opened = parquet_source.Table(train, role="train", image_shape=image_shape, **options)
+    tested = None
+    if test:
+        tested = parquet_source.Table(test, role="test", image_shape=image_shape, **options)
+        if tested.class_names != opened.class_names:
+            raise InputError(
+                f"{tested.name}: its classes have other names than those of {opened.name}"
+            )
+    names = opened.class_names if num_classes in (None, len(opened.class_names)) else ()
+    num_classes = num_classes or len(names) or None
+    _check_labels(opened, tested, num_classes)
+    found = _from_pair(opened.arrays, tested and tested.arrays, num_classes, transpose)
+    if found.dataset != CUSTOM:
+        return found
+    if not transpose:
+        found = dataclasses.replace(found, train=opened, test=tested)
+    return dataclasses.replace(found, class_names=names)
+
+
+def _check_labels(
+    train: CsvSource | parquet_source.Table,
+    test: CsvSource | parquet_source.Table | None,
+    num_classes: int | None,
+) -> None:
+    """Warns of labels that look doubtful; raises InputError if all are the same."""
+    if len(train.labels) == 1 < train.num_examples and num_classes is None:
+        raise InputError(
+            f"{train.name}: every label is {min(train.labels)}, expected two classes or more; is "
+            "the label column right (--label_column)? If it is, give --num_classes"
+        )
+    doubt = csv_labels.doubt(train.labels, num_classes, test.labels if test else None)
+    if doubt:
+        warn(f"{train.name}: {doubt}")
 
 
 def from_name(name: str, folder: str, line: ProgressLine | None = None) -> Sources:
@@ -200,9 +264,11 @@ class _FetchedSource:
         side = math.isqrt((images - 16) // self.num_examples)
         self.image_shape = (side, side, 1)
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
-        return self._open().chunks(max_items)
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`."""
+        return self._open().chunks(max_items, start, stop)
 
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role; fetches nothing if all of them are known."""
@@ -227,9 +293,7 @@ def _local_folder(folder: str) -> str:
     return temporary.name
 
 
-def _identify(
-    train: IdxSource | NpzSource, test: IdxSource | NpzSource | None
-) -> KnownDataset | None:
+def _identify(train: _WithContent, test: _WithContent | None) -> KnownDataset | None:
     """The known dataset with exactly this content."""
     if test is None:
         return None

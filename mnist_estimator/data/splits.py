@@ -18,6 +18,7 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 MAX_SHARDS = 256  # Two splits are written at once, and 1,024 open files is a usual limit.
 MAX_CLASSES = 2**20
 MAX_SEED = 2**31 - 1
+MAX_PARTS = 1000  # As many tasks as an array job of Slurm has by default.
 
 AUTO = "auto"
 CLASSIC = 5000  # MNIST's usual split: the first 5,000 training examples validate.
@@ -57,7 +58,7 @@ class ValidationSplit:
 
         def pick(label: int) -> bool:
             at = label if self.classes else 0
-            if at >= len(needed) or not needed[at]:
+            if not 0 <= at < len(needed) or not needed[at]:
                 return False
             # word / 2**64 < needed / left, in whole numbers: the same on every machine.
             picked = words is None or next(words) * left[at] < needed[at] << 64
@@ -66,6 +67,40 @@ class ValidationSplit:
             return picked
 
         return lambda labels: np.fromiter(map(pick, labels.tolist()), bool, len(labels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Part `number` of the `count` parts that a dataset is prepared in, counted from 1."""
+
+    number: int
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.count}"
+
+    def rows(self, total: int) -> range:
+        """The part's share of `total` examples: those of a range."""
+        return range(
+            total * (self.number - 1) // self.count,
+            total * self.number // self.count,
+        )
+
+
+def parse_part(text: str) -> Part:
+    """Reads the value of `--part`, such as 3/16.
+
+    Raises:
+      InputError: if it is none.
+    """
+    match = re.fullmatch("([0-9]{1,9})/([0-9]{1,9})", text)
+    number, count = map(int, match.groups()) if match else (0, 0)
+    if not 1 <= number <= count <= MAX_PARTS:
+        raise InputError(
+            f"--part: found {text!r}, expected I/N, from 1/N to N/N, as 3/16 for the third of 16 "
+            f"parts; N is {MAX_PARTS} at most"
+        )
+    return Part(number, count)
 
 
 def check_validation_split(text: str) -> None:

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator.data.splits import SPLITS, TEST, TRAIN, VALIDATION
+from mnist_estimator.data.splits import MAX_CLASSES, SPLITS, TEST, TRAIN, VALIDATION
 from mnist_estimator.pictures.methods import DIGIT, PLAIN
+from mnist_estimator.runtime import json_files
 
 # MNIST's form: the digit lies in the middle by its centre of mass, and leaves the edge black.
 _EDGE = 2 / 28  # Of the frame's side.
 _OFF_CENTRE = 1 / 28  # The same: the most that the centre of mass is off.
 _LEAST_SHARE = 0.5  # Of the images. MNIST has 0.88, its pixels as 0 and 1 0.81, Fashion-MNIST 0.
+
+_FIELDS = ("classes", "brightest", "examined", "like_mnist")
+_MOST = 2**40  # Examples of a class in a part: more than any disk holds, and sums stay exact.
 
 
 def full_scale(brightest_pixel: int) -> int:
@@ -40,6 +44,48 @@ class Statistics:
             self._examined += len(images)
             self._like_mnist += _count_like_mnist(images)
 
+    def add_all(self, other: Statistics) -> None:
+        """Counts what another one has counted, too."""
+        for split in SPLITS:
+            few, many = sorted((self._classes[split], other._classes[split]), key=len)
+            self._classes[split] = many + np.pad(few, (0, len(many) - len(few)))
+            self._brightest[split] = max(self._brightest[split], other._brightest[split])
+        self._examined += other._examined
+        self._like_mnist += other._like_mnist
+
+    def num_examples(self, split: str) -> int:
+        """How many examples of a split were counted."""
+        return int(self._classes[split].sum())
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that was counted, for JSON."""
+        return {
+            "classes": {split: counts.tolist() for split, counts in self._classes.items()},
+            "brightest": dict(self._brightest),
+            "examined": self._examined,
+            "like_mnist": self._like_mnist,
+        }
+
+    @classmethod
+    def parse(cls, value: Any) -> Statistics:
+        """Returns what a `content` that was read has counted; raises ValueError if it is none."""
+        json_files.expect_keys(json_files.expect(value, dict, "statistics"), _FIELDS, "statistics")
+        found = cls()
+        for split in SPLITS:
+            where = f"classes of {split}"
+            counts = _of_splits(value, "classes")[split]
+            if len(json_files.expect(counts, list, where)) > MAX_CLASSES:
+                raise ValueError(f"{where} has {len(counts)}, expected {MAX_CLASSES} at most")
+            checked = [json_files.whole(count, where, 0, _MOST) for count in counts]
+            found._classes[split] = np.array(checked, np.int64)
+            pixel = _of_splits(value, "brightest")[split]
+            found._brightest[split] = json_files.whole(pixel, f"brightest of {split}", 0, 255)
+        trained = found.num_examples(TRAIN) + found.num_examples(VALIDATION)
+        found._examined = json_files.whole(value["examined"], "examined", trained, trained)
+        found._like_mnist = json_files.whole(value["like_mnist"], "like_mnist", 0, trained)
+        return found
+
     @property
     def largest_label(self) -> int:
         """The largest label of any split."""
@@ -66,6 +112,12 @@ class Statistics:
             split: (*counts.tolist(), *[0] * (num_classes - len(counts)))
             for split, counts in self._classes.items()
         }
+
+
+def _of_splits(value: dict[str, Any], name: str) -> dict[str, Any]:
+    found = json_files.expect(value[name], dict, name)
+    json_files.expect_keys(found, SPLITS, name)
+    return found
 
 
 def add_counts(counts: np.ndarray, labels: np.ndarray) -> np.ndarray:

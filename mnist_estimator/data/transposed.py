@@ -28,9 +28,11 @@ class Transposed:
         height, width, channels = source.image_shape
         self.image_shape = (width, height, channels)
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items, from the start."""
-        for images, labels in self._source.chunks(max_items):
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields (images uint8 [N,H,W,C], labels int64 [N]), N <= max_items; see `plan.Source`."""
+        for images, labels in self._source.chunks(max_items, start, stop):
             yield images.swapaxes(1, 2), labels
 
     def label_chunks(self, max_items: int) -> Iterator[np.ndarray]:

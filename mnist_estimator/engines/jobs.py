@@ -83,12 +83,8 @@ class Job:
             value = getattr(self, field.name)
             flag_fields.check(field, value)
             if isinstance(value, str):
-                _check_printable(field.name, value)
-        if not _DNS_LABEL.fullmatch(self.name) or len(self.name) > _MAX_NAME:
-            raise InputError(
-                f"--name: found {self.name!r}, expected lower-case letters, digits and hyphens, "
-                f"from a letter to a letter or digit, {_MAX_NAME} characters at most"
-            )
+                check_printable(field.name, value)
+        check_name(self.name)
         self._check_strategy()
 
     def render(self) -> str:
@@ -239,12 +235,28 @@ class CloudJob(Job):
         )
 
 
+def is_remote(path: str) -> bool:
+    """Whether a path is of a filesystem that all machines see, such as s3:// or gs://."""
+    scheme, colon, _ = path.partition("://")
+    return bool(colon) and scheme not in ("file", "memory", "ram")
+
+
 def option(name: str, value: str) -> str:
     """An option for a client's command line, with a space before it; "" without a value."""
     return f" --{name}={shlex.quote(value)}" if value else ""
 
 
-def _check_printable(name: str, text: str) -> None:
+def check_name(name: str) -> None:
+    """Raises InputError for a job's name that not every engine takes."""
+    if not _DNS_LABEL.fullmatch(name) or len(name) > _MAX_NAME:
+        raise InputError(
+            f"--name: found {name!r}, expected lower-case letters, digits and hyphens, "
+            f"from a letter to a letter or digit, {_MAX_NAME} characters at most"
+        )
+
+
+def check_printable(name: str, text: str) -> None:
+    """Raises InputError for the value of a flag that no job file can hold."""
     if not streams.is_text(text) or any(
         unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in text
     ):

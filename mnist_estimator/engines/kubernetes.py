@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import re
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import roles as cluster
@@ -39,9 +39,15 @@ class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
     volume_claim: str = setting(
         "",
         "PersistentVolumeClaim that all tasks mount, for --model_dir and --data_dir. It has to be "
-        "of access mode ReadWriteMany, unless the job is of one task.",
+        "of access mode ReadWriteMany, unless the job is of one task. Where both are on an object "
+        "store, as s3://BUCKET/FOLDER, none is needed.",
     )
     mount: str = setting("/data", "Where --volume_claim is mounted.")
+    secrets: str = setting(
+        "",
+        "Secrets of Kubernetes, by name, with commas between: their keys become environment "
+        "variables of the tasks, as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_ENDPOINT_URL.",
+    )
     network_policy: bool = setting(
         True,
         "Submit a NetworkPolicy with the job, by which only the job's own tasks can connect to its "
@@ -90,7 +96,7 @@ class KubeflowJob(KubernetesJob):
                 role=roles[role],
                 count=count,
                 command=yaml_quoted(self.train_command[:3]),
-                args=_args(self.train_command[3:], indent=12),
+                args=args(self.train_command[3:], indent=12),
                 **_pod(self),
                 resources=_resources(self, role),
             )
@@ -132,7 +138,7 @@ class JobSetJob(KubernetesJob):
                 time_limit=_time_limit(self),
                 permanent_codes=yaml_quoted(_PERMANENT_CODES),
                 command=yaml_quoted(self.train_command[:3]),
-                args=_args(
+                args=args(
                     self.train_command[3:] + _host_flags(self, hosts, f"--job_name={role}"),
                     indent=14,
                 ),
@@ -168,7 +174,7 @@ class TrainJobJob(KubernetesJob):
             time_limit=_time_limit(self),
             permanent_codes=yaml_quoted(_PERMANENT_CODES),
             command=yaml_quoted(self.train_command[:3]),
-            args=_args(self.train_command[3:] + _host_flags(self, hosts), indent=4),
+            args=args(self.train_command[3:] + _host_flags(self, hosts), indent=4),
             **_pod(self),
             resources=_resources(self, "worker"),
         )
@@ -187,7 +193,8 @@ def _host_flags(job: KubernetesJob, hosts: dict[str, list[str]], *role_flags: st
     return [*flags, *role_flags, *evaluator]
 
 
-def _args(arguments: list[str], *, indent: int) -> str:
+def args(arguments: list[str], *, indent: int) -> str:
+    """The lines of a container's arguments, each as it is."""
     # Kubernetes takes $(NAME) for a variable of the container's; $$ is how it writes a dollar.
     escaped = [argument.replace("$", "$$") for argument in arguments]
     return "\n".join(f"{' ' * indent}- {yaml_quoted(argument)}" for argument in escaped)
@@ -222,17 +229,22 @@ def _network_policy(job: KubernetesJob) -> str:
 
 
 def _pod(job: KubernetesJob) -> dict[str, object]:
+    return {"image": yaml_quoted(job.image), "grace_secs": job.grace_secs, **places(job)}
+
+
+def places(job: Any) -> dict[str, str]:
+    """Whom a pod's processes are, what they mount, and which secrets they get."""
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": job.volume_claim}}
     mount = {"name": "data", "mountPath": job.mount}
     account = f"serviceAccountName: {yaml_quoted(job.service_account)}"
     return {
-        "image": yaml_quoted(job.image),
-        "grace_secs": job.grace_secs,
         "service_account": account
         if job.service_account
         else "# No --service_account: the namespace's default.",
         "volumes": yaml_quoted([claim] if job.volume_claim else []),
         "mounts": yaml_quoted([mount] if job.volume_claim else []),
+        # By name: the values stay in the cluster.
+        "env_from": yaml_quoted([{"secretRef": {"name": name}} for name in _secrets(job)]),
     }
 
 
@@ -251,9 +263,27 @@ def _resources(job: KubernetesJob, role: str) -> str:
 
 def _check(job: KubernetesJob) -> None:
     job.require("image")
-    for flag in ("namespace", "service_account", "volume_claim"):
-        value = getattr(job, flag)
-        if value and not _NAME.fullmatch(value):
+    check_places(job)
+    if not (jobs.is_remote(job.model_dir) or is_mounted(job, job.model_dir)):
+        raise InputError(
+            f"--model_dir: found {job.model_dir!r}, expected gs://BUCKET/FOLDER, "
+            f"s3://BUCKET/FOLDER or the like, or a folder below {job.mount}, with --volume_claim "
+            "before the --: a container's own files are gone with it"
+        )
+    # An absolute folder may be one that the image brings.
+    if not (jobs.is_remote(job.data_dir) or job.data_dir.startswith("/")):
+        raise InputError(
+            f"--data_dir: found {job.data_dir!r}, expected gs://BUCKET/FOLDER or the like, or an "
+            f"absolute folder such as {job.mount}/mnist, that all tasks share"
+        )
+
+
+def check_places(job: Any) -> None:
+    """Raises InputError for names that are none of Kubernetes, or a mount that cannot be."""
+    names = [(flag, getattr(job, flag)) for flag in ("namespace", "service_account")]
+    names += [("volume_claim", job.volume_claim), *(("secrets", name) for name in _secrets(job))]
+    for flag, value in names:
+        if (value or flag == "secrets") and not _NAME.fullmatch(value):
             raise InputError(
                 f"--{flag}: found {value!r}, expected a name of Kubernetes: lower-case letters, "
                 "digits and hyphens"
@@ -261,24 +291,13 @@ def _check(job: KubernetesJob) -> None:
     mount = job.mount
     if not mount.startswith("/") or posixpath.normpath(mount) in ("/", "//") or ":" in mount:
         raise InputError(f"--mount: found {mount!r}, expected an absolute folder such as /data")
-    if not (_is_remote(job.model_dir) or _is_mounted(job, job.model_dir)):
-        raise InputError(
-            f"--model_dir: found {job.model_dir!r}, expected gs://BUCKET/FOLDER or the like, or a "
-            f"folder below {mount}, with --volume_claim before the --: a container's own files "
-            "are gone with it"
-        )
-    # An absolute folder may be one that the image brings.
-    if not (_is_remote(job.data_dir) or job.data_dir.startswith("/")):
-        raise InputError(
-            f"--data_dir: found {job.data_dir!r}, expected gs://BUCKET/FOLDER or the like, or an "
-            f"absolute folder such as {mount}/mnist, that all tasks share"
-        )
 
 
-def _is_remote(path: str) -> bool:
-    return "://" in path
+def _secrets(job: Any) -> list[str]:
+    return job.secrets.split(",") if job.secrets else []
 
 
-def _is_mounted(job: KubernetesJob, path: str) -> bool:
+def is_mounted(job: Any, path: str) -> bool:
+    """Whether a path is on the job's volume."""
     below = posixpath.normpath(path).startswith(posixpath.normpath(job.mount) + "/")
     return bool(job.volume_claim) and below

@@ -39,6 +39,12 @@ CheckpointConfig:
   LocalPath: {checkpoints}
   S3Uri: {checkpoints_s3}"""
 
+_IN_STORE = """\
+# --model_dir is on an object store. The tasks write there themselves, as RoleArn may: SageMaker
+# copies nothing, so there is no CheckpointConfig. The image needs the package's extra: storage.
+# Watch with
+#   python -m tensorboard.main --logdir={model_dir}"""
+
 _FILE_SYSTEM_CONFIG = """\
 # The folder that all tasks mount, for --model_dir and --data_dir. Checkpoints stay there.
 InputDataConfig:
@@ -97,7 +103,7 @@ class SageMakerJob(jobs.CloudJob):
             arguments="\n".join(f"  - {quoted(argument)}" for argument in _arguments(self)),
             num_tasks=self.num_tasks,
             instance_type=quoted(self.machine_type or self.smallest_machine(MACHINES)),
-            storage=_file_system(self) if self.file_system else _checkpoints(self),
+            storage=_storage(self),
             output=quoted(f"{_s3_dir(self)}/output"),
             runtime_secs=seconds,
             wait_secs=f"{'' if self.spot else '# '}MaxWaitTimeInSeconds: {2 * seconds}",
@@ -158,11 +164,13 @@ def _check(job: SageMakerJob) -> None:
 
 
 def _check_storage(job: SageMakerJob) -> None:
+    if _is_in_store(job):
+        return
     if job.num_tasks > 1 and not job.file_system:
         raise InputError(
             f"--file_system: found nothing with {job.num_tasks} tasks, expected "
             "efs:fs-ID:/FOLDER or fsx:fs-ID:/MOUNTNAME/FOLDER: SageMaker's hosts share no other "
-            "folder, and all tasks must see --model_dir"
+            "folder, and all tasks must see --model_dir; or --model_dir and --data_dir on s3://"
         )
     folder = MOUNT if job.file_system else CHECKPOINTS
     names = ["model_dir", "data_dir"] if job.num_tasks > 1 else ["model_dir"]
@@ -187,6 +195,18 @@ def _arguments(job: SageMakerJob) -> list[str]:
 
 def _s3_dir(job: SageMakerJob) -> str:
     return job.s3_dir.rstrip("/")
+
+
+def _is_in_store(job: SageMakerJob) -> bool:
+    """Whether the tasks read and write an object store themselves, and share nothing else."""
+    folders = [job.model_dir] + ([job.data_dir] if job.num_tasks > 1 else [])
+    return not job.file_system and all(map(jobs.is_remote, folders))
+
+
+def _storage(job: SageMakerJob) -> str:
+    if _is_in_store(job):
+        return _IN_STORE.format(model_dir=rendering.in_comment(job.model_dir))
+    return _file_system(job) if job.file_system else _checkpoints(job)
 
 
 def _checkpoints(job: SageMakerJob) -> str:

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
-from mnist_estimator.data import csv_source, sources, splits, transposed
+from mnist_estimator.data import csv_source, file_lists, sources, splits, transposed
 from mnist_estimator.data.manifest import Manifest, read_manifest
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, progress
@@ -21,9 +21,10 @@ SPLIT = splits.TRAIN  # The only one of such a dataset.
 def idx_dataset(
     run: OpenRun, images: str, labels: str, transpose: bool | None = None
 ) -> contextlib.AbstractContextManager[tuple[str, Manifest]]:
-    """A dataset of two IDX files: its folder, which is gone afterwards, and its manifest.
+    """A dataset of IDX files: its folder, which is gone afterwards, and its manifest.
 
     Args:
+      images, labels: the values of the flags, which name one file each or several, in pairs.
       transpose: whether rows and columns of the images are swapped; None: as for the run's data.
 
     Raises:
@@ -31,17 +32,19 @@ def idx_dataset(
     """
     if transpose is None:
         transpose = _is_transposed(run, images)
-    paths = {"train_images": images, "train_labels": labels}
+    named = {"train_images": ("images", images), "train_labels": ("labels", labels)}
+    paths = {role: file_lists.expand(*flag) for role, flag in named.items()}
     opened = sources.from_idx(paths, run.trained_on.num_classes, transpose=transpose)
     return _dataset(run, images, opened)
 
 
 def csv_dataset(
-    run: OpenRun, path: str, label_column: str = ""
+    run: OpenRun, paths: str, label_column: str = ""
 ) -> contextlib.AbstractContextManager[tuple[str, Manifest]]:
-    """A dataset of a CSV file: its folder, which is gone afterwards, and its manifest.
+    """A dataset of CSV files: its folder, which is gone afterwards, and its manifest.
 
     Args:
+      paths: the value of the flag, which names one file, several, or a folder of them.
       label_column: as the flag of this name.
 
     Raises:
@@ -49,13 +52,13 @@ def csv_dataset(
     """
     classes = run.trained_on.num_classes
     opened = csv_source.CsvSource(
-        path,
+        file_lists.expand("csv", paths, folders=True),
         role="csv",
         image_shape=run.trained_on.image_shape,
         num_classes=classes,
         label_column=label_column,
     )
-    return _dataset(run, path, sources.Sources(sources.CUSTOM, opened, None, classes))
+    return _dataset(run, paths, sources.Sources(sources.CUSTOM, opened, None, classes))
 
 
 def _is_transposed(run: OpenRun, images: str) -> bool:

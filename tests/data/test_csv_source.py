@@ -90,11 +90,11 @@ def test_any_line_is_read_or_refused_by_the_rules(tmp_path: Path):
         fields = [field.strip(b" \t") for field in line.split(b",")]
         good = len(fields) == 5 and all(field.isdigit() and int(field) < 256 for field in fields)
         if good:
-            label, image = source._parse(1, line)
+            label, image = source._parse(1, line, "x.csv")
             assert [label, *image] == list(map(int, fields))
         else:
             with pytest.raises(CsvError, match="expected"):
-                source._parse(1, line)
+                source._parse(1, line, "x.csv")
 
 
 def test_lines_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -33,3 +33,20 @@ def test_labels():
         assert example_arrays.labels_problem(shape, np.dtype(np.int32)) is None
     assert "labels.argmax(1)" in example_arrays.labels_problem((5, 10), _UINT8).advice
     assert "as integers" in example_arrays.labels_problem((5,), np.dtype(float)).advice
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 10), (2, 7), (4, 4), (9, 10), (3, 99)])
+def test_rows_of_chunks_all_of_which_are_read(start: int, stop: int | None):
+    read = []
+
+    def chunks():
+        for first in range(0, 10, 3):
+            labels = np.arange(first, min(first + 3, 10))
+            read.extend(labels)
+            yield labels * 2, labels
+
+    found = list(example_arrays.rows_of(chunks(), start, stop))
+    labels = [label for _, labels in found for label in labels]
+    assert labels == list(range(10))[start:stop] and read == list(range(10))
+    assert [image for images, _ in found for image in images] == [2 * label for label in labels]
+    assert all(len(labels) for _, labels in found)

@@ -23,7 +23,12 @@ _DATA = {
     "other TFRecords": (["a.tfrecord"], "TFRecords of another program (a.tfrecord)", ""),
     "Keras": (["mnist.npz"], "NumPy archives (mnist.npz)", "--npz=F/mnist.npz"),
     "a name with a space": (["my data.npz"], "NumPy archives", "'--npz=F/my data.npz'"),
-    "Hugging Face": (["data/train-00000-of-00001.parquet"], "Parquet or Arrow files", ""),
+    "Hugging Face": (
+        ["data/test-00000-of-00001.parquet", "data/train-00000-of-00001.parquet"],
+        "Parquet files (data/test-00000-of-00001.parquet, data/train-00000-of-00001.parquet)",
+        "--train_parquet=F/data/train-00000-of-00001.parquet --test_parquet=F/data/test-",
+    ),
+    "Arrow": (["data/train.arrow"], "Arrow files", ""),
     "torchvision": (
         [f"MNIST/raw/{name}{end}" for name in _FOUR for end in ("", ".gz")],
         "the four IDX files (MNIST/raw/)",

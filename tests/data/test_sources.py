@@ -158,3 +158,17 @@ def test_unknown_name(tmp_path: Path):
         InputError, match="--dataset: found 'nope', expected one of mnist, .*sample"
     ):
         sources.from_name("nope", str(tmp_path))
+
+
+def test_csv_in_many_files_is_the_same_dataset(tmp_path: Path):
+    rows = [f"{n % 3},{n},1,2,3\n" for n in range(40)]
+    (tmp_path / "one.csv").write_text("".join(rows))
+    (tmp_path / "out").mkdir()
+    for n in range(10):
+        (tmp_path / f"out/part-{n}.csv").write_text("".join(rows[n * 4 : n * 4 + 4]))
+    folders = []
+    for paths in ([str(tmp_path / "one.csv")], [f"{tmp_path}/out/part-{n}.csv" for n in range(10)]):
+        folders.append(tmp_path / f"data{len(paths)}")
+        sources.from_csv(paths).write(str(folders[-1]), shards=3)
+    one, many = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
+    assert one == many and len(one) > 3

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -134,3 +135,25 @@ def test_labels_that_were_not_there_before_pick_nothing():
 def test_imports_no_tensorflow():
     code = "import sys, mnist_estimator.data.splits; sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_parts_share_all_examples_in_order():
+    for total in (0, 1, 7, 4000):
+        for count in (1, 3, 16, 1000):
+            rows = [splits.Part(number, count).rows(total) for number in range(1, count + 1)]
+            assert [row for part in rows for row in part] == list(range(total))
+            sizes = [len(part) for part in rows]
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_part():
+    assert splits.parse_part("3/16") == splits.Part(3, 16)
+    assert str(splits.parse_part("1000/1000")) == "1000/1000"
+
+
+@pytest.mark.parametrize(
+    "text", ["0/3", "4/3", "3", "3/", "1/1001", "-1/3", "1/3/4", "a/b", " 1/3"]
+)
+def test_no_part(text: str):
+    with pytest.raises(InputError, match=re.escape(f"--part: found {text!r}, expected I/N")):
+        splits.parse_part(text)

@@ -1,5 +1,7 @@
 """What is counted of a dataset's examples."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,15 @@ def test_black_images_have_a_brightest_pixel_to_divide_by():
 )
 def test_white_is_255_unless_the_data_have_another_scale(brightest: int, white: int):
     assert full_scale(brightest) == white
+
+
+def test_counts_of_parts_add_up_also_through_json():
+    images, labels = _sample(), np.arange(1000) % 7
+    whole, total = Statistics(), Statistics()
+    for split, start, stop in (("train", 0, 400), ("test", 400, 410), ("train", 410, 1000)):
+        part = Statistics()
+        for statistics in (whole, part):
+            statistics.add(split, images[start:stop], labels[start:stop])
+        total.add_all(Statistics.parse(json.loads(json.dumps(part.content))))
+    assert total.content == whole.content
+    assert (total.pictures, total.num_examples("train")) == ("digit", 990)

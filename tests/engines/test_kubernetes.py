@@ -408,6 +408,34 @@ def test_what_every_pod_has(engine):
         assert container["resources"] == {"requests": wanted, "limits": wanted}
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_secrets_are_named_and_no_volume_is_needed(validate, engine, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    job = catalog.make_job(
+        engine=engine,
+        image="x",
+        workers=2,
+        ps=1,
+        secrets="aws,more.2",
+        train_flags=("--model_dir=s3://b/m", "--data_dir=s3://b/d"),
+    )
+    for document in documents(job):
+        assert validate(document) == []
+    for _, _, pod in pods(job):
+        (container,) = pod["containers"]
+        names = [{"secretRef": {"name": name}} for name in ("aws", "more.2")]
+        assert container["envFrom"] == names and "env" not in container
+        assert pod["volumes"] == [] and container["volumeMounts"] == []
+    assert "do-not-tell" not in job.render()
+
+
+@pytest.mark.parametrize("scheme", ["memory", "ram", "file"])
+def test_what_only_one_machine_sees_is_not_remote(scheme):
+    flags = (f"--model_dir={scheme}://a/b",)
+    with pytest.raises(InputError, match=f"--model_dir: found '{scheme}://a/b', expected gs://"):
+        make("jobset", train_flags=flags).render()
+
+
 def test_kubeflow_starts_again_by_exit_code():
     document = documents(make(workers=2, ps=1, max_restarts=4))[0]
     spec = document["spec"]
@@ -509,6 +537,8 @@ def test_a_lost_peer_is_waited_for_only_so_often(engine):
         ({"image": ""}, "--image: found nothing, --engine=jobset needs it"),
         ({"namespace": "Team A"}, "--namespace: found 'Team A', expected a name of Kubernetes"),
         ({"volume_claim": "a/b"}, "--volume_claim: found 'a/b', expected a name of Kubernetes"),
+        ({"secrets": "a, b"}, "--secrets: found ' b', expected a name of Kubernetes"),
+        ({"secrets": "A=1"}, "--secrets: found 'A=1', expected a name of Kubernetes"),
         ({"service_account": "-a"}, "--service_account: found '-a', expected a name"),
         ({"mount": "data"}, "--mount: found 'data', expected an absolute folder"),
         ({"mount": "/"}, "--mount: found '/', expected an absolute folder"),

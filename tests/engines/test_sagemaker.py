@@ -137,6 +137,17 @@ def test_a_cluster_shares_a_file_system():
     assert "CheckpointConfig" not in found
 
 
+def test_on_an_object_store_the_tasks_share_nothing_else():
+    flags = ("--model_dir=s3://b/run", "--data_dir=s3://b/d")
+    for job in (make(train_flags=flags[:1]), make(train_flags=flags, workers=4)):
+        found = request(job)
+        assert not problems(found)
+        assert not {"CheckpointConfig", "InputDataConfig", "VpcConfig"} & set(found)
+        assert "tensorboard.main --logdir=s3://b/run" in job.render()
+    with pytest.raises(InputError, match="--file_system: found nothing.*on s3://"):
+        make(train_flags=flags[:1], workers=4).render()  # Each would fetch the data on its own.
+
+
 def test_hosts_know_their_roles_by_their_numbers():
     found = request(cluster(ps=2, evaluator=True))["AlgorithmSpecification"]
     assert found["ContainerEntrypoint"] == ["python", "-m", "mnist_estimator.train"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -165,6 +166,23 @@ def test_a_parameter_server_job_trains_to_its_end(jobs):
     # Which task does what is by its number, and the evaluator has the last word.
     evaluated = re.findall(r"^3: step (\d+): validation accuracy", job.log, re.MULTILINE)
     assert int(evaluated[-1]) == metrics["global_step"], job.log
+
+
+def test_a_dataset_in_parts(slurm):
+    command = [sys.executable, "-m", "mnist_estimator.submit", "--engine=slurm", "--parts=2"]
+    command += ["--command=prepare", "--cpus=1", "--memory_gb=1"]
+    said = slurm.run(*command, "--", "--dataset=sample", "--data_dir=parts")
+    found = re.search(r"the parts as job (\d+), their merge as job (\d+)$", said, re.MULTILINE)
+    assert found, said
+    merge = Job(slurm, found[2], slurm.folder)
+    assert merge.wait_for_end()["JobState"] == "COMPLETED", merge.log
+    assert "train            3,600 examples" in merge.log
+    for number in (1, 2):
+        log = (slurm.folder / f"mnist-{found[1]}_{number}.log").read_text()
+        assert f"parts: part {number} of 2: " in log
+    content = (slurm.folder / "parts/manifest.json").read_bytes()
+    # As one process writes it.
+    assert hashlib.sha256(content).hexdigest().startswith("09060c977f7e33c6")
 
 
 def test_a_job_gives_way_to_a_more_urgent_one_and_goes_on_after_it(slurm):

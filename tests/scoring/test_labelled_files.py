@@ -89,6 +89,26 @@ def test_a_csv_file_has_its_label_where_it_is_said(tmp_path, column):
     assert labels == LABELS.tolist() and manifest.num_classes == 3
 
 
+def test_several_files(tmp_path, capsys):
+    names = {}
+    for part, rows in enumerate((slice(0, 1), slice(1, 4))):
+        for kind, array in (("i", IMAGES), ("l", LABELS)):
+            names[kind] = f"{tmp_path}/{kind}*.idx"
+            with open(tmp_path / f"{kind}{part}.idx", "wb") as file:
+                idx.write_idx(file, array[rows])
+        table = np.concatenate([LABELS[rows, None], IMAGES.reshape(4, -1)[rows]], axis=1)
+        (tmp_path / "out").mkdir(exist_ok=True)
+        np.savetxt(tmp_path / f"out/part-{part}.csv", table, fmt="%d", delimiter=",")
+    (tmp_path / "out/_SUCCESS").touch()
+    opened = [labelled_files.idx_dataset(Run(), names["i"], names["l"])]
+    opened.append(labelled_files.csv_dataset(Run(), str(tmp_path / "out")))
+    for dataset in opened:
+        with dataset as (data_dir, manifest):
+            images, labels = content(data_dir, manifest)
+        np.testing.assert_array_equal(images, IMAGES)
+        assert labels == LABELS.tolist()
+
+
 def test_a_file_that_is_none_is_refused(tmp_path):
     (tmp_path / "a.csv").write_text("1,2\n")
     with pytest.raises(InputError, match="a.csv"), contextlib.ExitStack() as stack:

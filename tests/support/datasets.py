@@ -28,9 +28,12 @@ class ArraySource:
     def image_shape(self) -> tuple[int, int, int]:
         return self.images.shape[1:]
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, len(self.labels), max_items):
-            yield self.images[first : first + max_items], self.labels[first : first + max_items]
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        images, labels = self.images[start:stop], self.labels[start:stop]
+        for first in range(0, len(labels), max_items):
+            yield images[first : first + max_items], labels[first : first + max_items]
 
     def digests(self) -> dict[str, str]:
         return {}

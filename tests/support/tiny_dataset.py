@@ -25,9 +25,12 @@ class Arrays:
         self.num_examples = len(labels)
         self._salt = salt
 
-    def chunks(self, max_items: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for first in range(0, len(self.labels), max_items):
-            labels = self.labels[first : first + max_items]
+    def chunks(
+        self, max_items: int, start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        stop = len(self.labels) if stop is None else stop
+        for first in range(start, stop, max_items):
+            labels = self.labels[first : min(first + max_items, stop)]
             pixels = (np.arange(first, first + len(labels)) + self._salt) % 256
             images = np.empty((len(labels), *self.image_shape), np.uint8)
             images[:] = pixels.reshape(-1, 1, 1, 1)

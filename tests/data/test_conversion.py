@@ -1,0 +1,60 @@
+"""Examples become records; a source that breaks its promise is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.tiny_dataset import Arrays
+
+from mnist_estimator import InputError
+from mnist_estimator.data.conversion import Conversion, Ticks
+from mnist_estimator.data.shard_writer import ShardWriter
+
+
+def _convert(folder: Path, source: Arrays, rows: range | None, num_classes: int | None = None):
+    said = []
+    conversion = Conversion(num_classes, lambda *tick: said.append(tick))
+    with ShardWriter(str(folder), "train", 1) as writer:
+        conversion.convert(source, np.zeros_like, (writer,), rows)
+    return writer, conversion.statistics, said
+
+
+@pytest.mark.parametrize("rows", [None, range(0, 10), range(3, 8), range(4, 4)])
+def test_rows(tmp_path: Path, rows: range | None):
+    writer, statistics, said = _convert(tmp_path, Arrays("src", np.arange(10)), rows)
+    wanted = range(10) if rows is None else rows
+    assert writer.added == statistics.num_examples("train") == len(wanted)
+    counted = statistics.class_examples(10)["train"]
+    assert [label for label in range(10) if counted[label]] == list(wanted)
+    assert sum(examples for _, examples in said) == len(wanted)
+
+
+def test_wrong_label_is_named_by_its_place_in_the_source(tmp_path: Path):
+    labels = np.arange(10) % 3
+    labels[6] = 5
+    with pytest.raises(InputError, match="src: example 6 has label 5, expected 0 to 2"):
+        _convert(tmp_path, Arrays("src", labels), range(4, 8), 3)
+
+
+@pytest.mark.parametrize(("given", "line"), [(3, "7 examples, expected 8"), (5, "more than 8")])
+def test_another_number_than_was_asked_for(tmp_path: Path, given: int, line: str):
+    source = Arrays("src", np.zeros(10))
+    real = source.chunks
+    source.chunks = lambda max_items, start, stop: real(max_items, start, start + given)
+    with pytest.raises(InputError, match=f"src: {line}"):
+        _convert(tmp_path, source, range(4, 8))
+
+
+def test_progress_begins_anew_with_each_kind_of_work():
+    said, beats = [], []
+    tick = Ticks(10, said.append, lambda: beats.append(1))
+    for doing, examples in (("converting", 4), ("converting", 6), ("verifying", 5)):
+        tick(doing, examples)
+    assert said == [
+        "converting: 4 of 10 examples",
+        "converting: 10 of 10 examples",
+        "verifying: 5 of 10 examples",
+    ]
+    assert len(beats) == 3
