@@ -33,6 +33,8 @@ _BLOCK_BYTES = 2**20
 _LOCK_SECS = 10.0  # The folder is locked for as long as it takes to list it.
 _USUAL_LIMIT = 20 * 10**9
 
+Identity = tuple[int, int, int]  # Of a file: what changes when it is replaced or written to.
+
 
 class CacheError(Exception):
     """The folder cannot be used, for the reason that its text gives."""
@@ -274,8 +276,8 @@ def sha256(handle: int, check: Callable[[], None] = lambda: None) -> str:
     return digest.hexdigest()
 
 
-def identity(handle: int) -> tuple[int, int, int]:
-    """What changes when the file of a descriptor is replaced or written to."""
+def identity(handle: int) -> Identity:
+    """The identity of the file of a descriptor."""
     found = os.fstat(handle)
     return found.st_ino, found.st_size, found.st_mtime_ns
 

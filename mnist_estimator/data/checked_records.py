@@ -12,7 +12,7 @@ from mnist_estimator.compat import tf
 from mnist_estimator.data import shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.data.records import Overlong, find_overlong, most_record_bytes
-from mnist_estimator.data.shard_streams import AHEAD, Stream
+from mnist_estimator.data.shard_streams import Stream
 from mnist_estimator.runtime.files import check_plain
 
 
@@ -34,7 +34,7 @@ def read_split(dataset: Dataset, split: str, *, trains: bool = False) -> tf.data
     stream = cache.stream(trains=trains)
 
     def records(place: tf.Tensor) -> tf.data.Dataset:
-        needs = tf.range(place, tf.minimum(place + AHEAD, len(shards)))
+        needs = tf.range(place, len(shards), dtype=tf.int64)
         return tf.data.TFRecordDataset(taken_path(stream, dataset, split, needs))
 
     # One more than there are: it says that the last one has been read.
@@ -92,7 +92,7 @@ def taken_path(stream: Stream, dataset: Dataset, split: str, needs: tf.Tensor) -
             stream.end()
             return np.array([], np.bytes_)
         try:
-            path = stream.take([shards[number] for number in numbers[:AHEAD]])
+            path = stream.take([shards[number] for number in numbers])
             overlong = _overlong(path, dataset.manifest)
         except (InputError, RunError) as error:
             raise ValueError(str(error)) from None

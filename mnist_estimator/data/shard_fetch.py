@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from mnist_estimator.data import cache_folder
-from mnist_estimator.data.cache_folder import BusyError, CacheFolder, Part
+from mnist_estimator.data.cache_folder import BusyError, CacheFolder, Identity, Part
 from mnist_estimator.data.manifest import DatasetError, Shard
 from mnist_estimator.runtime import files, progress
 
@@ -23,8 +23,9 @@ def bring(
     shard: Shard,
     folder: CacheFolder,
     needs: Mapping[str, int],
-    note: Callable[[int], None],
-    known: tuple[int, int, int] | None = None,
+    note: Callable[[int], None] = lambda received: None,
+    begun: Callable[[], None] = lambda: None,
+    known: Identity | None = None,
 ) -> int | None:
     """Finds the copy of a shard, or fetches it; waits for a process that does so.
 
@@ -32,6 +33,7 @@ def bring(
       source: the shard's path.
       needs: as for `CacheFolder.reserve`.
       note: is called often, with the bytes that have come; it ends the work by raising an error.
+      begun: is called when it is known whether there is room.
       known: the identity of a copy that has been verified.
 
     Returns:
@@ -42,14 +44,15 @@ def bring(
       CacheError: if the folder cannot be used.
     """
     changed, silent_since = 0, time.monotonic()
+    damaged: set[Identity] = set()
     while True:
-        note(0)
-        handle = _verified(shard, folder, note, known)
+        handle = _verified(shard, folder, note, known, damaged)
         if handle is not None:
             return handle
         try:
             part = folder.reserve(shard.sha256, shard.bytes, needs)
         except BusyError:
+            begun()
             if changed != (changed := folder.changed(shard.sha256)):
                 silent_since = time.monotonic()
             if time.monotonic() - silent_since > SILENCE_SECS:
@@ -58,7 +61,19 @@ def bring(
             continue
         if part is None:
             return None
-        handle = _fetched(source, shard, part, note)
+        begun()
+        try:
+            # Another process may have written it since the last look.
+            handle = _verified(shard, folder, note, known, damaged)
+            if handle is None:
+                _fetch(source, shard, part, note)
+        except BaseException:
+            part.discard()
+            raise
+        if handle is not None:
+            part.discard()
+            return handle
+        handle = part.commit()
         if handle is not None:
             return handle
 
@@ -67,35 +82,38 @@ def _verified(
     shard: Shard,
     folder: CacheFolder,
     note: Callable[[int], None],
-    known: tuple[int, int, int] | None,
+    known: Identity | None,
+    damaged: set[Identity],
 ) -> int | None:
+    note(0)
     handle = folder.find(shard.sha256, shard.bytes)
     if handle is None:
         return None
+    about = cache_folder.identity(handle)
     try:
-        if cache_folder.identity(handle) == known:
+        if about == known:
             return handle
-        if cache_folder.sha256(handle, lambda: note(0)) == shard.sha256:
+        if about not in damaged and cache_folder.sha256(handle, lambda: note(0)) == shard.sha256:
             return handle
     except BaseException:
         os.close(handle)
         raise
     os.close(handle)
-    progress.warn(f"{folder.place(shard.sha256)}: found damaged, fetching {shard.file} again")
+    if about not in damaged:
+        place = folder.place(shard.sha256)
+        progress.warn(f"{place}: found damaged, fetching {shard.file} again")
+        damaged.add(about)
     return None
 
 
-def _fetched(source: str, shard: Shard, part: Part, note: Callable[[int], None]) -> int | None:
-    try:
-        for _ in range(_ATTEMPTS):
-            problem = _download(source, shard, part, note)
-            if not problem:
-                return part.commit()
-            part.restart()
-        raise DatasetError(f"{shard.file}: {problem}")
-    except BaseException:
-        part.discard()
-        raise
+def _fetch(source: str, shard: Shard, part: Part, note: Callable[[int], None]) -> None:
+    """Writes a shard to a part; raises DatasetError if it is not the shard of the manifest."""
+    for _ in range(_ATTEMPTS):
+        problem = _download(source, shard, part, note)
+        if not problem:
+            return
+        part.restart()
+    raise DatasetError(f"{shard.file}: {problem}")
 
 
 def _download(source: str, shard: Shard, part: Part, note: Callable[[int], None]) -> str:

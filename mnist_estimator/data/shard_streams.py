@@ -8,17 +8,16 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import cache_folder, shard_fetch
-from mnist_estimator.data.cache_folder import CacheError, CacheFolder
+from mnist_estimator.data.cache_folder import CacheError, CacheFolder, Identity
 from mnist_estimator.data.manifest import Dataset, Shard, prepare_again
 from mnist_estimator.runtime import progress
 from mnist_estimator.runtime.files import error_line, is_local
 
-AHEAD = 1000  # Shards that a pipeline names at once as needed.
 _THREADS = 4
 _PATIENCE_SECS = 1.0  # How long a pipeline waits before it says so.
 _LOOK_SECS = 0.1
@@ -45,7 +44,8 @@ class Stream:
 
     def __init__(self, cache: ShardCache, trains: bool) -> None:
         self.needs: Sequence[Shard] = ()
-        self.trains, self.is_waiting, self.has_ended = trains, False, False
+        self.awaits = ""  # The digest of the shard that it waits for.
+        self.trains, self.has_ended = trains, False
         self._cache = cache
         self._close: weakref.finalize | None = None
 
@@ -59,8 +59,7 @@ class Stream:
           RunError: if it cannot be had.
         """
         self._hold(None)
-        self.needs = needs
-        handle = self._cache.wait(self, line or progress.ProgressLine())
+        handle = self._cache.wait(self, needs, line or progress.ProgressLine())
         self._hold(handle)
         return self._cache.path(needs[0], is_copy=handle is not None)
 
@@ -83,13 +82,14 @@ class ShardCache:
         self.failure: RunError | None = None
         self._dataset, self._kept = dataset, kept
         self._threads: list[threading.Thread] = []
+        self._turn = threading.Lock()  # What is needed first finds room first.
         # What follows is read and written with the condition's lock only.
         self._changed = threading.Condition()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._stopped = self._is_full = self._is_unusable = False
         self._heard: dict[str, float] = {}  # Being fetched -> when something of it came.
         self._received: dict[str, int] = {}  # Being fetched -> bytes.
-        self._whole: dict[str, tuple[int, int, int]] = {}  # Verified -> identity of the file.
+        self._whole: dict[str, Identity] = {}  # Verified -> identity of the file.
         self._failed: dict[str, RunError] = {}
         self._brought: dict[str, int | None] = {}  # For whoever waits; None: read from the store.
 
@@ -114,7 +114,7 @@ class ShardCache:
         with progress.ProgressLine() as line:
             for place, shard in enumerate(shards):
                 room -= shard.bytes
-                if room < 0 or not is_local(stream.take(shards[place : place + AHEAD], line)):
+                if room < 0 or not is_local(stream.take(shards[place:], line)):
                     break
         stream.end()
 
@@ -142,7 +142,9 @@ class ShardCache:
                 os.close(handle)
             self._brought.clear()
 
-    def wait(self, stream: Stream, line: progress.ProgressLine) -> int | None:
+    def wait(
+        self, stream: Stream, needs: Sequence[Shard], line: progress.ProgressLine
+    ) -> int | None:
         """Waits for the first shard that a stream needs.
 
         Returns:
@@ -151,28 +153,27 @@ class ShardCache:
         Raises:
           RunError: if it cannot be had.
         """
-        shard, since = stream.needs[0], time.monotonic()
-        with self._changed:
-            self._is_full = False
-            self._failed.pop(shard.sha256, None)
-            self._start_threads()
-            self._changed.notify_all()
+        shard, since = needs[0], time.monotonic()
         handle = self._find(shard)
         with self._changed:
-            if handle is not None:
-                stream.needs = stream.needs[1:]
-                return handle
-            stream.is_waiting = True
+            self._check_open(stream)
+            stream.needs, self._is_full = needs[1:], False
+            self._start_threads()
             self._changed.notify_all()
+            if handle is not None:
+                return handle
+            stream.needs, stream.awaits = needs, shard.sha256
+            self._failed.pop(shard.sha256, None)
             try:
                 while not self._is_there(shard):
-                    self._check(stream, shard, since)
+                    self._check_open(stream)
+                    self._check_heard(shard, since)
                     if time.monotonic() - since > _PATIENCE_SECS:
                         line(self._progress(shard))
                     self._changed.wait(_LOOK_SECS)
                 return self._brought.pop(shard.sha256, None)
             finally:
-                stream.is_waiting, stream.needs = False, stream.needs[1:]
+                stream.needs, stream.awaits = stream.needs[1:], ""
 
     def _find(self, shard: Shard) -> int | None:
         """The copy of a shard, if it is known to be whole."""
@@ -190,10 +191,11 @@ class ShardCache:
             raise self.failure
         return shard.sha256 in self._brought or self._is_unusable
 
-    def _check(self, stream: Stream, shard: Shard, since: float) -> None:
-        """Raises an error if there is no more to wait for."""
+    def _check_open(self, stream: Stream) -> None:
         if self._stopped or stream.has_ended:
             raise RunError(f"{self.folder}: the training that reads it has ended")
+
+    def _check_heard(self, shard: Shard, since: float) -> None:
         heard = self._heard.get(shard.sha256, max(self._heard.values(), default=since))
         if time.monotonic() - max(heard, since) > shard_fetch.SILENCE_SECS:
             self.failure = RunError(
@@ -215,8 +217,10 @@ class ShardCache:
     def _work(self) -> None:
         with contextlib.suppress(_StoppedError):
             while True:
-                job = self._next_job()
-                handle, failure = self._bring(job)
+                with contextlib.ExitStack() as turn:
+                    turn.enter_context(self._turn)
+                    job = self._next_job()
+                    handle, failure = self._bring(job, turn.close)
                 with self._changed:
                     self._hand_over(job, handle, failure)
                     self._changed.notify_all()
@@ -235,7 +239,7 @@ class ShardCache:
         if self._is_unusable or self._stopped:
             return None
         streams = [stream for stream in self._streams if stream.needs]
-        awaited = {stream.needs[0].sha256 for stream in streams if stream.is_waiting}
+        awaited = {stream.awaits for stream in streams}
         needs: dict[str, int] = {}
         shards: dict[str, Shard] = {}
         for stream in streams:
@@ -256,7 +260,7 @@ class ShardCache:
     def _is_kept(self, digest: str) -> bool:
         return digest in self._whole and os.path.lexists(self._kept.place(digest))
 
-    def _bring(self, job: _Job) -> tuple[int | None, RunError | None]:
+    def _bring(self, job: _Job, begun: Callable[[], None]) -> tuple[int | None, RunError | None]:
         """The copy of a shard if there is room for one, or why it cannot be had."""
         shard = job.shard
         source = self.path(shard, is_copy=False)
@@ -270,7 +274,7 @@ class ShardCache:
 
         known = self._whole.get(shard.sha256)
         try:
-            return shard_fetch.bring(source, shard, self._kept, job.needs, note, known), None
+            return shard_fetch.bring(source, shard, self._kept, job.needs, note, begun, known), None
         except CacheError as error:
             self._give_up(error)
         except Exception as error:  # Whatever it is, a pipeline waits for an answer.
@@ -297,11 +301,11 @@ class ShardCache:
         self._received.pop(digest, None)
         if handle is not None:
             self._whole[digest] = cache_folder.identity(handle)
-        is_awaited = any(
-            stream.is_waiting and stream.needs[0].sha256 == digest for stream in self._streams
-        )
-        if failure:
+        is_awaited = any(stream.awaits == digest for stream in self._streams)
+        if failure and (job.is_awaited or not is_awaited):
             self._failed[digest] = failure
+        elif failure:
+            pass  # What failed ahead of need is tried again.
         elif handle is None and not job.is_awaited:
             self._is_full = True
         elif is_awaited:
