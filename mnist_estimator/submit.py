@@ -104,4 +104,4 @@ def _print_how_to_watch(job: Job) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main, takes_arguments=True, hint=passed_flags.HINT)
+    program.run(main, takes_arguments=True, opens_paths=False, hint=passed_flags.HINT)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import programs, quick
+from support import object_stores, programs, quick
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 
 from mnist_estimator import compat
@@ -115,3 +115,18 @@ def outside(tmp_path: Path) -> Path:
     for name in ("a", "manifest.json", "below/b", "model.ckpt-3.sha256"):
         (folder / name).write_text("mine")
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[object_stores.SeaweedFS]:
+    """An S3 server; each test makes a bucket of its own in it."""
+    with object_stores.server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket(object_store: object_stores.SeaweedFS, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty bucket as s3://NAME; this process and programs that it starts can reach it."""
+    for name, value in object_stores.environment(object_store.endpoint).items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{object_store.make_bucket()}"

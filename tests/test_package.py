@@ -23,6 +23,7 @@ PACKAGE = ROOT / "mnist_estimator"
 # Packages, and modules beside them. Each may import those before it.
 ORDER = (
     "__init__",
+    "storage",
     "compat",
     "runtime",
     "pictures",
@@ -138,7 +139,7 @@ def test_imports_go_one_way_inside_each_package():
 @pytest.mark.parametrize("package", [name for name in ORDER if (PACKAGE / name).is_dir()])
 def test_a_package_says_what_it_is_for_and_imports_nothing(package):
     assert ast.get_docstring(tree(package))
-    if package != "compat":  # It is itself what users import.
+    if package not in ("compat", "storage"):  # They are themselves what users import.
         assert len(tree(package).body) == 1
 
 
@@ -158,8 +159,11 @@ def reached(module: str) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("module", [m for m in module_names() if room(m) != "compat"])
-def test_only_compat_knows_tensorflow(module):
+KNOW_TENSORFLOW = ("compat", "storage")
+
+
+@pytest.mark.parametrize("module", [m for m in module_names() if room(m) not in KNOW_TENSORFLOW])
+def test_only_compat_and_storage_know_tensorflow(module):
     assert not imports_of_others(module) & {"tensorflow", "tensorflow_estimator"}
     attributes = [node for node in ast.walk(tree(module)) if isinstance(node, ast.Attribute)]
     assert not [node for node in attributes if ast.unparse(node).startswith("tf.compat.")]
@@ -221,6 +225,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pathlib.Path]:
 def test_the_wheel_holds_the_package_and_the_sample(built):
     names = zipfile.ZipFile(built["wheel"]).namelist()
     ours = {name for name in names if ".dist-info/" not in name}
+    # Where there is no compiler, there is no part in C.
+    ours -= {name for name in names if name.startswith("mnist_estimator/storage/_shim.")}
     patterns = ("*.py", "*.gz", "README.md", "templates/*.*")
     wanted = [path for pattern in patterns for path in PACKAGE.rglob(pattern)]
     assert ours == {str(path.relative_to(ROOT)) for path in wanted}
@@ -245,7 +251,8 @@ def test_the_metadata_say_what_is_needed(built):
     assert metadata["Name"] in ("mnist_estimator", "mnist-estimator")
     assert metadata["Version"] == mnist_estimator.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"docs", "engines", "keras", "report", "test"}
+    extras = {"docs", "engines", "keras", "parquet", "report", "storage", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == extras
     needs = metadata.get_all("Requires-Dist")
     assert "tensorflow<2.22,>=2.15" in needs
     assert "tensorflow-estimator==2.15.0" in needs

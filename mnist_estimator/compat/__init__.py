@@ -26,6 +26,8 @@ private halves.
 from __future__ import annotations
 
 import importlib
+import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 # For modules that are imported later, when a program's own module may have this package's name.
@@ -46,6 +48,7 @@ __all__ = [
     "event_writer",
     "install",
     "look_for_variables_every",
+    "on_import",
     "quiet",
     "tf",
     "v1",
@@ -82,6 +85,17 @@ def install(tf1: bool = False) -> None:
       VersionError: by the import of TensorFlow, if the versions that are installed cannot be used.
     """
     importlib.import_module(f"{__name__}._hook").install(tf1=tf1)
+
+
+def on_import(call: Callable[[], object]) -> None:
+    """Has a function called when TensorFlow is imported here, or at once if it has been."""
+    if f"{__name__}._loaded" in sys.modules:
+        call()
+    else:
+        calls_on_import.append(call)
+
+
+calls_on_import: list[Callable[[], object]] = []
 
 
 def __getattr__(name: str) -> Any:

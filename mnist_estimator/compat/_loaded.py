@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from mnist_estimator.compat import _gaps, _keras, _quiet, _versions
+from mnist_estimator.compat import _gaps, _keras, _quiet, _versions, calls_on_import
 
 
 def _import_tensorflow() -> Any:
@@ -49,3 +49,5 @@ if _versions.release(tf.__version__) < (2, 16):
     estimator, estimator_v1 = tf.estimator, v1.estimator
 else:
     estimator, estimator_v1 = _gaps.close()
+for call in calls_on_import:
+    call()

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.runs import checkpoints, copies, formats
+from mnist_estimator.runs import checkpoints, copies, formats, lock
 from mnist_estimator.runtime import json_files
 from mnist_estimator.runtime.files import file_errors, read_bytes, write_json
 
@@ -54,6 +54,7 @@ class Evaluations:
         Drops earlier results of this step and later ones: the run went back to an older checkpoint
         and trains these steps again. The best one remains the best all the same.
         """
+        lock.check(self._model_dir)
         step = result[STEP]
         self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
         if self.best is None or self._better(result, self.best):
@@ -66,6 +67,7 @@ class Evaluations:
             "best": self.best,
             "evaluations": self.history,
         }
+        lock.check(self._model_dir)
         write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def has(self, step: int) -> bool:

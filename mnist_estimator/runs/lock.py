@@ -1,7 +1,9 @@
 """One trainer a model_dir: the second one is told who the first is.
 
 On a local filesystem the lock is the kernel's. Where files cannot be locked, the owner rewrites the
-lock file every 10 seconds, and a lock that stays the same for a minute is dead.
+lock file every 10 seconds, and a lock that stays the same for a minute is dead. In an object store
+the lock file is a lease: a trainer that was stopped for so long, and goes on, finds that it has
+lost it, and writes nothing more.
 """
 
 from __future__ import annotations
@@ -17,16 +19,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import files, json_files, local_files, progress
+from mnist_estimator.runtime import files, json_files, leases, local_files, progress
 from mnist_estimator.runtime.files import file_errors, is_local
-from mnist_estimator.runtime.locking import Heartbeat, acquire, is_running
+from mnist_estimator.runtime.locking import Heartbeat, acquire, is_running, this_machine
 
 LOCK_FILE = ".trainer"
 _BEAT_SECS = 10.0
 _DEAD_SECS = 60.0
+_SURE_SECS = 40.0  # Of a lease: before others think it dead, with time to write a file.
 _MOST_BYTES = 2**12  # A line.
+_TRIES = 3
+
+_leases: dict[str, leases.Lease] = {}  # Of this process, by model_dir.
 
 
 class LockedError(InputError):
@@ -46,14 +52,83 @@ def held(model_dir: str, *, sleep: Callable[[float], None] = time.sleep) -> Iter
         with file_errors(model_dir):
             files.make_folders(model_dir)
             locked = _lock(path, stack) if is_local(path) else None
-        owner = _owner()
-        if locked is None:
-            _take_over(path, sleep)
-            stack.enter_context(_beating(path, owner))
-        else:
+        if locked is not None:
             with file_errors(path):
-                local_files.write_handle(locked, _text(owner))
+                local_files.write_handle(locked, _text(_owner()))
+        elif not (storage.is_ours(path) and _lease(path, stack, sleep)):
+            _take_over(path, sleep)
+            stack.enter_context(_beating(path, _owner()))
         yield
+
+
+def check(model_dir: str) -> None:
+    """Returns if nobody else can have taken over the model_dir that this process trains in.
+
+    Call it before something is written there. It costs nothing unless the machine, the process or
+    the store has been stopped for a while.
+
+    Raises:
+      leases.LostError: if another trainer has taken it over.
+      InputError or RunError: if it is not known, as the store does not answer.
+    """
+    if model_dir in _leases:
+        _leases[model_dir].check()
+
+
+def _lease(path: str, stack: contextlib.ExitStack, sleep: Callable[[float], None]) -> bool:
+    """Holds a lease until the stack is left; False if the store has no conditional writes."""
+    owner = _owner() | {"machine": this_machine()}
+    for _ in range(_TRIES):
+        version = _free_version(path, sleep)
+        try:
+            lease = leases.Lease(path, lambda: _text(owner), version, _SURE_SECS)
+        except storage.UnconditionalError as error:
+            progress.warn(f"{error}; two trainers that start at the same moment may both train")
+            return False
+        except storage.ChangedError:
+            _, first = _version_and_owner(path)
+            if first:
+                raise _locked(path, first) from None
+            continue
+        model_dir = os.path.dirname(path)
+        stack.enter_context(lease.beating(_BEAT_SECS))
+        stack.callback(_leases.pop, model_dir)
+        _leases[model_dir] = lease
+        return True
+    raise _locked(path, {})
+
+
+def _free_version(path: str, sleep: Callable[[float], None]) -> str | None:
+    """The version of a lock file that is nobody's by now; None if there is none.
+
+    Raises:
+      LockedError: if it is somebody's.
+    """
+    version, owner = _version_and_owner(path)
+    if not owner or _is_gone(owner):
+        return version
+    _say_waiting(owner)
+    for _ in range(round(_DEAD_SECS)):
+        sleep(1)
+        now, owner = _version_and_owner(path)
+        if not owner:
+            return now
+        if now != version:
+            raise _locked(path, owner)
+    return version
+
+
+def _version_and_owner(path: str) -> tuple[str | None, dict[str, str]]:
+    content, version = storage.read_version(path) or (b"", None)
+    return version, _parsed(content)
+
+
+def _is_gone(owner: dict[str, str]) -> bool:
+    """Whether the owner was a process of this machine that has ended.
+
+    In containers two machines may have one name, and all processes the same number.
+    """
+    return this_machine() == owner.get("machine") != "" and _has_ended(owner)
 
 
 def _lock(path: str, stack: contextlib.ExitStack) -> int | None:
@@ -74,7 +149,7 @@ def _take_over(path: str, sleep: Callable[[float], None]) -> None:
     owner = _read(path)
     if not owner or _is_dead(owner):
         return
-    progress.say(f"waiting up to {_DEAD_SECS:.0f} s for the lock of {_name(owner)}", sys.stderr)
+    _say_waiting(owner)
     for _ in range(round(_DEAD_SECS)):
         sleep(1)
         now = _read(path)
@@ -82,6 +157,10 @@ def _take_over(path: str, sleep: Callable[[float], None]) -> None:
             if not now:
                 return
             raise _locked(path, now)
+
+
+def _say_waiting(owner: dict[str, str]) -> None:
+    progress.say(f"waiting up to {_DEAD_SECS:.0f} s for the lock of {_name(owner)}", sys.stderr)
 
 
 @contextlib.contextmanager
@@ -111,8 +190,15 @@ def _text(owner: dict[str, str]) -> bytes:
 def _read(path: str) -> dict[str, str]:
     """What a lock file says; nothing if there is none, or it is not one (yet)."""
     try:
-        found = json_files.parse(files.read_bytes(path, _MOST_BYTES) or b"{}")
-    except (OSError, tf.errors.OpError, ValueError):
+        return _parsed(files.read_bytes(path, _MOST_BYTES) or b"")
+    except (OSError, tf.errors.OpError, InputError):
+        return {}
+
+
+def _parsed(content: bytes) -> dict[str, str]:
+    try:
+        found = json_files.parse(content[:_MOST_BYTES] or b"{}")
+    except ValueError:
         return {}
     if not isinstance(found, dict):
         return {}
@@ -120,9 +206,12 @@ def _read(path: str) -> dict[str, str]:
 
 
 def _is_dead(owner: dict[str, str]) -> bool:
-    here = owner.get("host") == socket.gethostname()
+    return owner.get("host") == socket.gethostname() and _has_ended(owner)
+
+
+def _has_ended(owner: dict[str, str]) -> bool:
     pid = re.fullmatch("[0-9]{1,9}", owner.get("pid", ""))
-    return bool(here and pid and not is_running(int(pid[0])))
+    return bool(pid and not is_running(int(pid[0])))
 
 
 def _name(owner: dict[str, str]) -> str:

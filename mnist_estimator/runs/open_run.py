@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError, RunError, networks
+from mnist_estimator import InputError, RunError, networks, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
@@ -61,6 +61,7 @@ class OpenRun:
           InputError: if there are no data, or as `check`.
         """
         data_dir = data_dir or self.record["dataset"]["data_dir"]
+        storage.install_for(data_dir)  # No flag need have named it.
         manifest = find_manifest(data_dir)
         if manifest is None:
             raise InputError(run_data.missing(self.record, self.config.model_dir, data_dir))

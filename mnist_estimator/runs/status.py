@@ -15,9 +15,9 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
-from mnist_estimator.runs import checkpoints, formats
+from mnist_estimator.runs import checkpoints, formats, lock
 from mnist_estimator.runtime import json_files, local_files, signals
 from mnist_estimator.runtime.files import is_local, read_bytes, write_json
 
@@ -123,7 +123,8 @@ class Recorder:
         self._run_name = before.run_name if before else secrets.token_hex(8)
 
     def write(self, state: str, exit_code: int | None = None, reason: str = "") -> None:
-        """Raises InputError if it cannot be written."""
+        """Raises InputError if it cannot be written, LostError if it is another trainer's."""
+        lock.check(self._model_dir)
         write_json(self._path, self._record(state, exit_code, reason))
 
     def write_last(self, state: str, exit_code: int, reason: str) -> None:
@@ -160,9 +161,10 @@ def record_outcome(model_dir: str, has_evaluator: bool = False) -> Iterator[Reco
     try:
         yield recorder
     except BaseException as error:
-        # A full disk may be the error: this removes what the failed save has left there.
-        checkpoints.remove_left_overs(model_dir)
-        with contextlib.suppress(InputError, OSError):
+        with contextlib.suppress(InputError, OSError, RunError):
+            lock.check(model_dir)  # What another trainer has taken over is not touched.
+            # A full disk may be the error: this removes what the failed save has left there.
+            checkpoints.remove_left_overs(model_dir)
             code = signals.exit_code_of(error)
             interrupted = isinstance(error, signals.Interruption)
             reason = error.reason if interrupted else " ".join(str(error).split())

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.runtime import local_files
 
@@ -23,11 +23,14 @@ _BLOCK_BYTES = 2**20
 # The errors of TensorFlow for a file that cannot be read or written.
 FILE_ERRORS = (
     tf.errors.DataLossError,
+    tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
     tf.errors.NotFoundError,
     tf.errors.OutOfRangeError,
     tf.errors.PermissionDeniedError,
     tf.errors.ResourceExhaustedError,
+    tf.errors.UnauthenticatedError,
+    tf.errors.UnavailableError,
 )
 
 _MEMORY = re.compile(r"\bOOM\b|[Aa]llocat|[Mm]emory")
@@ -86,9 +89,8 @@ def write_bytes(path: str, content: bytes) -> None:
             with local_files.replacing(path) as file:
                 file.write(content)
             return
-        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+        with _written(path) as place, tf.io.gfile.GFile(place, "wb") as file:
             file.write(content)
-        tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
 
 
 def write_json(path: str, value: dict[str, Any]) -> None:
@@ -103,8 +105,18 @@ def copy(source: str, target: str) -> None:
             with reading(source) as old, local_files.replacing(target) as new:
                 shutil.copyfileobj(old, new, _BLOCK_BYTES)
             return
-        tf.io.gfile.copy(source, target + ".tmp", overwrite=True)
-        tf.io.gfile.rename(target + ".tmp", target, overwrite=True)
+        with _written(target) as place:
+            tf.io.gfile.copy(source, place, overwrite=True)
+
+
+@contextlib.contextmanager
+def _written(path: str) -> Iterator[str]:
+    """Where to write a file that is not local, so that it is whole or not there."""
+    if storage.is_ours(path):
+        yield path  # An object comes into being when all of it has been sent.
+        return
+    yield path + ".tmp"
+    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
 
 
 @contextlib.contextmanager

@@ -67,6 +67,18 @@ class Heartbeat:
             yield
 
 
+def this_machine() -> str:
+    """Names this start of this machine, and the container in which process numbers are valid.
+
+    "" where that is not known.
+    """
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
+
+
 def is_running(pid: int) -> bool:
     """Whether this machine has a process of this number."""
     try:

@@ -9,13 +9,17 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
-from mnist_estimator import InputError, RunError, __version__, compat
+from mnist_estimator import InputError, RunError, __version__, compat, storage
 from mnist_estimator.runtime import help_text, progress, signals, streams
 from mnist_estimator.runtime.progress import complain
 
 
 def run(
-    main: Callable[[list[str]], int | None], *, takes_arguments: bool = False, hint: str = ""
+    main: Callable[[list[str]], int | None],
+    *,
+    takes_arguments: bool = False,
+    opens_paths: bool = True,
+    hint: str = "",
 ) -> None:
     """Runs a command: parses the flags, calls `main` and exits.
 
@@ -26,13 +30,15 @@ def run(
     Args:
       main: gets the program's name and the arguments that are not flags.
       takes_arguments: whether such arguments are allowed.
+      opens_paths: whether this process itself opens what flags name, which may be in a store.
       hint: is added to the error about an unknown flag.
     """
     streams.guard()
     compat.quiet()
     # Estimator's log is for its developers; the hooks report progress and results.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    app.run(_exit_code_of(main, takes_arguments), flags_parser=functools.partial(_parse, hint=hint))
+    parse = functools.partial(_parse, opens_paths=opens_paths, hint=hint)
+    app.run(_exit_code_of(main, takes_arguments), flags_parser=parse)
 
 
 def _exit_code_of(
@@ -59,9 +65,13 @@ def _exit_code_of(
     return guarded
 
 
-def _parse(argv: Sequence[str], hint: str) -> list[str]:
+def _parse(argv: Sequence[str], opens_paths: bool, hint: str) -> list[str]:
     try:
-        return _parsed(argv)
+        rest = _parsed(argv)
+        if opens_paths:
+            # TensorFlow is imported when all flags have been found right.
+            compat.on_import(functools.partial(storage.install_for, *_paths(flags.FLAGS)))
+        return rest
     except flags.UnrecognizedFlagError as error:
         complain("; ".join(filter(None, [str(error), hint, "see --help"])))
     except flags.Error as error:
@@ -88,6 +98,13 @@ def _parsed(argv: Sequence[str]) -> list[str]:
         sys.exit(0)
     _check_text(flags.FLAGS)
     return rest
+
+
+def _paths(values: flags.FlagValues) -> list[str]:
+    """All that may be a path among the values of flags, of which some are lists with commas."""
+    given = values.flag_values_dict().values()
+    texts = [text for value in given for text in (value if isinstance(value, list) else [value])]
+    return [part.strip() for text in texts if isinstance(text, str) for part in text.split(",")]
 
 
 def _check_text(values: flags.FlagValues) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runs import checkpoints, events
+from mnist_estimator.runs import checkpoints, events, lock
 from mnist_estimator.runs.saver import check_variables, graph_variables
 from mnist_estimator.runtime import signals
 from mnist_estimator.training.hooks import RateLimit, diverged, first_in_collection
@@ -78,6 +78,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
+        lock.check(self._model_dir)
         step = self._steps.read(run_context.session)
         due = step // self._every_steps > self.saved_step // self._every_steps
         if due or self._save_requested():
@@ -113,6 +114,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
             # TensorFlow would make the folder again, with a checkpoint but no record of the run.
             raise RunError(f"{self._model_dir}: is gone, stopped training at step {step}")
         self._check_finite(session, step)
+        lock.check(self._model_dir)
         # A resumed run does not compute the points up to here again.
         self._writer.flush()
         checkpoints.remove_links(os.path.join(self._model_dir, f"{checkpoints.BASENAME}-{step}"))
@@ -122,7 +124,9 @@ class CheckpointSaver(v1.train.SessionRunHook):
             session, path, global_step=step, write_meta_graph=False, write_state=False
         )
         self._steps.read(session)  # Before the seal: a checkpoint with a wrong step is never used.
+        lock.check(self._model_dir)
         checkpoints.seal(path)
+        lock.check(self._model_dir)
         checkpoints.keep_newest(path, self._keep)
         checkpoints.remove_left_overs(self._model_dir)
         self.saved_step = step

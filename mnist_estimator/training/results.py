@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, layout, open_run, record
+from mnist_estimator.runs import checkpoints, layout, lock, open_run, record
 from mnist_estimator.runs.evaluations import STEP
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.scoring import evaluation, summaries
@@ -50,6 +50,7 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
     metrics, scores = _scored(run, checkpoint, "test", name="test")
     if scores:
         metrics |= scores.to_json()
+    lock.check(run.config.model_dir)
     files.write_json(os.path.join(run.config.model_dir, layout.METRICS_FILE), metrics)
     progress.say(evaluation.describe(metrics, "test", run.manifest), sys.stdout)
     return metrics
@@ -60,6 +61,7 @@ def export(run: Run, checkpoint: str) -> None:
     config = run.config
     if config.export == layout.NONE:
         return
+    lock.check(config.model_dir)
     layout.check_no_links(config.model_dir)
     folder = os.path.join(config.model_dir, layout.EXPORT_FOLDER, config.export)
     path = saved_model.export(run.estimator.params, run.manifest, checkpoint, folder)

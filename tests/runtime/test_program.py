@@ -102,7 +102,7 @@ def test_a_wrong_flag_is_one_line_and_a_code(capsys, monkeypatch, error, code, l
 
     monkeypatch.setattr(program, "_parsed", parsed)
     with pytest.raises(SystemExit) as raised:
-        program._parse(["name"], hint="say --max_steps")
+        program._parse(["name"], opens_paths=False, hint="say --max_steps")
     assert raised.value.code == code
     said = capsys.readouterr().err
     assert line in said

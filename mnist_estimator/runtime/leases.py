@@ -1,0 +1,124 @@
+"""A lock where files cannot be locked: an object that is written only if it is as it was seen.
+
+The owner rewrites the object every few seconds, on the condition that it is as the owner left it.
+Whoever finds it unchanged for long enough takes it over, on the same condition: of two that try one
+succeeds. An owner that was stopped meanwhile finds the object changed, and knows that it has lost
+it. So an owner asks `check` before it writes anything else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from mnist_estimator import InputError, RunError, storage
+from mnist_estimator.runtime import background
+
+FREE = b"{}\n"  # What a lease that was given back holds. To delete it could hit the next owner's.
+# Goes on while the machine sleeps, where there is such a clock.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+class LostError(RunError):
+    """Another process has taken over a lease."""
+
+
+class Lease:
+    """An object of which this process is the owner."""
+
+    def __init__(
+        self, path: str, content: Callable[[], bytes], version: str | None, sure_secs: float
+    ) -> None:
+        """Takes over the object.
+
+        Args:
+          content: makes what the object holds, which is another text each time.
+          version: that of the object; None if there must be none.
+          sure_secs: for how long after it was written no other process takes it over.
+
+        Raises:
+          storage.ChangedError: if another process was faster.
+          storage.UnconditionalError: if the store has no conditional writes.
+          InputError or RunError: if the object cannot be written.
+        """
+        self._path, self._content, self._sure_secs = path, content, sure_secs
+        self._lock = threading.Lock()
+        self._tried: set[bytes] = set()
+        self._lost = False
+        self._version = version
+        self._write()
+
+    def beat(self) -> None:
+        """Rewrites the object.
+
+        Raises:
+          LostError: if it is another process's by now.
+          InputError or RunError: if it cannot be written; the owner may still be this process.
+        """
+        with self._lock:
+            self._check_lost()
+            try:
+                self._write()
+            except storage.ChangedError:
+                self._lost = not self._wrote_last()
+                self._check_lost()
+
+    def check(self) -> None:
+        """Raises LostError if another process may be the owner; asks the store only if need be."""
+        self._check_lost()
+        if _now() - self._since > self._sure_secs:
+            self.beat()
+
+    def release(self) -> None:
+        """Gives the object back, if it is still this process's."""
+        with self._lock, contextlib.suppress(InputError, RunError):
+            if not self._lost:
+                storage.write_if(self._path, FREE, self._version)
+
+    @contextlib.contextmanager
+    def beating(self, every_secs: float) -> Iterator[None]:
+        """Rewrites the object from a thread until the block ends, and then gives it back."""
+
+        def beat(done: threading.Event) -> None:
+            while not self._lost and not done.wait(every_secs):
+                # What is wrong is seen by `check`, in the thread that it matters to.
+                with contextlib.suppress(InputError, RunError):
+                    self.beat()
+
+        try:
+            with background.running(beat, "lease"):
+                yield
+        finally:
+            self.release()
+
+    def _write(self) -> None:
+        content, now = self._content(), _now()
+        self._tried.add(content)
+        self._version = storage.write_if(self._path, content, self._version)
+        self._tried.clear()
+        self._since = now
+
+    def _wrote_last(self) -> bool:
+        """Whether the object is what this process wrote, in a write that seemed to have failed."""
+        found = storage.read_version(self._path)
+        if not found or found[0] not in self._tried:
+            return False
+        self._version = found[1]
+        try:
+            self._write()
+        except storage.ChangedError:
+            return False
+        return True
+
+    def _check_lost(self) -> None:
+        if self._lost:
+            raise LostError(
+                f"{self._path}: another process has taken over this lock, as this one did not "
+                "answer; it may be at work, so this one stops and writes nothing more"
+            )
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)
