@@ -19,9 +19,10 @@ from mnist_estimator.runtime import progress
 from mnist_estimator.runtime.files import error_line, is_local
 
 _THREADS = 4
+_MOST_THREADS = 16
 _PATIENCE_SECS = 1.0  # How long a pipeline waits before it says so.
 _LOOK_SECS = 0.1
-_CLOSE_SECS = 5.0
+_CLOSE_SECS = 2.0
 _AGAIN = "run the same command again when the store answers"
 
 
@@ -34,6 +35,7 @@ class _Job:
     shard: Shard
     needs: dict[str, int]  # Digest -> place in the order of need.
     is_awaited: bool
+    takes: int  # How many there had been when it was found.
 
 
 class Stream:
@@ -87,6 +89,8 @@ class ShardCache:
         self._changed = threading.Condition()
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._stopped = self._is_full = self._is_unusable = False
+        self._idle = 0  # Threads.
+        self._takes = 0  # Each one lets go of a copy, and so may make room.
         self._heard: dict[str, float] = {}  # Being fetched -> when something of it came.
         self._received: dict[str, int] = {}  # Being fetched -> bytes.
         self._whole: dict[str, Identity] = {}  # Verified -> identity of the file.
@@ -158,10 +162,13 @@ class ShardCache:
         with self._changed:
             self._check_open(stream)
             stream.needs, self._is_full = needs[1:], False
-            self._start_threads()
+            self._takes += 1
+            self._start_threads(_THREADS)
             self._changed.notify_all()
             if handle is not None:
                 return handle
+            if not self._idle:  # What comes ahead of need may be slow.
+                self._start_threads(min(len(self._threads) + 1, _MOST_THREADS))
             stream.needs, stream.awaits = needs, shard.sha256
             self._failed.pop(shard.sha256, None)
             try:
@@ -206,10 +213,11 @@ class ShardCache:
 
     def _progress(self, shard: Shard) -> str:
         received = self._received.get(shard.sha256, 0)
-        return f"fetching {shard.file}: {received / 1e6:.1f} of {shard.bytes / 1e6:.1f} MB"
+        return f"fetching {shard.file}: {received:,} of {shard.bytes:,} bytes"
 
-    def _start_threads(self) -> None:
-        for number in range(len(self._threads), _THREADS):
+    def _start_threads(self, count: int) -> None:
+        for number in range(len(self._threads), count):
+            self._idle += 1
             thread = threading.Thread(target=self._work, daemon=True, name=f"shards {number}")
             self._threads.append(thread)
             thread.start()
@@ -232,6 +240,7 @@ class ShardCache:
                     raise _StoppedError
                 self._changed.wait()
             self._heard[job.shard.sha256] = time.monotonic()
+            self._idle -= 1
             return job
 
     def _find_job(self) -> _Job | None:
@@ -250,11 +259,11 @@ class ShardCache:
             if digest in self._heard or digest in self._brought:
                 continue
             if digest in awaited:
-                return _Job(shards[digest], needs, is_awaited=True)
+                return _Job(shards[digest], needs, is_awaited=True, takes=self._takes)
             if self._is_full:
                 return None
             if digest not in self._failed and not self._is_kept(digest):
-                return _Job(shards[digest], needs, is_awaited=False)
+                return _Job(shards[digest], needs, is_awaited=False, takes=self._takes)
         return None
 
     def _is_kept(self, digest: str) -> bool:
@@ -297,6 +306,7 @@ class ShardCache:
     def _hand_over(self, job: _Job, handle: int | None, failure: RunError | None) -> None:
         """Gives what a thread has brought to the stream that waits for it."""
         digest = job.shard.sha256
+        self._idle += 1
         del self._heard[digest]
         self._received.pop(digest, None)
         if handle is not None:
@@ -307,7 +317,7 @@ class ShardCache:
         elif failure:
             pass  # What failed ahead of need is tried again.
         elif handle is None and not job.is_awaited:
-            self._is_full = True
+            self._is_full = job.takes == self._takes
         elif is_awaited:
             self._brought[digest] = handle
         elif handle is not None:
