@@ -49,7 +49,7 @@ class Plan:
     """One run: its folder, its flags, and when it is killed."""
 
     folder: pathlib.Path
-    data_dir: pathlib.Path
+    data_dir: pathlib.Path | str
     seed: int
     cache_mb: int
     kills: int = 0
@@ -66,12 +66,17 @@ class Plan:
     def model_dir(self) -> pathlib.Path:
         return self.folder / "model"
 
+    @property
+    def model_path(self) -> str:
+        """What the child has for its model_dir."""
+        return str(self.model_dir)
+
     def command(self) -> list[str]:
         return [
             sys.executable,
             str(CHILD),
             f"--log={self.log}",
-            f"--model_dir={self.model_dir}",
+            f"--model_dir={self.model_path}",
             f"--data_dir={self.data_dir}",
             f"--seed={self.seed}",
             f"--cache_mb={self.cache_mb}",

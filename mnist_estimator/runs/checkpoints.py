@@ -34,6 +34,7 @@ _FILE = re.compile(rf"(?P<name>{_PATH.pattern})\.(index|data-\d{{5}}-of-\d{{5}}|
 _LEFT_OVER = re.compile(
     rf"{_PATH.pattern}(_temp|\.index\.tempstate\d+|\.sha256\.tmp)|{STATE}\.tmp[0-9a-f]*"
 )
+_DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SEALED = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<file>\S+)")
 
 
@@ -278,7 +279,9 @@ def _candidates(model_dir: str) -> list[str]:
     if state:
         listed.insert(0, state.model_checkpoint_path)
     with file_errors(model_dir):
-        present = _names(model_dir)
+        found = filter(None, map(_FILE.fullmatch, tf.io.gfile.listdir(model_dir)))
+    # TensorFlow writes the data first. Where there are no more than these, a save was killed.
+    present = {match["name"] for match in found if not _DATA.search(match[0])}
     others = [os.path.join(model_dir, name) for name in present]
     paths = [_in_folder(model_dir, path) for path in listed]
     return list(dict.fromkeys([*paths, *sorted(others, key=step_of, reverse=True)]))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, RunError, storage
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files
@@ -14,6 +15,21 @@ def add_saver() -> None:
     """Makes the graph's sessions restore, and the run's hook save, with a `Saver`."""
     if not v1.get_collection(v1.GraphKeys.SAVERS):
         v1.add_to_collection(v1.GraphKeys.SAVERS, Saver())
+
+
+@contextlib.contextmanager
+def store_errors() -> Iterator[None]:
+    """Raises a store's error as a RunError.
+
+    Sessions that are monitored take it for that of a lost task, and try again without end.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        line = files.error_line(error)
+        if not any(f"{scheme}://" in line for scheme in storage.SCHEMES):
+            raise
+        raise RunError(line) from error
 
 
 def graph_variables() -> dict[str, list[int]]:
@@ -58,7 +74,8 @@ class Saver(v1.train.Saver):
     def restore(self, sess: v1.Session, save_path: str) -> None:
         """Restores the variables. If the path is not literal, this process reads the values."""
         if files.is_literal(save_path):
-            super().restore(sess, save_path)
+            with store_errors():
+                super().restore(sess, save_path)
             return
         filename = sess.graph.get_tensor_by_name(self.saver_def.filename_tensor_name)
         readers = [op for op in filename.consumers() if op.type == "RestoreV2"]

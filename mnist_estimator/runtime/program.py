@@ -70,7 +70,9 @@ def _parse(argv: Sequence[str], opens_paths: bool, hint: str) -> list[str]:
         rest = _parsed(argv)
         if opens_paths:
             # TensorFlow is imported when all flags have been found right.
-            compat.on_import(functools.partial(storage.install_for, *_paths(flags.FLAGS)))
+            paths = _paths(flags.FLAGS)
+            storage.before_tensorflow(*paths)
+            compat.on_import(functools.partial(storage.install_for, *paths))
         return rest
     except flags.UnrecognizedFlagError as error:
         complain("; ".join(filter(None, [str(error), hint, "see --help"])))

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mnist_estimator import RunError, __version__
+from mnist_estimator import RunError, __version__, storage
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.runs import checkpoints
@@ -21,6 +21,8 @@ from mnist_estimator.serving import sessions, signatures, warmup
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
 MODEL_FILE = "model.json"  # In assets.extra: says which model it is.
+_MODEL_PATH = os.path.join(EXTRA_FOLDER, MODEL_FILE)
+_GRAPH = "saved_model.pb"  # Without it nobody takes a folder for a model.
 _SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave behind.
 # All files of an export.
 _FILES = re.compile(
@@ -49,8 +51,8 @@ def export(
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
     model = _describe(params, trained_on, checkpoint)
     try:
-        if files.read_bytes(os.path.join(path, EXTRA_FOLDER, MODEL_FILE)) != model.encode():
-            with _replacing(path) as scratch:
+        if not _holds(path, model):
+            with _uploading(path) if storage.is_ours(path) else _replacing(path) as scratch:
                 save(signatures.EXPORTED, params, trained_on, checkpoint, scratch)
                 _add_class_names(scratch, trained_on.class_names)
                 _add_extra(scratch, trained_on, model)
@@ -109,6 +111,40 @@ def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, check
     return json.dumps(model, indent=2) + "\n"
 
 
+def _holds(path: str, model: str) -> bool:
+    """Whether a folder is a whole export of a model."""
+    found = files.read_bytes(os.path.join(path, _MODEL_PATH))
+    return found == model.encode() and tf.io.gfile.exists(os.path.join(path, _GRAPH))
+
+
+@contextlib.contextmanager
+def _uploading(path: str) -> Iterator[str]:
+    """Gives a local folder to write to; its files are copied to `path`, in an object store.
+
+    There no folder can be renamed at once. So the graph goes first and comes last: a kill leaves
+    what nobody takes for a model, and what the next export knows for its own.
+    """
+    _check_is_export(path)
+    with files.temporary_folder() as folder:
+        scratch = os.path.join(folder, "export")
+        yield scratch
+        _check_is_export(path)  # Once more, because writing has taken a while.
+        with contextlib.suppress(tf.errors.NotFoundError):
+            tf.io.gfile.remove(os.path.join(path, _GRAPH))
+        names = [os.path.relpath(file, scratch) for file in files.walk(scratch)]
+        for name in sorted(names, key=lambda name: (name == _GRAPH, name != _MODEL_PATH)):
+            if name == _GRAPH:
+                _remove_others(path, names)
+            files.copy(os.path.join(scratch, name), os.path.join(path, name))
+
+
+def _remove_others(path: str, names: Sequence[str]) -> None:
+    """Removes the files of an older export that the new one does not have."""
+    for file in list(files.walk(path)):
+        if os.path.relpath(file, path) not in names:
+            files.remove(file)
+
+
 @contextlib.contextmanager
 def _replacing(path: str) -> Iterator[str]:
     """Gives a folder to write to; it replaces `path` if the block ends without an error."""
@@ -134,8 +170,8 @@ def _check_is_export(path: str) -> None:
     files.check_no_link(path)
     found = {os.path.relpath(name, path) for name in files.walk(path)}
     strange = sorted(name for name in found if not _FILES.fullmatch(name))
-    if found and os.path.join(EXTRA_FOLDER, MODEL_FILE) not in found:
-        strange.insert(0, f"no {EXTRA_FOLDER}/{MODEL_FILE}")
+    if found and _MODEL_PATH not in found:
+        strange.insert(0, f"no {_MODEL_PATH}")
     if strange:
         raise RunError(
             f"{path}: found {strange[0]}, expected an export of this package or nothing; move it "

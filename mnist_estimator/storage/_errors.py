@@ -100,7 +100,7 @@ def remember_secret(value: str) -> None:
 
 def redacted(text: str) -> str:
     """Leave out passwords, signatures and tokens of URLs, and secrets that are known."""
-    text = re.sub(r"(\w://)[^/\s@]*@", r"\1", text)
+    text = re.sub(r"(https?://)[^/\s@]*@", r"\1", text)
     text = re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
     known = {value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())}
     for value in sorted(known | _remembered, key=len, reverse=True):

@@ -4,7 +4,7 @@ import ctypes
 import functools
 from typing import Any, NamedTuple
 
-from mnist_estimator.storage import _objects, _paths, _pool
+from mnist_estimator.storage import _objects, _paths, _pool, _stores
 
 # A folder that was made is an object of this name and size 0 in it, as git and others keep an empty
 # one; listings leave it out. Of the other custom, an object "folder/", the client cannot write the
@@ -84,6 +84,10 @@ def _level(location: _paths.Location) -> tuple[set[str], set[str], bool]:
     folders, objects = _objects.level(location)
     start = len(location.prefix)
     files = {entry["path"][start:] for entry in objects if not is_marker(entry)}
+    if folders and _stores.may_list_deleted_folders(location):
+        places = [location.below(name) for name in folders]
+        there = _pool.each(_objects.anything, places)
+        folders = [name for name, is_there in zip(folders, there, strict=True) if is_there]
     return files, set(folders), len(files) < len(objects)
 
 
@@ -197,12 +201,14 @@ def delete_folder(location: _paths.Location) -> None:
 
 
 def delete_all(location: _paths.Location) -> int:
-    """Delete a folder and all in it; return how many objects are still there.
+    """Delete a folder and all in it, or a file; return how many objects are still there.
 
     What makes the others visible goes first, so that no half of a folder looks whole.
     """
     _objects.check_writable(location)
-    check_folder(location)
+    if not stat(location).is_folder:
+        _objects.delete(location, [location.key])
+        return 0
     keys = [key for page in _objects.listed(location) for key in _objects.keys_of(page)]
     keys = [key for key in keys if location.holds(key)]
     _objects.delete(location, [key for key in keys if is_seal(key)])

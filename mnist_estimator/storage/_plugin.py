@@ -93,8 +93,12 @@ def _open_gate(path: str, tf: Any) -> ctypes.CDLL:
 def _close_gate(shim: ctypes.CDLL) -> None:
     """Let no call of TensorFlow's into Python any more: its threads and destructors live longer."""
     closing = threading.Thread(target=_calls.drop_all, daemon=True, name="storage-end")
-    closing.start()
-    closing.join(_LAST_SECONDS)
+    try:
+        closing.start()
+        closing.join(_LAST_SECONDS)
+    except RuntimeError:
+        # Python 3.12 starts no thread any more.
+        _calls.drop_all()
     deadline = time.monotonic() + _DRAIN_SECONDS
     while shim.shim_close() > 0 and time.monotonic() < deadline:
         time.sleep(0.01)

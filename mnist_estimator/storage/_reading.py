@@ -5,7 +5,7 @@ import tempfile
 import threading
 from typing import Any
 
-from mnist_estimator.storage import _errors, _filesystem, _memory, _objects, _paths, _pool
+from mnist_estimator.storage import _errors, _events, _filesystem, _memory, _objects, _paths, _pool
 
 # What opening a file brings along, so that a small file is one request.
 FIRST_BYTES = 512 << 10
@@ -21,6 +21,9 @@ _taking = threading.Lock()
 
 class Reader:
     """An object as it was when it was opened. Threads may share one.
+
+    TensorBoard keeps files of events open and asks for more at their end. Such a file only grows,
+    so a reader looks there whether it has.
 
     Attributes:
       size: in bytes.
@@ -40,6 +43,7 @@ class Reader:
         # are asked for.
         self._position, self._in_order, self._known = 0, 0, 0
         self._copy: Any = None
+        self._grows = _events.is_event_file(location)
         if not location.key:
             raise IsADirectoryError(f"{location} is a folder, not a file")
         try:
@@ -84,6 +88,8 @@ class Reader:
         Raises:
           ChangedError: the object is no longer the one that was opened.
         """
+        if offset + len(view) > self.size and self._grows:
+            self._look_for_more()
         end = max(offset, min(offset + len(view), self.size))
         if self._copy is not None:
             return self._read_copy(offset, view[: end - offset])
@@ -188,7 +194,24 @@ class Reader:
                 _memory.give(found.size)
             raise
 
+    def _look_for_more(self) -> None:
+        found = _objects.head(self._location)
+        if found is None:
+            return  # What is held can be read on, as that of a file deleted on a disk.
+        with self._lock:
+            if found["size"] >= self.size:
+                self.size, self._e_tag = found["size"], found["e_tag"]
+
     def _fetch(self, start: int, end: int) -> Any:
+        try:
+            return self._fetch_version(start, end)
+        except _errors.ChangedError:
+            if not self._grows:
+                raise
+        self._look_for_more()
+        return self._fetch_version(start, end)
+
+    def _fetch_version(self, start: int, end: int) -> Any:
         found = _objects.get(self._location, start, end, self._e_tag)
         if found.meta["size"] != self.size:
             raise _errors.ChangedError(f"{self._location} was changed while it was read")

@@ -1,8 +1,10 @@
 """From a bucket to obstore's store: endpoint, credentials, timeouts, retries."""
 
+import base64
 import datetime
 import os
 import threading
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -58,6 +60,16 @@ def of(location: _paths.Location) -> Any:
         return _stores[name]
 
 
+def may_list_deleted_folders(location: _paths.Location) -> bool:
+    """Say whether a listing may name a folder after all that was in it was deleted.
+
+    SeaweedFS does (4.48); S3 itself has no folders to keep.
+    """
+    return location.scheme == "s3" and any(
+        name in os.environ for name in ("AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+    )
+
+
 def forget() -> None:
     """Open all stores anew at their next use; those of memory:// keep what they hold."""
     with _lock:
@@ -95,7 +107,8 @@ def _google(stores: Any, location: _paths.Location) -> Any:
     if not emulator:
         return stores.GCSStore(location.bucket, **_options("GOOGLE"))
     options = _options("GOOGLE", allow_http=True)
-    return stores.GCSStore(location.bucket, base_url=emulator, skip_signature=True, **options)
+    # It asks for no credentials, and to look for some would take long.
+    return stores.GCSStore(location.bucket, base_url=emulator, bearer_token="none", **options)
 
 
 def _azure(stores: Any, location: _paths.Location) -> Any:
@@ -126,10 +139,16 @@ def _azure_connection() -> dict[str, str]:
 def _http(stores: Any, location: _paths.Location) -> Any:
     # The query of the base is that of each request: a signature stays with its path.
     query = f"?{location.query}" if location.query else ""
-    for secret in (location.query, location.bucket.rpartition("@")[0].partition(":")[2]):
+    user, _, host = location.bucket.rpartition("@")
+    given: dict[str, Any] = {"allow_http": location.scheme == "http"}
+    if user:
+        encoded = base64.b64encode(urllib.parse.unquote(user).encode()).decode()
+        given["default_headers"] = {"authorization": f"Basic {encoded}"}
+        _errors.remember_secret(encoded)
+    for secret in (location.query, user.partition(":")[2]):
         _errors.remember_secret(secret)
-    options = _options("HTTP", allow_http=location.scheme == "http")
-    return stores.HTTPStore(f"{location.scheme}://{location.bucket}/{query}", **options)
+    url = f"{location.scheme}://{host}/{query}"
+    return stores.HTTPStore(url, **_options("HTTP", **given))
 
 
 _OPENERS: dict[str, Callable[[Any, _paths.Location], Any]] = {
@@ -145,14 +164,14 @@ _OPENERS: dict[str, Callable[[Any, _paths.Location], Any]] = {
 
 
 def _options(prefix: str, **given: Any) -> dict[str, Any]:
+    seconds = datetime.timedelta(seconds=1)
     client = {
-        "connect_timeout": f"{CONNECT_SECONDS}s",
-        "read_timeout": f"{SILENCE_SECONDS}s",
-        "timeout": f"{REQUEST_SECONDS}s",
+        "connect_timeout": CONNECT_SECONDS * seconds,
+        "read_timeout": SILENCE_SECONDS * seconds,
+        "timeout": REQUEST_SECONDS * seconds,
         **{name: value for name in _CLIENT_OPTIONS if (value := _of_environment(prefix, name))},
         **given,
     }
-    seconds = datetime.timedelta(seconds=1)
     retry = {
         # So many that the time decides.
         "max_retries": 1000,

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events, lock
-from mnist_estimator.runs.saver import check_variables, graph_variables
+from mnist_estimator.runs.saver import check_variables, graph_variables, store_errors
 from mnist_estimator.runtime import signals
 from mnist_estimator.training.hooks import RateLimit, diverged, first_in_collection
 
@@ -99,7 +99,8 @@ class CheckpointSaver(v1.train.SessionRunHook):
 
     def _evaluate(self, session: v1.Session, path: str) -> None:
         if self._after_save:
-            self._after_save(path)
+            with store_errors():
+                self._after_save(path)
 
     def _save_requested(self) -> bool:
         return self._look.allows() and tf.io.gfile.exists(self._request)
@@ -109,6 +110,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         with contextlib.suppress(tf.errors.NotFoundError):
             tf.io.gfile.remove(self._request)
 
+    @store_errors()
     def _save(self, session: v1.Session, step: int) -> str:
         if not tf.io.gfile.isdir(self._model_dir):
             # TensorFlow would make the folder again, with a checkpoint but no record of the run.

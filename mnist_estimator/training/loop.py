@@ -63,7 +63,7 @@ def _hooks(
     """The hooks in their order, which `hooks` explains."""
     config, is_chief = run.config, run.task.is_chief
     watchers = [
-        stopping.SessionGuard(watch, config.max_steps),
+        stopping.SessionGuard(watch, config.max_steps, is_alone=not run.task.jobs),
         hooks.FiniteGuard(config.model_dir),
         hooks.Progress(
             model_dir=config.model_dir,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mnist_estimator import model_fn
+from mnist_estimator import RunError, model_fn
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runtime import signals
@@ -53,14 +53,15 @@ class Stopper(v1.train.SessionRunHook):
 
 
 class SessionGuard(v1.train.SessionRunHook):
-    """Keeps a synchronous worker from going on alone in a new session.
+    """Keeps a synchronous worker, and a process on its own, from going on in a new session.
 
     After the last step of all workers it stops the watch over the others: they may be gone while
     the chief saves and evaluates.
     """
 
-    def __init__(self, watch: peers.Watch, max_steps: int) -> None:
+    def __init__(self, watch: peers.Watch, max_steps: int, is_alone: bool = False) -> None:
         self._watch = watch
+        self._is_alone = is_alone
         self._max_steps = max_steps
         self._begun = False
 
@@ -73,6 +74,12 @@ class SessionGuard(v1.train.SessionRunHook):
             # TensorFlow begins a new session when another worker is gone. That worker restarts from
             # the newest checkpoint, and this one is some steps ahead of it.
             raise signals.Interruption("another worker is gone", signals.EXIT_LOST)
+        if self._begun and self._is_alone:
+            # It would begin as many as it takes, and say nothing.
+            raise RunError(
+                "a file in a store could not be read, however often it was tried; see whether the "
+                "store answers; the same command continues from the newest checkpoint"
+            )
         self._begun = True
         self._step = int(session.run(self._global_step))
 

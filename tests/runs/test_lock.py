@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,12 +15,14 @@ from pathlib import Path
 import pytest
 from support import programs
 
-from mnist_estimator import InputError
-from mnist_estimator.runs import lock
+from mnist_estimator import InputError, storage
+from mnist_estimator.runs import lock, status
+from mnist_estimator.runtime import leases, locking
 
 HOLD = """
 import sys
-from mnist_estimator.runs import lock
+from mnist_estimator.runs import lock, status
+from mnist_estimator.runtime import leases, locking
 with lock.held(sys.argv[1]):
     print(flush=True)
     sys.stdin.read()
@@ -149,3 +152,93 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path):
         lock.held(str(tmp_path / "file/run")),
     ):
         pytest.fail("trains")
+
+
+class TestInAStore:
+    @pytest.fixture
+    def model_dir(self):
+        storage.install()
+        return f"memory://locks/{secrets.token_hex(8)}"
+
+    def write(self, model_dir, **owner):
+        owner = {"host": "elsewhere", "pid": "7", "started": "then", "beat": "1"} | owner
+        path = f"{model_dir}/{lock.LOCK_FILE}"
+        found = storage.read_version(path)
+        storage.write_if(path, json.dumps(owner).encode(), found and found[1])
+
+    def owner(self, model_dir):
+        return json.loads(storage.read_version(f"{model_dir}/{lock.LOCK_FILE}")[0])
+
+    def test_it_is_held_and_then_free(self, model_dir):
+        for _ in range(2):
+            with lock.held(model_dir, sleep=never):
+                assert self.owner(model_dir)["pid"] == str(os.getpid())
+                lock.check(model_dir)
+            assert self.owner(model_dir) == {}
+
+    def test_the_second_trainer_is_told_who_the_first_is(self, model_dir):
+        with lock.held(model_dir):
+            self.write(model_dir)
+            beat = lambda secs: self.write(model_dir, beat="2")  # noqa: E731
+            who = "host elsewhere, process 7, started then"
+            with pytest.raises(lock.LockedError, match=who), lock.held(model_dir, sleep=beat):
+                pytest.fail("both train")
+
+    def test_of_two_that_find_it_stale_one_is_told_who_was_faster(self, model_dir, monkeypatch):
+        self.write(model_dir)
+        lease = leases.Lease
+
+        def be_slow(*arguments):
+            self.write(model_dir, host="faster")
+            return lease(*arguments)
+
+        monkeypatch.setattr(leases, "Lease", be_slow)
+        slept = []
+        with (
+            pytest.raises(lock.LockedError, match="on host faster"),
+            lock.held(model_dir, sleep=slept.append),
+        ):
+            pytest.fail("both train")
+        assert sum(slept) == 60
+
+    def test_the_dead_of_this_machine_are_known(self, model_dir):
+        ended = subprocess.Popen([sys.executable, "-c", ""])
+        ended.wait(60)
+        self.write(model_dir, machine=locking.this_machine(), pid=str(ended.pid))
+        with lock.held(model_dir, sleep=never):
+            pass
+
+    @pytest.mark.parametrize("owner", [{}, {"machine": ""}, {"machine": "another start"}])
+    def test_a_process_of_another_machine_with_this_one_s_name_is_waited_for(
+        self, model_dir, owner
+    ):
+        self.write(model_dir, host=socket.gethostname(), pid="999999999", **owner)
+        slept = []
+        with lock.held(model_dir, sleep=slept.append):
+            pass
+        assert sum(slept) == 60
+
+    def test_a_store_without_conditions_is_said_and_has_a_heartbeat(
+        self, model_dir, monkeypatch, capsys
+    ):
+        def write_if(path, content, version):
+            raise storage.UnconditionalError(f"{path}: no conditions")
+
+        monkeypatch.setattr(storage, "write_if", write_if)
+        with lock.held(model_dir, sleep=never):
+            assert self.owner(model_dir)["pid"] == str(os.getpid())
+        assert f"{lock.LOCK_FILE}: no conditions; two trainers that" in capsys.readouterr().err
+        assert not storage.read_version(f"{model_dir}/{lock.LOCK_FILE}")
+
+    def test_a_model_dir_that_another_has_taken_over_is_left_as_it_is(self, model_dir, monkeypatch):
+        monkeypatch.setattr(lock, "_SURE_SECS", 0)
+        with (
+            pytest.raises(leases.LostError),
+            lock.held(model_dir),
+            status.record_outcome(model_dir) as recorder,
+        ):
+            self.write(model_dir)
+            before = storage.read_version(f"{model_dir}/{status.STATUS_FILE}")
+            recorder.write(status.TRAINED)
+        assert storage.read_version(f"{model_dir}/{status.STATUS_FILE}") == before
+        assert self.owner(model_dir)["host"] == "elsewhere"
