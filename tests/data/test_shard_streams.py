@@ -43,13 +43,10 @@ def make_cache(stored: Dataset, tmp_path) -> Iterator[Callable[[int], ShardCache
         yield make
 
 
-def copied_bytes(tmp_path) -> int:
-    """What copies and parts take; threads may be replacing them."""
-    size = 0
-    for path in (tmp_path / "shards").iterdir():
-        with contextlib.suppress(FileNotFoundError):
-            size += path.stat().st_size
-    return size - len(cache_folder._TAG_TEXT)
+def copied_bytes(cache: ShardCache) -> int:
+    """What copies and parts take, while no thread makes room."""
+    with cache._kept._alone():
+        return sum({entry.digest: entry.size for entry in cache._kept._entries()}.values())
 
 
 def is_shard(path: str, shard: Shard) -> bool:
@@ -89,13 +86,14 @@ def test_all_shards_come_ahead_of_need_in_its_order(stored, shards, make_cache, 
     assert len(reads.paths) == 6
 
 
-def test_two_shards_of_room_are_enough(stored, shards, make_cache, tmp_path, monkeypatch):
+def test_two_shards_of_room_are_enough(stored, shards, make_cache, monkeypatch):
     reads, size = stored_shards.watch(monkeypatch), max(shard.bytes for shard in shards)
-    stream, order = make_cache(2 * size).stream(), [*shards, *reversed(shards)]
+    cache, order = make_cache(2 * size), [*shards, *reversed(shards)]
+    stream = cache.stream()
     for place, shard in enumerate(order):
         path = stream.take(order[place : place + 6])
         assert files.is_local(path) and is_shard(path, shard)
-        assert 0 < copied_bytes(tmp_path) <= 2 * size
+        assert 0 < copied_bytes(cache) <= 2 * size
         reads.wait_for(min(place + 2, 6))  # The next one comes while this one is read.
     # The last shard of the first pass is the first of the next one.
     assert len(reads.paths) <= len(order) - 1
