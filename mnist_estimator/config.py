@@ -139,6 +139,22 @@ class TrainConfig:
         LEARNING, 20_000, "Examples in the shuffle buffer of a set that streams.", least=1
     )
 
+    cache_dir: str = _setting(
+        PLACE,
+        "",
+        "Folder on this machine for copies of the shards of a data_dir in an object store. They "
+        "are fetched before they are needed, and verified; later runs use them too. Default: "
+        "mnist_estimator in $XDG_CACHE_HOME or ~/.cache, else a folder in TMPDIR.",
+        is_path=True,
+    )
+    cache_limit: str = _setting(
+        PLACE,
+        "",
+        "What the copies in --cache_dir may take at most, as 500MB or 20GB; others are removed to "
+        "make room. 0: keep none. Default: 20GB, or half of what the disk has free if that is "
+        "less.",
+    )
+
     model: str = _setting(
         NETWORK,
         "cnn",
@@ -396,6 +412,9 @@ class TrainConfig:
             known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)
         _check_model(self.model)
+        if "://" in self.cache_dir:
+            raise InputError(f"--cache_dir: found {self.cache_dir}, expected a local folder")
+        _parse_bytes("cache_limit", self.cache_limit or "0")
         _parse_numbers("hidden_units", self.hidden_units)
         if self.profiled and (len(self.profiled) != 2 or self.profiled[0] > self.profiled[1]):
             raise InputError(
@@ -428,6 +447,11 @@ class TrainConfig:
     def layers(self) -> tuple[int, ...]:
         """Units of each hidden layer of `--model=dnn`."""
         return _parse_numbers("hidden_units", self.hidden_units)
+
+    @property
+    def cache_bytes(self) -> int | None:
+        """Bytes that the copies in `cache_dir` may take; None: the usual."""
+        return _parse_bytes("cache_limit", self.cache_limit) if self.cache_limit else None
 
     @property
     def profiled(self) -> tuple[int, ...]:
@@ -536,3 +560,12 @@ def _parse_numbers(flag: str, text: str) -> tuple[int, ...]:
             f"--{flag}: found {text!r}, expected whole numbers with commas, as in 3,5, at most 100"
         )
     return tuple(map(int, text.split(",")))
+
+
+def _parse_bytes(flag: str, text: str) -> int:
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,3})?) ?(?:([KMGT])(I?)B?|B)?", text.upper(), re.ASCII)
+    if not found:
+        raise InputError(f"--{flag}: found {text!r}, expected a size, as in 500MB or 20GB")
+    number, unit, binary = found.groups()
+    power = 1 + "KMGT".index(unit) if unit else 0
+    return int(float(number) * (1024 if binary else 1000) ** power)

@@ -95,11 +95,34 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
         ("log_steps", 0, "expected at least 1"),
         ("intra_op_threads", -1, "expected at least 0"),
         ("task_index", -1, "expected at least 0"),
+        ("cache_dir", "s3://bucket/cache", "expected a local folder"),
+        ("cache_limit", "much", "expected a size, as in 500MB or 20GB"),
+        ("cache_limit", "-1", "expected a size"),
+        ("cache_limit", "5 PB", "expected a size"),
+        ("cache_limit", "\u0665", "expected a size"),
     ],
 )
 def test_a_wrong_value_is_named(name, value, expected):
     with pytest.raises(InputError, match=f"^--{name}: found .*{expected}"):
         TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("0", 0),
+        ("123", 123),
+        ("20GB", 20 * 10**9),
+        ("1.5 tb", 1_500_000_000_000),
+        ("2Gi", 2 * 2**30),
+        ("500m", 500_000_000),
+        ("3 KiB", 3072),
+        ("7B", 7),
+    ],
+)
+def test_a_size_has_a_unit(text, expected):
+    assert TrainConfig(cache_limit=text).cache_bytes == expected
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report"])

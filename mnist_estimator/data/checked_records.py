@@ -5,11 +5,40 @@ from __future__ import annotations
 import contextlib
 import functools
 
-from mnist_estimator import InputError
+import numpy as np
+
+from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
-from mnist_estimator.data.manifest import Manifest
+from mnist_estimator.data import shard_cache
+from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.data.records import Overlong, find_overlong, most_record_bytes
+from mnist_estimator.data.shard_streams import Stream
 from mnist_estimator.runtime.files import check_plain
+
+
+def read_split(dataset: Dataset, split: str, *, trains: bool = False) -> tf.data.Dataset:
+    """The records of a split, serialized, one shard after another; local copies where there are.
+
+    Args:
+      trains: whether it is for a training session, which may end before all are read.
+
+    Raises:
+      InputError, tf.errors.DataLossError: as `read_all`.
+      RunError: if a shard is not to be had from the store.
+    """
+    cache, shards = shard_cache.of(dataset), dataset.manifest.splits[split]
+    if cache is None:
+        return read_all(dataset.shard_paths(split), dataset.manifest)
+    # Here, and not in the session: there no signal is heard.
+    cache.bring(shards)
+    stream = cache.stream(trains=trains)
+
+    def records(place: tf.Tensor) -> tf.data.Dataset:
+        needs = tf.range(place, len(shards), dtype=tf.int64)
+        return tf.data.TFRecordDataset(taken_path(stream, dataset, split, needs))
+
+    # One more than there are: it says that the last one has been read.
+    return tf.data.Dataset.range(len(shards) + 1).flat_map(records)
 
 
 def read_all(files: list[str], manifest: Manifest) -> tf.data.Dataset:
@@ -45,6 +74,36 @@ def checked_path(path: tf.Tensor, manifest: Manifest) -> tf.Tensor:
     checked = tf.numpy_function(check, [path], tf.string, stateful=False)
     checked.set_shape([])
     return checked
+
+
+def taken_path(stream: Stream, dataset: Dataset, split: str, needs: tf.Tensor) -> tf.Tensor:
+    """Where to read the first of the shards that are needed, string [1]; to evaluate it waits.
+
+    It fails as `checked_path` does, and if the shard is not to be had.
+
+    Args:
+      needs: int64 [n], the shards' numbers in the order of need; none, if the last one is read:
+        then the result is empty, too.
+    """
+    shards = dataset.manifest.splits[split]
+
+    def take(numbers: np.ndarray) -> np.ndarray:
+        if not len(numbers):
+            stream.end()
+            return np.array([], np.bytes_)
+        try:
+            path = stream.take([shards[number] for number in numbers])
+            overlong = _overlong(path, dataset.manifest)
+        except (InputError, RunError) as error:
+            raise ValueError(str(error)) from None
+        if overlong:
+            raise ValueError(f"{path}: {overlong}")
+        return np.array([path.encode()])
+
+    # Behind a stateful operation TensorFlow would run all that follows one at a time.
+    taken = tf.numpy_function(take, [needs], tf.string, stateful=False)
+    taken.set_shape([None])
+    return taken
 
 
 def numbered_records(

@@ -12,7 +12,13 @@ from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data.checked_records import checked_path, numbered_records, read_all
+from mnist_estimator.data import shard_cache, shard_streams
+from mnist_estimator.data.checked_records import (
+    checked_path,
+    numbered_records,
+    read_split,
+    taken_path,
+)
 from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.data.records import IMAGE_KEY, LABEL_KEY
 
@@ -119,13 +125,12 @@ def train_batches(
             f"--batch_size: found {batch_size}, expected a multiple of the {share.replicas} "
             "replicas that share each batch"
         )
-    files = dataset.shard_paths("train")
     start_step = tf.convert_to_tensor(start_step, tf.int64)
     first_step = start_step + (share.worker - start_step) % share.workers
     if examples * _image_bytes(manifest) <= cache_bytes:
-        batches = _gathered(files, manifest, first_step, batch_size, seed, share)
+        batches = _gathered(dataset, first_step, batch_size, seed, share)
     else:
-        batches = _streamed(files, manifest, first_step, batch_size, seed, shuffle_buffer, share)
+        batches = _streamed(dataset, first_step, batch_size, seed, shuffle_buffer, share)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
@@ -149,7 +154,7 @@ def eval_batches(dataset: Dataset, split: str, *, batch_size: int) -> tf.data.Da
         features, labels = _parse(index, serialized, manifest.image_shape)
         return {**features, BATCH_MEAN: tf.constant(batch_mean, tf.float32)}, labels
 
-    records = read_all(dataset.shard_paths(split), manifest)
+    records = read_split(dataset, split)
     numbered = tf.data.Dataset.zip((tf.data.Dataset.range(examples), records))
     batches = numbered.batch(batch_size).map(parse, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
@@ -179,13 +184,9 @@ def _start_step(saved_step: Callable[[], int]) -> int | tf.Tensor:
 
 
 def _gathered(
-    files: list[str],
-    manifest: Manifest,
-    first_step: tf.Tensor,
-    batch_size: int,
-    seed: int,
-    share: Share,
+    dataset: Dataset, first_step: tf.Tensor, batch_size: int, seed: int, share: Share
 ) -> tf.data.Dataset:
+    manifest = dataset.manifest
     examples = manifest.num_examples("train")
     slice_size = batch_size // share.replicas
 
@@ -204,7 +205,7 @@ def _gathered(
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
     numbered = numbered_records(
-        tf.data.Dataset.range(examples), read_all(files, manifest), examples
+        tf.data.Dataset.range(examples), read_split(dataset, "train", trains=True), examples
     )
     return (
         numbered.batch(examples)
@@ -214,19 +215,21 @@ def _gathered(
 
 
 def _streamed(
-    files: list[str],
-    manifest: Manifest,
+    dataset: Dataset,
     first_step: tf.Tensor,
     batch_size: int,
     seed: int,
     shuffle_buffer: int,
     share: Share,
 ) -> tf.data.Dataset:
+    manifest = dataset.manifest
     examples = manifest.num_examples("train")
     first = first_step * batch_size
     epochs = tf.data.Dataset.range(first // examples, _FOREVER)
+    cache = shard_cache.of(dataset)
+    stream = cache.stream(trains=True) if cache else None
     serialized = epochs.flat_map(
-        lambda epoch: _epoch_records(files, manifest, epoch, seed, shuffle_buffer)
+        lambda epoch: _epoch_records(dataset, stream, epoch, seed, shuffle_buffer)
     )
     batches = serialized.skip(first % examples).batch(batch_size, drop_remainder=True)
     if share.workers > 1:
@@ -239,28 +242,39 @@ def _streamed(
 
 
 def _epoch_records(
-    files: list[str], manifest: Manifest, epoch: tf.Tensor, seed: int, shuffle_buffer: int
+    dataset: Dataset,
+    stream: shard_streams.Stream | None,
+    epoch: tf.Tensor,
+    seed: int,
+    shuffle_buffer: int,
 ) -> tf.data.Dataset:
     """(index int64 [], serialized string []) of one epoch, shuffled by the seed and the epoch."""
     # Dataset.shuffle mixes in the seed of the graph around it, which here is this function's own.
     v1.set_random_seed(seed)
+    files, manifest = dataset.shard_paths("train"), dataset.manifest
     counts = tf.constant([shard.examples for shard in manifest.splits["train"]], tf.int64)
     starts = tf.cumsum(counts, exclusive=True)
 
-    def shard_records(shard: tf.Tensor) -> tf.data.Dataset:
+    def shard_records(shard: tf.Tensor, needs: tf.Tensor | None = None) -> tf.data.Dataset:
         numbers = tf.data.Dataset.range(starts[shard], starts[shard] + counts[shard])
-        path = checked_path(tf.gather(tf.constant(files), shard), manifest)
+        if stream is None:
+            path = checked_path(tf.gather(tf.constant(files), shard), manifest)
+        else:
+            path = taken_path(stream, dataset, "train", needs)
         return numbered_records(numbers, tf.data.TFRecordDataset(path), counts[shard])
 
     place = tf.range(len(files), dtype=tf.int64)
     order = shuffled_index(epoch * len(files) + place, len(files), seed)
+    shards = tf.data.Dataset.from_tensor_slices(order)
+    if stream is not None:
+        next_order = shuffled_index((epoch + 1) * len(files) + place, len(files), seed)
+        needs = tf.concat([order, next_order], axis=0)
+        shards = shards.enumerate().map(lambda place, shard: (shard, needs[place:]))
     shuffle_seed = tf.random.stateless_uniform(
         [], [seed, epoch], minval=None, maxval=None, dtype=tf.int64, alg="philox"
     )
-    return (
-        tf.data.Dataset.from_tensor_slices(order)
-        .flat_map(shard_records)
-        .shuffle(shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False)
+    return shards.flat_map(shard_records).shuffle(
+        shuffle_buffer, seed=shuffle_seed, reshuffle_each_iteration=False
     )
 
 

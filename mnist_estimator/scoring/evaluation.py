@@ -11,7 +11,7 @@ from typing import Any
 from mnist_estimator import InputError, RunError, estimators, model_fn
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import inputs, records, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn, prepare_again
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
@@ -132,6 +132,7 @@ def serving_accuracy(run: OpenRun, data_dir: str, manifest: Manifest) -> float:
 
 def check_records(data_dir: str, manifest: Manifest) -> None:
     """Reads all records; raises RunError that names the first damaged one, if there is any."""
+    shard_cache.check()
     with progress.ProgressLine() as show_progress:
         damage = records.find_damage(Dataset(data_dir, manifest), show_progress)
     if damage:

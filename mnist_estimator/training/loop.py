@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mnist_estimator import estimators
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.data import inputs
+from mnist_estimator.data import inputs, shard_cache
 from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.runs import checkpoints, status
 from mnist_estimator.runtime import signals
@@ -76,12 +76,20 @@ def _hooks(
     if saver:
         watchers.append(saver)
     watchers.append(stopper)
+    watchers.append(_EndOfInput())
     if config.profiled and is_chief:
         # After the others, so that its time holds none of their work.
         watchers.append(hooks.Profiler(config.model_dir, *config.profiled))
     # Estimator's own max_steps looks for checkpoints by a pattern.
     watchers.append(v1.train.StopAtStepHook(last_step=config.max_steps))
     return watchers
+
+
+class _EndOfInput(v1.train.SessionRunHook):
+    """Lets a session end whose input waits for a shard that the steps no longer need."""
+
+    def end(self, session: v1.Session) -> None:
+        shard_cache.end_training()
 
 
 def _end_check(run: Run, follower: status.Follower | None) -> Callable[[], bool]:

@@ -14,8 +14,8 @@ from mnist_estimator import RunError, compat, estimators
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import data_dirs
-from mnist_estimator.data.manifest import Manifest
+from mnist_estimator.data import data_dirs, shard_cache
+from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.runs import checkpoints, layout, lock, open_run, record, status
 from mnist_estimator.runtime import signals
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
@@ -121,19 +121,26 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
         shards=config.shards,
         seed=config.seed,
     )
-    try:
-        with open_run.raise_when_folder_gone(config.model_dir, "training"):
-            yield manifest
-    except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
-        if is_out_of_memory(error):
-            raise _out_of_memory(config, error) from error
-        evaluation.check_records(config.data_dir, manifest)
-        if isinstance(error, tf.errors.InvalidArgumentError):
-            raise  # Not a file's fault, so a mistake in the program.
-        raise RunError(
-            f"stopped training in {config.model_dir}: {error_line(error)}; "
-            f"{describe_saved(config.model_dir)}"
-        ) from error
+    with _copies(config, manifest):
+        try:
+            with open_run.raise_when_folder_gone(config.model_dir, "training"):
+                yield manifest
+        except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
+            if is_out_of_memory(error):
+                raise _out_of_memory(config, error) from error
+            evaluation.check_records(config.data_dir, manifest)
+            if isinstance(error, tf.errors.InvalidArgumentError):
+                raise  # Not a file's fault, so a mistake in the program.
+            raise RunError(
+                f"stopped training in {config.model_dir}: {error_line(error)}; "
+                f"{describe_saved(config.model_dir)}"
+            ) from error
+
+
+def _copies(config: TrainConfig, manifest: Manifest) -> contextlib.AbstractContextManager[None]:
+    """Keeps local copies of what is read from a data_dir in an object store."""
+    dataset = Dataset(config.data_dir, manifest)
+    return shard_cache.opened(dataset, folder=config.cache_dir, limit=config.cache_bytes)
 
 
 def _out_of_memory(config: TrainConfig, error: Exception) -> RunError:

@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
-from support import tiny_dataset
+from support import stored_shards, tiny_dataset
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import checked_records
+from mnist_estimator.data import checked_records, shard_cache
 from mnist_estimator.data.manifest import Dataset
+from mnist_estimator.runtime.files import is_local
 
 
 @pytest.fixture
@@ -32,6 +33,40 @@ def test_all_records_are_read_shard_by_shard(dataset: Dataset):
     assert len(list(read)) == dataset.manifest.num_examples("train")
     for path in paths:
         assert _checked(path, dataset) == path
+
+
+def test_the_records_of_a_store_are_read_from_copies(tmp_path: Path):
+    with stored_shards.dataset() as stored:
+        expected = list(checked_records.read_split(stored, "train").as_numpy_iterator())
+        with shard_cache.opened(stored, folder=str(tmp_path), limit=None):
+            read = checked_records.read_split(stored, "train")
+            for shard in stored.manifest.splits["train"]:
+                tf.io.gfile.remove(stored_shards.path(stored, shard))
+            assert list(read.as_numpy_iterator()) == expected
+            assert list(read.as_numpy_iterator()) == expected  # Another time over.
+    assert len(expected) == stored.manifest.num_examples("train")
+
+
+def test_a_copy_is_held_until_the_next_one_is_taken_and_the_last_until_its_end(tmp_path: Path):
+    with stored_shards.dataset() as stored:
+        shards = stored.manifest.splits["train"]
+        with shard_cache.opened(stored, folder=str(tmp_path), limit=shards[0].bytes):
+            other = shard_cache.of(stored).stream()
+            read = iter(checked_records.read_split(stored, "train"))
+            next(read)
+            assert not is_local(other.take(shards[2:]))
+            assert len(list(read)) == stored.manifest.num_examples("train") - 1
+            assert is_local(other.take(shards[2:]))
+
+
+def test_a_wrong_shard_of_a_store_is_named_in_a_graph(tmp_path: Path):
+    with stored_shards.dataset() as stored:
+        shard = stored.manifest.splits["train"][1]
+        with shard_cache.opened(stored, folder=str(tmp_path), limit=shard.bytes):
+            read = checked_records.read_split(stored, "train")  # There is room for the first one.
+            stored_shards.replace(stored, shard, b"x" * shard.bytes)
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"{shard.file}: sha256"):
+                list(read)
 
 
 def test_a_shard_that_is_no_file_is_not_opened(dataset: Dataset):

@@ -12,8 +12,9 @@ from support.datasets import TEST, TRAIN, VALIDATION, record_header
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.data import checked_records, inputs, records
+from mnist_estimator.data import checked_records, inputs, records, shard_cache
 from mnist_estimator.data.manifest import Dataset, read_manifest
+from mnist_estimator.runtime import files
 
 BATCH = 16
 IN_MEMORY, STREAMING = 2**30, 0
@@ -69,6 +70,28 @@ def test_any_step_can_be_entered(make_dataset, cache_bytes, start_step):
     whole = indices(data_dir, start_step + 6, cache_bytes=cache_bytes)
     entered = indices(data_dir, 6, start_step=start_step, cache_bytes=cache_bytes)
     assert entered == whole[start_step:]
+
+
+@both
+@pytest.mark.parametrize("limit", [None, 2], ids=["room for all", "room for two"])
+def test_a_store_gives_the_batches_of_the_disk(make_dataset, tmp_path, cache_bytes, limit):
+    data_dir = make_dataset(shards=5)
+    with files.memory_folder() as store:
+        for path in Path(data_dir).iterdir():
+            tf.io.gfile.copy(str(path), f"{store}/{path.name}")
+        dataset = Dataset(store, read_manifest(store))
+        size = max(shard.bytes for shard in dataset.manifest.splits["train"])
+        limit = limit and limit * size
+        with shard_cache.opened(dataset, folder=str(tmp_path / "cache"), limit=limit):
+            options = {"start_step": 3, "cache_bytes": cache_bytes}
+            found, expected = batches(store, 9, **options), batches(data_dir, 9, **options)
+        for (features, labels), (others, other_labels) in zip(found, expected, strict=True):
+            assert features["index"].tolist() == others["index"].tolist()
+            np.testing.assert_array_equal(features["images"], others["images"])
+            assert labels.tolist() == other_labels.tolist()
+    copies = sum(path.stat().st_size for path in tmp_path.glob("cache/shards/*.tfrecord"))
+    whole = dataset.manifest.num_bytes("train")
+    assert copies == whole if limit is None else copies <= limit
 
 
 @both

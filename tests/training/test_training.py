@@ -21,6 +21,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records
 from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runs import checkpoints, lock, record
+from mnist_estimator.runtime import files
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import saved_model
 from mnist_estimator.training import endings, loop, training
@@ -254,6 +255,17 @@ def test_a_damaged_record_is_named(tmp_path, make_dataset, cache_mb):
     with pytest.raises(RunError, match=f"{data_dir}: {name}: record 3 is corrupt .*; stopped"):
         train(tmp_path / "run", data_dir, cache_mb=cache_mb)
     assert records.verify(data_dir)[-1].startswith(f"{name}: record 3 is corrupt")
+
+
+@memory_and_stream
+def test_a_shard_that_is_wrong_in_a_store_is_named(tmp_path, make_dataset, cache_mb):
+    data_dir, options = make_dataset(), {"cache_mb": cache_mb, "cache_dir": str(tmp_path / "cache")}
+    name = damage_shard(data_dir, "train")
+    with files.memory_folder() as store:
+        for path in Path(data_dir).iterdir():
+            tf.io.gfile.copy(str(path), f"{store}/{path.name}")
+        with pytest.raises(RunError, match=f"^{store}: {name}: sha256 .*; stopped; replace it"):
+            train(tmp_path / "run", store, **options)
 
 
 def test_a_length_that_no_memory_can_hold_is_named(tmp_path, make_dataset):
