@@ -6,6 +6,14 @@
 # For GPUs with NVIDIA's libraries, of which the plain package has none:
 #
 #   docker build --build-arg TENSORFLOW='tensorflow[and-cuda]' --tag REGISTRY/mnist:1-gpu .
+
+# This image has a C compiler, which the part in C of object storage is built with.
+FROM python:3.13 AS build
+
+WORKDIR /opt/mnist_estimator
+COPY . .
+RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
+
 FROM python:3.13-slim
 
 ARG TENSORFLOW=tensorflow
@@ -20,10 +28,10 @@ RUN useradd --uid 1000 --create-home trainer
 WORKDIR /opt/mnist_estimator
 COPY setup.py pyproject.toml ./
 COPY mnist_estimator/__init__.py mnist_estimator/
-RUN pip install --no-cache-dir "$TENSORFLOW" .
+RUN pip install --no-cache-dir "$TENSORFLOW" '.[storage]'
 
-COPY . .
-RUN pip install --no-cache-dir --no-deps --force-reinstall .
+COPY --from=build /wheels /wheels
+RUN pip install --no-cache-dir --no-deps --force-reinstall /wheels/*.whl
 
 WORKDIR /home/trainer
 USER 1000
