@@ -40,12 +40,15 @@ def install_for(*paths: str) -> None:
     """Install what the paths need; nothing is imported where none of them is in a store.
 
     Raises:
-      InputError: see `install`.
+      InputError: obstore is not installed, or as `install` says.
     """
     schemes = {scheme_of(path) for path in paths if path} & set(SCHEMES)
     if "gs" in schemes and not _gs.emulator():
         schemes.remove("gs")  # TensorFlow's own serves it.
     if schemes:
+        from mnist_estimator.storage import _stores
+
+        _stores.check_installed(min(schemes))
         install(gs=True if "gs" in schemes else None)
 
 

@@ -5,6 +5,7 @@ go of that lock while it waits for a store. None of them raises: an error become
 """
 
 import ctypes
+import functools
 import itertools
 import os
 from collections.abc import Callable
@@ -27,37 +28,8 @@ def functions(set_status: _Call, fill_names: _Call) -> dict[str, _Call]:
       set_status: TF_SetStatus.
       fill_names: shim_names of _shim.c.
     """
-
-    def on_path(function: _Call, default: Any = None) -> _Call:
-        def call(path: bytes, *arguments: Any) -> Any:
-            try:
-                return function(_location(path), *arguments[:-1])
-            except BaseException as error:
-                _report(set_status, arguments[-1], error, _shown(path))
-                return default
-
-        return call
-
-    def on_file(function: _Call, default: Any = None) -> _Call:
-        def call(file: Any, *arguments: Any) -> Any:
-            try:
-                return function(_opened(file), *arguments[:-1])
-            except EOFError as error:
-                set_status(arguments[-1], _errors.OUT_OF_RANGE, b"end of file")
-                return error.args[0]
-            except BaseException as error:
-                _report(set_status, arguments[-1], error)
-                return default
-
-        return call
-
-    def names(function: _Call) -> _Call:
-        def fill(location: _paths.Location, entries: int) -> int:
-            found = [os.fsencode(name) for name in function(location)]
-            return fill_names(b"".join(name + b"\0" for name in found), len(found), entries)
-
-        return on_path(fill, -1)
-
+    on_path = functools.partial(_on_path, set_status)
+    names = functools.partial(_names, set_status, fill_names)
     return {
         "new_reader": on_path(_opening(_reading.Reader)),
         "new_writer": on_path(_opening(_writing.Writer)),
@@ -75,6 +47,12 @@ def functions(set_status: _Call, fill_names: _Call) -> dict[str, _Call]:
         "get_children": names(_filesystem.children),
         "get_matching_paths": names(lambda place: map(str, _filesystem.matching(place))),
         "flush_caches": lambda: None,
+        **_of_files(functools.partial(_on_file, set_status)),
+    }
+
+
+def _of_files(on_file: _Call) -> dict[str, _Call]:
+    return {
         "read": on_file(_read, 0),
         "close_reader": lambda file: _end(file, "close"),
         "append": on_file(lambda file, data, size: file.append(_bytes_at(data, size))),
@@ -83,6 +61,39 @@ def functions(set_status: _Call, fill_names: _Call) -> dict[str, _Call]:
         "close": on_file(lambda file: file.close()),
         "drop_writer": lambda file: _end(file, "drop"),
     }
+
+
+def _on_path(set_status: _Call, function: _Call, default: Any = None) -> _Call:
+    def call(path: bytes, *arguments: Any) -> Any:
+        try:
+            return function(_location(path), *arguments[:-1])
+        except BaseException as error:
+            _report(set_status, arguments[-1], error, _shown(path))
+            return default
+
+    return call
+
+
+def _on_file(set_status: _Call, function: _Call, default: Any = None) -> _Call:
+    def call(file: Any, *arguments: Any) -> Any:
+        try:
+            return function(_opened(file), *arguments[:-1])
+        except EOFError as error:
+            set_status(arguments[-1], _errors.OUT_OF_RANGE, b"end of file")
+            return error.args[0]
+        except BaseException as error:
+            _report(set_status, arguments[-1], error)
+            return default
+
+    return call
+
+
+def _names(set_status: _Call, fill_names: _Call, function: _Call) -> _Call:
+    def fill(location: _paths.Location, entries: int) -> int:
+        found = [os.fsencode(name) for name in function(location)]
+        return fill_names(b"".join(name + b"\0" for name in found), len(found), entries)
+
+    return _on_path(set_status, fill, -1)
 
 
 def drop_all() -> None:

@@ -1,5 +1,7 @@
 """Copies and renames: of files within a store and between stores, of folders object by object."""
 
+import functools
+
 from mnist_estimator.storage import _filesystem, _objects, _paths, _pool, _reading
 
 _READ_BYTES = 8 << 20
@@ -64,21 +66,11 @@ def _rename_folder(source: _paths.Location, target: _paths.Location) -> None:
     keys = [key for key in keys if source.holds(key)]
     seals = sorted(filter(_filesystem.is_seal, keys), key=lambda key: (-key.count("/"), key))
     others = [key for key in keys if not _filesystem.is_seal(key)]
-
-    def move(key: str) -> None:
-        old, new = source._replace(key=key), target.below(key[len(source.prefix) :])
-        try:
-            _copy_object(old, new)
-        except FileNotFoundError:
-            # An object "folder/" of another tool, which the client calls "folder".
-            if not _filesystem.is_folder(old):
-                raise
-            _filesystem.put_marker(new)
-
+    copy_key = functools.partial(_copy_below, source, target)
     for start in range(0, len(others), _BATCH):
-        _pool.each(move, others[start : start + _BATCH])
+        _pool.each(copy_key, others[start : start + _BATCH])
     for key in seals:
-        move(key)
+        copy_key(key)
     _objects.delete(source, seals)
     _objects.delete(source, others)
     if _objects.anything(source):
@@ -86,6 +78,17 @@ def _rename_folder(source: _paths.Location, target: _paths.Location) -> None:
             f"all of {source} is in {target} now, but new objects are in the old folder, or "
             "those with which another tool marks one"
         )
+
+
+def _copy_below(source: _paths.Location, target: _paths.Location, key: str) -> None:
+    old, new = source._replace(key=key), target.below(key[len(source.prefix) :])
+    try:
+        _copy_object(old, new)
+    except FileNotFoundError:
+        # An object "folder/" of another tool, which the client calls "folder".
+        if not _filesystem.is_folder(old):
+            raise
+        _filesystem.put_marker(new)
 
 
 def _check_can_become_folder(target: _paths.Location) -> None:
@@ -108,17 +111,20 @@ def _copy_object(source: _paths.Location, target: _paths.Location) -> None:
 
 def _read_and_write(source: _paths.Location, target: _paths.Location) -> None:
     """Copy by way of this machine, in parts."""
+    before = _objects.head(target)
     reader = _reading.Reader(source)
-    upload = _objects.upload(target)
     try:
-        position = 0
-        while position < reader.size:
-            content = reader.read_bytes(position, _READ_BYTES)
-            upload.write(content)
-            position += len(content)
-        upload.close()
-    except BaseException:
-        _objects.abort_quietly(upload)
-        raise
+        first = reader.read_bytes(0, _objects.PART_BYTES)
+        if reader.size <= _objects.PART_BYTES:
+            _objects.put(target, first)
+            return
+        upload = _objects.upload(target, first)
+        try:
+            for position in range(len(first), reader.size, _READ_BYTES):
+                upload.write(reader.read_bytes(position, _READ_BYTES))
+        except BaseException:
+            _objects.abort_quietly(upload)
+            raise
+        _objects.finish(upload, target, reader.size, before and before["e_tag"])
     finally:
         reader.close()

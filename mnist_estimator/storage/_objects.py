@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from mnist_estimator.storage import _errors, _paths, _stores
+from mnist_estimator.storage import _errors, _paths, _retrying, _stores
 
 # An upload goes in parts of this size while it is written, so many of them at a time. S3 takes
 # 10,000 parts: 156 GiB.
@@ -78,17 +78,47 @@ def put(location: _paths.Location, content: Any, mode: Any = None) -> Any:
         return obstore.put(store, location.key, content, use_multipart=False, **with_mode)
 
 
-def upload(location: _paths.Location) -> Any:
-    """Start an object that is written in parts, and return obstore's file for it."""
+def upload(location: _paths.Location, first: bytes) -> Any:
+    """Start an object that is written in parts, and return obstore's file for it.
+
+    Args:
+      first: how it begins, at least PART_BYTES.
+    """
     import obstore
 
     check_writable(location)
-    return obstore.open_writer(
-        _stores.of(location),
-        location.key,
-        buffer_size=PART_BYTES,
-        max_concurrency=_PARTS_AT_ONCE,
-    )
+
+    def start() -> Any:
+        found = obstore.open_writer(
+            _stores.of(location),
+            location.key,
+            buffer_size=PART_BYTES,
+            max_concurrency=_PARTS_AT_ONCE,
+        )
+        found.write(first)
+        return found
+
+    return _retrying.call(start)
+
+
+def finish(upload_file: Any, location: _paths.Location, size: int, tag_before: Any) -> None:
+    """End an upload: the object is there.
+
+    Where the answer to that is lost, the object tells whether it took place.
+
+    Args:
+      size: of the object.
+      tag_before: that of the object in whose place it comes, or None.
+    """
+    try:
+        upload_file.close()
+    except Exception:
+        abort_quietly(upload_file)
+        found = None
+        with contextlib.suppress(Exception):
+            found = head(location)
+        if not found or found["size"] != size or found["e_tag"] == tag_before:
+            raise
 
 
 def abort_quietly(upload_file: Any) -> None:
@@ -102,8 +132,17 @@ def listed(location: _paths.Location) -> Iterator[list[Any]]:
     import obstore
 
     _check_listable(location)
+    last, tries, prefix = None, _retrying.Tries(), location.prefix or None
     with _naming_bucket(location):
-        yield from obstore.list(_stores.of(location), location.prefix or None, chunk_size=_PAGE)
+        store = _stores.of(location)
+        while True:
+            try:
+                for page in obstore.list(store, prefix, offset=last, chunk_size=_PAGE):
+                    yield page
+                    last, tries = page[-1]["path"], _retrying.Tries()
+                return
+            except Exception as error:
+                tries.wait_or_raise(error)
 
 
 def anything(location: _paths.Location) -> bool:
@@ -111,8 +150,10 @@ def anything(location: _paths.Location) -> bool:
     import obstore
 
     _check_listable(location)
+    prefix = location.prefix or None
     with _naming_bucket(location):
-        return any(obstore.list(_stores.of(location), location.prefix or None, chunk_size=1))
+        store = _stores.of(location)
+        return _retrying.call(lambda: any(obstore.list(store, prefix, chunk_size=1)))
 
 
 def level(location: _paths.Location) -> tuple[list[str], list[Any]]:
@@ -121,7 +162,9 @@ def level(location: _paths.Location) -> tuple[list[str], list[Any]]:
 
     _check_listable(location)
     with _naming_bucket(location):
-        found = obstore.list_with_delimiter(_stores.of(location), location.prefix or None)
+        store = _stores.of(location)
+        prefix = location.prefix or None
+        found = _retrying.call(lambda: obstore.list_with_delimiter(store, prefix))
     start = len(location.prefix)
     folders = [key.rstrip("/")[start:] for key in found["common_prefixes"]]
     # Of an object "folder/", the client shows the name without the last "/".
@@ -137,7 +180,7 @@ def delete(location: _paths.Location, keys: Sequence[str]) -> None:
     store = _stores.of(location)
     try:
         if keys:
-            obstore.delete(store, list(keys))
+            _retrying.call(lambda: obstore.delete(store, list(keys)))
     except FileNotFoundError:
         # Some providers say so, and stop there.
         for key in keys:
@@ -158,7 +201,8 @@ def copy_within(source: _paths.Location, target: _paths.Location) -> None:
     import obstore
 
     check_writable(target)
-    obstore.copy(_stores.of(source), source.key, target.key)
+    store = _stores.of(source)
+    _retrying.call(lambda: obstore.copy(store, source.key, target.key))
 
 
 def check_writable(location: _paths.Location) -> None:

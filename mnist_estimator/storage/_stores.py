@@ -2,6 +2,7 @@
 
 import base64
 import datetime
+import importlib.util
 import os
 import threading
 import urllib.parse
@@ -60,6 +61,15 @@ def of(location: _paths.Location) -> Any:
         return _stores[name]
 
 
+def check_installed(scheme: str) -> None:
+    """Raise InputError where obstore is not installed; it is not imported for that."""
+    if importlib.util.find_spec("obstore") is None:
+        raise InputError(
+            f"{scheme}:// needs obstore, which is not installed: "
+            "pip install 'mnist_estimator[storage]'"
+        )
+
+
 def may_list_deleted_folders(location: _paths.Location) -> bool:
     """Say whether a listing may name a folder after all that was in it was deleted.
 
@@ -78,13 +88,9 @@ def forget() -> None:
 
 
 def _open(location: _paths.Location) -> Any:
-    try:
-        import obstore.store
-    except ImportError:
-        raise InputError(
-            f"{location.scheme}:// needs obstore, which is not installed: "
-            "pip install 'mnist_estimator[storage]'"
-        ) from None
+    check_installed(location.scheme)
+    import obstore.store
+
     try:
         return _OPENERS[location.scheme](obstore.store, location)
     except (InputError, RunError):

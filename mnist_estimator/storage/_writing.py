@@ -126,8 +126,9 @@ class Writer:
     def _send(self) -> None:
         """Hand what there is to the upload, which sends it in parts."""
         if self._upload is None:
-            self._upload = _objects.upload(self.location)
-        if len(self._content) >= _HAND_OVER_BYTES:
+            self._upload = _objects.upload(self.location, bytes(self._content))
+            self._content.clear()
+        elif len(self._content) >= _HAND_OVER_BYTES:
             self._upload.write(bytes(self._content))
             self._content.clear()
 
@@ -136,24 +137,11 @@ class Writer:
             if not self._published:
                 self._put()
             return
+        self._upload.write(bytes(self._content))
         upload, self._upload = self._upload, None
-        try:
-            upload.write(bytes(self._content))
-            upload.close()
-        except Exception:
-            _objects.abort_quietly(upload)
-            if not self._is_there():
-                raise
+        _objects.finish(upload, self.location, self._size, self._tag_before)
         self._content.clear()
         self._published = True
-
-    def _is_there(self) -> bool:
-        """Whether a close took place that failed: its answer was lost, so the next try failed."""
-        try:
-            found = _objects.head(self.location)
-        except Exception:
-            return False
-        return bool(found and found["size"] == self._size and found["e_tag"] != self._tag_before)
 
     def _abort(self) -> None:
         upload, self._upload = self._upload, None

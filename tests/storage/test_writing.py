@@ -217,8 +217,8 @@ def failing(monkeypatch):
     made, real = [], _objects.upload
 
     def at(name):
-        def upload(place):
-            made.append(Upload(real(place), name))
+        def upload(place, first):
+            made.append(Upload(real(place, first), name))
             return made[-1]
 
         monkeypatch.setattr(_objects, "upload", upload)
