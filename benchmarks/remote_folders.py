@@ -23,10 +23,7 @@ USERS = (TEST, "tensorflow_estimator.", "tensorflow.python.framework.test_util")
 
 
 def install(url: str) -> None:
-    """Puts temporary folders below `url`, as s3://bucket/folder or memory://anything.
-
-    TensorFlow is imported; `storage` makes the scheme known to it.
-    """
+    """Imports TensorFlow, and puts temporary folders below s3://bucket/folder or memory://any."""
     import tensorflow as tf
 
     from mnist_estimator import storage

@@ -55,9 +55,12 @@ def install_for(*paths: str) -> None:
 def before_tensorflow(*paths: str) -> None:
     """Tell TensorFlow, before its import, to leave gs:// to `install_for` where a path needs it."""
     if any(scheme_of(path) == "gs" for path in paths if path) and _gs.emulator():
-        from mnist_estimator.storage import _plugin
+        import importlib.util
 
-        if _plugin.is_complete():  # Else nobody would serve it.
+        from mnist_estimator.storage import _abi
+
+        # Else nobody would serve it.
+        if importlib.util.find_spec("obstore") and _abi.shim_path():
             _gs.reserve()
 
 

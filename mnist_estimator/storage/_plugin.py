@@ -2,7 +2,6 @@
 
 import atexit
 import ctypes
-import importlib.util
 import logging
 import os
 import threading
@@ -32,7 +31,6 @@ def install(*, gs: bool | None = None) -> frozenset[str]:
         wanted = [name for name in _paths.SCHEMES if name != "gs" or _wants_gs(gs)]
         missing = [name for name in wanted if name not in _served]
         if missing:
-            _check_client()
             _register(_shim_path(), missing)
         if gs and "gs" not in _served:
             raise InputError(
@@ -44,24 +42,6 @@ def install(*, gs: bool | None = None) -> frozenset[str]:
 
 def _wants_gs(gs: bool | None) -> bool:
     return bool(_gs.emulator()) if gs is None else gs
-
-
-def is_complete() -> bool:
-    """Say whether all that the filesystems need is installed."""
-    try:
-        _check_client()
-        _shim_path()
-    except InputError:
-        return False
-    return True
-
-
-def _check_client() -> None:
-    if importlib.util.find_spec("obstore") is None:
-        raise InputError(
-            "object storage needs obstore, which is not installed: "
-            "pip install 'mnist_estimator[storage]'"
-        )
 
 
 def _shim_path() -> str:

@@ -53,11 +53,12 @@ def test_gs_cannot_be_had_any_more_and_that_is_said(folder, monkeypatch):
     assert not _gs.emulator()
 
 
-def test_where_the_client_is_not_installed_the_way_out_is_said(monkeypatch):
-    monkeypatch.setattr(_plugin, "_served", set())
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install 'mnist_estimator\[storage\]'"):
-        storage.install_for("memory://b/a")
+@pytest.mark.parametrize("missing", ["obstore", "the part in C"])
+def test_gs_is_left_to_tensorflow_where_something_is_missing(missing, monkeypatch):
+    if missing == "obstore":
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    else:
+        monkeypatch.setattr(_abi, "shim_path", lambda: None)
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", "127.0.0.1:1")
     monkeypatch.setattr(_gs, "reserve", lambda: pytest.fail("then nobody would serve gs://"))
     storage.before_tensorflow("gs://bucket")
