@@ -138,12 +138,8 @@ def test_the_commands_find_the_run_and_the_data_that_it_names(trained):
         assert json.loads(stdout)["accuracy"] == json.load(file)["accuracy"]
     run("export", f"--model_dir={trained}", f"--output={trained}/more")
     picture = str(Path(__file__).parents[2] / "docs/images/tensorboard.png")
-    answers = [
-        run("predict", flag, picture)[0]
-        for flag in (f"--model_dir={trained}", f"--export_dir={trained}/more/30")
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0].startswith(picture)
+    stdout, _ = run("predict", f"--export_dir={trained}/more/30", picture)
+    assert stdout.startswith(picture)
 
 
 def test_of_two_trainers_that_start_together_one_trains(place, impatient):
