@@ -126,7 +126,7 @@ def walk(folder):
 
 
 def test_a_killed_run_leaves_nothing_behind(trained):
-    left = [name for name in names_in(trained) if "_temp" in name or ".tmp" in name]
+    left = [name for name in names_in(trained) if re.search(r"_temp|\.tmp|\.part", name)]
     assert left == []
     assert names_in(f"{trained}/export/best") == ["30"]
     assert not checkpoints.damage(f"{trained}/model.ckpt-30")
