@@ -20,6 +20,7 @@ TESTS = Path(__file__).parent
 LONG = (
     "training/test_training.py",
     "programs/test_cluster_programs.py",
+    "programs/test_object_storage.py",
     "test_launch.py",
     "programs/test_faults.py",
     "test_readme.py",

@@ -34,6 +34,8 @@ _FILE = re.compile(rf"(?P<name>{_PATH.pattern})\.(index|data-\d{{5}}-of-\d{{5}}|
 _LEFT_OVER = re.compile(
     rf"{_PATH.pattern}(_temp|\.index\.tempstate\d+|\.sha256\.tmp)|{STATE}\.tmp[0-9a-f]*"
 )
+# On s3:// TensorFlow has no folder for what it has yet to rename.
+_LEFT_OVER_PART = re.compile(rf"{_PATH.pattern}\.part-\d{{5}}-of-\d{{5}}\.(index|data-).*")
 _DATA = re.compile(r"\.data-\d{5}-of-\d{5}$")
 _SEALED = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<file>\S+)")
 
@@ -238,9 +240,11 @@ def remove_left_overs(model_dir: str) -> None:
         for name in names:
             path = os.path.join(model_dir, name)
             found = _FILE.fullmatch(name)
+            is_part = not files.is_local(model_dir) and _LEFT_OVER_PART.fullmatch(name)
+            is_lone_seal = found and is_seal(name) and f"{found['name']}.index" not in names
             if _LEFT_OVER.fullmatch(name):
                 files.remove_folder(path)
-            elif found and is_seal(name) and f"{found['name']}.index" not in names:
+            elif is_part or is_lone_seal:
                 files.remove(path)
 
 
@@ -304,17 +308,12 @@ def _in_folder(folder: str, path: str) -> str:
     return os.path.join(folder, os.path.basename(path))
 
 
-def _names(folder: str) -> set[str]:
-    """Names of the checkpoints of which there is a file."""
-    found = map(_FILE.fullmatch, tf.io.gfile.listdir(folder or "."))
-    return {match["name"] for match in found if match}
-
-
 def older_than(path: str) -> list[str]:
     """The checkpoints of the same folder with a smaller step than this one, in their order."""
     folder = os.path.dirname(path)
     with file_errors(folder):
-        paths = [os.path.join(folder, name) for name in _names(folder)]
+        found = filter(None, map(_FILE.fullmatch, tf.io.gfile.listdir(folder or ".")))
+    paths = {os.path.join(folder, match["name"]) for match in found}
     return sorted((p for p in paths if step_of(p) < step_of(path)), key=step_of)
 
 

@@ -126,7 +126,7 @@ def walk(folder):
 
 
 def test_a_killed_run_leaves_nothing_behind(trained):
-    left = [name for name in names_in(trained) if "_temp" in name or ".tmp" in name]
+    left = [name for name in names_in(trained) if re.search(r"_temp|\.tmp|\.part", name)]
     assert left == []
     assert names_in(f"{trained}/export/best") == ["30"]
     assert not checkpoints.damage(f"{trained}/model.ckpt-30")
@@ -138,12 +138,8 @@ def test_the_commands_find_the_run_and_the_data_that_it_names(trained):
         assert json.loads(stdout)["accuracy"] == json.load(file)["accuracy"]
     run("export", f"--model_dir={trained}", f"--output={trained}/more")
     picture = str(Path(__file__).parents[2] / "docs/images/tensorboard.png")
-    answers = [
-        run("predict", flag, picture)[0]
-        for flag in (f"--model_dir={trained}", f"--export_dir={trained}/more/30")
-    ]
-    assert answers[0] == answers[1]
-    assert answers[0].startswith(picture)
+    stdout, _ = run("predict", f"--export_dir={trained}/more/30", picture)
+    assert stdout.startswith(picture)
 
 
 def test_of_two_trainers_that_start_together_one_trains(place, impatient):

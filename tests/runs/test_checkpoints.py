@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from support.saved import DATA, STEPS, flip, newest_whole
 
-from mnist_estimator import InputError, RunError
+from mnist_estimator import InputError, RunError, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.runs import checkpoints
+from mnist_estimator.runtime import files
 
 
 @pytest.fixture(params=["sealed", "plain"])
@@ -239,3 +240,22 @@ def test_data_alone_are_what_a_killed_save_left_and_no_damaged_checkpoint(model_
             path.unlink()
     assert newest_whole(model_dir) == (0, [])
     assert (model_dir / DATA).exists()
+
+
+def test_what_a_killed_save_leaves_in_a_store_is_removed(tmp_path):
+    storage.install()
+    kept = ["model.ckpt-2.index", "model.ckpt-2.part", "other.part-00000-of-00001.index"]
+    left = [
+        "model.ckpt-2_temp/part-00000-of-00001.index",
+        "model.ckpt-2.part-00000-of-00001.index",
+        "model.ckpt-2.part-00000-of-00001.data-00000-of-00001",
+        "model.ckpt-2.index.tempstate123",
+    ]
+    folder = f"memory://left/{tmp_path.name}"
+    for name in (*kept, *left):
+        files.write_text(f"{folder}/{name}", "")
+    (tmp_path / left[1]).write_text("mine")
+    checkpoints.remove_left_overs(folder)
+    checkpoints.remove_left_overs(str(tmp_path))
+    assert sorted(tf.io.gfile.listdir(folder)) == kept
+    assert (tmp_path / left[1]).exists()
