@@ -79,13 +79,15 @@ def _report(times: list[list[dict[str, float]]]) -> None:
 
 
 def _train(data: dict[str, str], name: str = "train, in memory", *more: str) -> Turn:
+    path = os.environ | {"PYTHONPATH": str(ROOT)}
+
     def turn(side: str) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             words = [sys.executable, "-m", "mnist_estimator.train", f"--data_dir={data[side]}"]
             words += [f"--model_dir={folder}/run", f"--cache_dir={folder}/cache", "--export=none"]
             words += [f"--max_steps={_STEPS.value}", "--model=softmax", "--eval_split=none", *more]
             with _timed() as seconds:
-                subprocess.run(words, check=True, capture_output=True, timeout=600, cwd=ROOT)
+                subprocess.run(words, check=True, capture_output=True, timeout=600, env=path)
         return {name: seconds[0]}
 
     return turn

@@ -137,17 +137,23 @@ def test_a_wrong_shard_ends_the_pipeline_that_needs_it(stored, shards, make_cach
 
 
 def test_what_failed_ahead_of_need_is_tried_again(stored, shards, make_cache, monkeypatch):
-    failed = threading.Event()
+    fails, failed = threading.Event(), []
 
     def fail_once(path):
-        if path.endswith(shards[1].file) and not failed.is_set():
-            failed.set()
+        if path.endswith(shards[1].file) and not failed:
+            failed.append(path)
+            assert fails.wait(60)
             raise tf.errors.UnavailableError(None, None, "slow down")
 
     stored_shards.watch(monkeypatch, fail_once)
-    stream = make_cache().stream()
+    cache = make_cache()
+    stream = cache.stream()
     stream.take(shards)
-    assert failed.wait(60) and is_shard(stream.take(shards[1:]), shards[1])
+    waiting = in_thread(lambda: stream.take(shards[1:]))
+    with cache._changed:
+        assert cache._changed.wait_for(lambda: stream.awaits, timeout=60)
+    fails.set()
+    assert waiting() is None and failed
 
 
 def test_a_store_that_fails_is_named(stored, shards, make_cache, monkeypatch):
