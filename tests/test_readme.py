@@ -46,7 +46,7 @@ FOREIGN = {
     "./run_local.sh": "the tests of the scripts run it",
     "./run_tests.sh": "it runs this test",
     "pip install ": "needs a package registry",
-    "tensorboard --logdir tboard": "serves until it is stopped",
+    "tensorboard --logdir": "serves until it is stopped",
     "docker run": "needs Docker",
     "python benchmarks/strangers.py": "needs clones of other repositories",
     "curl": "asks the server that docker runs",
