@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
 import time
 
 import pytest
+from support import programs
 
 from mnist_estimator import InputError
 from mnist_estimator.runtime import locking
@@ -65,3 +67,10 @@ def test_processes_are_told_from_numbers_that_are_none():
     ended.wait(60)
     assert locking.is_running(os.getpid()) and locking.is_running(1)
     assert not locking.is_running(ended.pid)
+
+
+def test_processes_of_a_machine_name_it_alike():
+    program = "from mnist_estimator.runtime import locking; print(locking.this_machine())"
+    result = programs.run([sys.executable, "-c", program], check=True)
+    assert result.stdout == f"{locking.this_machine()}\n"
+    assert re.fullmatch(r"[0-9a-f-]{36} pid:\[\d+\]\n", result.stdout)
