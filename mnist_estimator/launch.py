@@ -80,6 +80,7 @@ def define_flags() -> None:
     )
     help_text.group("The tasks", ["workers", "ps", "evaluator", "max_restarts"])
     prepare_flags.define()
+    flags.adopt_module_key_flags(prepare_flags)
 
 
 def check(workers: int, ps: int, max_restarts: int) -> None:

@@ -71,6 +71,7 @@ def define_flags() -> None:
     )
     help_text.group("The job", ["engine", "dry_run", "output"])
     prepare_flags.define()
+    flags.adopt_module_key_flags(prepare_flags)
     flag_fields.define(catalog.all_fields(), flags.FLAGS)
     help_text.group_fields(catalog.all_fields())
 

@@ -193,6 +193,7 @@ PATHS = {
     "prepare": {
         *("data_dir", "source_dir", *known_datasets.ROLES, "npz"),
         *("train_csv", "test_csv", "image_folder", "test_image_folder"),
+        *("train_parquet", "test_parquet"),
     },
     "evaluate": {"model_dir", "checkpoint", "data_dir", "images", "labels", "csv", "output"},
     "predict": {"model_dir", "checkpoint", "export_dir"},

@@ -67,9 +67,10 @@ def test_one_module_each_removes_folders_and_makes_them():
             if name.rpartition(".")[2] in found:
                 found[name.rpartition(".")[2]].add(path.stem)
     assert found["rmtree"] == {"files", "local_files"}
-    # Two make local folders only, and go without TensorFlow. The last is TensorFlow's, as it was.
-    assert found["makedirs"] == {"files", "download", "own_modules", "eager_profiler"}
-    assert found["mkdir"] == {"files"}
+    # Three make local folders only. The last is TensorFlow's, as it was.
+    local = {"download", "own_modules", "cache_folder"}
+    assert found["makedirs"] == {"files", *local, "eager_profiler"}
+    assert found["mkdir"] == {"files", "cache_folder"}
     assert not found["removedirs"]
 
 

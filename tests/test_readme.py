@@ -65,6 +65,7 @@ FOREIGN_FLAGS = {
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
     *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
     *("list", "python_control", "python_new"),  # benchmarks/strangers.py
+    *("detect_file_replacement", "profile"),  # tensorboard, aws
 }
 
 
@@ -238,7 +239,7 @@ PARSE = """
 import contextlib, io, json, os, runpy, sys
 from absl import flags
 from mnist_estimator import config
-from mnist_estimator.engines import passed_flags
+from mnist_estimator.engines import passed_flags, prepare_flags
 from mnist_estimator.runtime import program
 
 def parse(main, **_):
@@ -246,7 +247,8 @@ def parse(main, **_):
     if command == "train":
         config.train_config()
     elif command == "launch":
-        passed_flags.parse(rest[1:])
+        prepares = flags.FLAGS.command == "prepare"
+        (prepare_flags.merge_flags if prepares else passed_flags.parse)(rest[1:])
     elif command == "submit":
         flags.FLAGS.dry_run = True
         with contextlib.redirect_stdout(io.StringIO()):
