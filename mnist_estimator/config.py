@@ -489,21 +489,22 @@ def define_train_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     help_text.group_fields(flag_fields.fields_of(TrainConfig), values)
 
 
-def define_data_flags() -> None:
+def define_data_flags(values: flags.FlagValues) -> None:
     """Defines the flags of `train` that `prepare` has too: which data, and how they are split."""
     shared = [field for field in flag_fields.fields_of(TrainConfig) if field.name in DATA_FLAGS]
-    flag_fields.define(shared, flags.FLAGS)
+    flag_fields.define(shared, values)
 
 
-def define_label_column() -> None:
+def define_label_column(values: flags.FlagValues = flags.FLAGS) -> None:
     """Defines the flag of `prepare` and `evaluate` that says where a table has its labels."""
     flags.DEFINE_string(
         "label_column",
         "",
         "Which column of a table is the label: its name, first or last. Default: what the header "
         "names label, class, target, y, category or digit; else, of a CSV file, the first.",
+        flag_values=values,
     )
-    flag_fields.show_in_help("label_column", flags.FLAGS)
+    flag_fields.show_in_help("label_column", values)
 
 
 def define_run_flags(*, data: bool = True) -> None:

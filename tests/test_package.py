@@ -30,6 +30,7 @@ ORDER = (
     "data",
     "optimizers",
     "config",
+    "prepare_config",
     "cluster",
     "engines",
     "networks",
@@ -49,7 +50,7 @@ COMMANDS += ("launch", "submit", "sample")
 
 # What needs no TensorFlow, so that --help and a wrong flag are answered at once. `runtime.files`
 # and some modules of `data` need it, and are imported by none of these before a command works.
-LIGHT = ("cluster", "engines", "config", *COMMANDS)
+LIGHT = ("cluster", "engines", "config", "prepare_config", *COMMANDS)
 TENSORFLOW = {f"mnist_estimator.compat.{name}" for name in ("tf", "v1", "estimator")}
 
 

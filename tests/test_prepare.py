@@ -14,7 +14,7 @@ from absl import flags
 from support import parquet_tables as tables
 from support import tiny_dataset
 
-from mnist_estimator import InputError, config, prepare
+from mnist_estimator import InputError, config, prepare, prepare_config
 from mnist_estimator.data import idx, known_datasets, merging, records, splits
 from mnist_estimator.data import parts as parts_room
 from mnist_estimator.data.manifest import MANIFEST, NoDatasetError, read_manifest
@@ -43,21 +43,11 @@ def call(monkeypatch: pytest.MonkeyPatch):
         values = flags.FlagValues()
         for module in (flags, config.flags, prepare.flags):
             monkeypatch.setattr(module, "FLAGS", values)
-        _define(values)
+        prepare_config.define_flags(values)
         values(["prepare", *arguments])
         return prepare.main(["prepare"])
 
     return run
-
-
-def _define(values: flags.FlagValues) -> None:
-    """`prepare.define_flags`, but into `values` and not for the whole process."""
-    names = ("DEFINE_string", "DEFINE_integer", "DEFINE_bool", "DEFINE_float", "DEFINE_enum")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in names:
-            define = getattr(flags, name)
-            patch.setattr(flags, name, lambda *args, d=define, **_: d(*args, flag_values=values))
-        prepare.define_flags()
 
 
 def _put_idx(folder: Path, shape: tuple[int, ...] = (4, 5, 3), classes: int = 300) -> Path:

@@ -1,7 +1,6 @@
 """What `launch` and `submit` need to run `prepare` in parts: their own flags, and those of prepare.
 
-TensorFlow is not imported. The flags of prepare are checked as far as the parts depend on them; the
-rest is answered by each part before it does anything.
+TensorFlow is not imported. The flags of prepare are checked before anything is started.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, prepare_config
 from mnist_estimator.data import splits
 from mnist_estimator.runtime import help_text
 from mnist_estimator.runtime.streams import is_text
@@ -18,6 +17,7 @@ from mnist_estimator.runtime.streams import is_text
 TRAIN, PREPARE = COMMANDS = ("train", "prepare")
 
 _OURS = ("part", "merge", "verify")
+_WHERE = "prepare flags, after the --"
 
 
 def define() -> None:
@@ -53,35 +53,44 @@ def is_wanted(values: flags.FlagValues, for_train: Sequence[str]) -> bool:
 
 
 def data_dir_of(given: Sequence[str]) -> str:
-    """Returns the --data_dir of flags of prepare.
+    """Returns the --data_dir of flags of prepare, all of which it checks.
 
     Raises:
-      InputError: if there is none, or if a flag is there that the parts are given.
+      InputError: if there is none, if one is wrong, or if one is there that the parts are given.
     """
-    data_dir = ""
     for argument in given:
         if "\0" in argument or not is_text(argument):
-            raise InputError(f"prepare flags: found {argument!r}, expected text without NUL")
-        name, _, value = argument.partition("=")
-        if not name.startswith("-") or name.strip("-") == "":
-            raise InputError(
-                f"prepare flags, after the --: found {argument!r}, expected only --NAME=VALUE"
-            )
-        name = name.lstrip("-")
-        if name.removeprefix("no") in _OURS:
-            raise InputError(f"prepare flags, after the --: found --{name}, which is set for each")
-        if name == "flagfile":
-            raise InputError("prepare flags, after the --: found --flagfile, expected the flags")
-        data_dir = value if name == "data_dir" else data_dir
-    if not data_dir:
+            raise InputError(f"{_WHERE}: found {argument!r}, expected text without NUL")
+        if argument.lstrip("-").partition("=")[0] == "flagfile":
+            raise InputError(f"{_WHERE}: found --flagfile, expected the flags themselves")
+    values = _parse(given)
+    for name in _OURS:
+        if values[name].present:
+            raise InputError(f"{_WHERE}: found --{name}, which is set for each part")
+    if not values.data_dir:
         raise InputError(
-            "prepare flags, after the --: found no --data_dir=FOLDER, expected one: all parts "
-            "write there"
+            f"{_WHERE}: found no --data_dir=FOLDER, expected one: all parts write there"
         )
-    return data_dir
+    try:
+        prepare_config.check(values)
+    except InputError as error:
+        raise InputError(f"{_WHERE}: {error}") from None
+    return values.data_dir
+
+
+def _parse(given: Sequence[str]) -> flags.FlagValues:
+    values = flags.FlagValues()
+    prepare_config.define_flags(values)
+    try:
+        rest = values(["prepare", *given])[1:]
+    except flags.Error as error:
+        raise InputError(f"{_WHERE}: {error}") from None
+    if rest:
+        raise InputError(f"{_WHERE}: found {rest[0]!r}, expected only --flags")
+    return values
 
 
 def merge_flags(given: Sequence[str]) -> list[str]:
     """The flags of the prepare that merges the parts which flags make."""
-    force = [argument for argument in given if argument.lstrip("-").partition("=")[0] == "force"]
+    force = ["--force"] if _parse(given).force else []
     return [f"--data_dir={data_dir_of(given)}", "--merge", *force]
