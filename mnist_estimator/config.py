@@ -408,6 +408,12 @@ class TrainConfig:
             flag_fields.check(field, getattr(self, field.name))
         if not self.model_dir:
             raise InputError("--model_dir: found nothing, expected a folder")
+        for name in ("model_dir", "data_dir"):
+            if re.match(r"https?://([^/]*@|.*\?)", getattr(self, name)):
+                raise InputError(
+                    f"--{name}: found a user, password or signature in the URL, expected none, as "
+                    "run.json holds it; use a URL that needs none, or a store (s3://, az://)"
+                )
         if self.dataset:
             known_datasets.check_name(self.dataset)
         splits.check_validation_split(self.validation_split)

@@ -55,6 +55,8 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
     ("name", "value", "expected"),
     [
         ("model_dir", "", "expected a folder"),
+        ("data_dir", "https://user:word@host/data", "user, password or signature in the URL"),
+        ("data_dir", "http://host/data?sig=abc", "user, password or signature in the URL"),
         ("model", "resnet", "expected one of cnn, softmax, dnn, or a function as"),
         ("model", "my_module:", "expected one of cnn"),
         ("model", "../x:network", "expected one of cnn"),

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-from mnist_estimator import InputError, RunError
+from mnist_estimator import InputError, RunError, storage
 from mnist_estimator.compat import tf
 from mnist_estimator.runs import checkpoints, formats, lock
 from mnist_estimator.runtime import json_files, local_files, signals
@@ -146,7 +146,7 @@ class Recorder:
         now = datetime.datetime.now().astimezone().isoformat()
         step = checkpoints.step_of(checkpoints.newest(self._model_dir))
         status = Status(state, exit_code, step, reason, self._run_name, now, self._has_evaluator)
-        fields = dataclasses.asdict(status)
+        fields = dataclasses.asdict(status) | {"reason": storage.redacted_urls(reason)}
         return {formats.KEY: formats.VERSION} | {_KEYS.get(k, k): v for k, v in fields.items()}
 
 

@@ -19,6 +19,8 @@ import types
 import unicodedata
 from typing import Any, TextIO
 
+from mnist_estimator import storage
+
 
 def guard() -> None:
     """Keeps print from failing, and newly opened files from becoming standard streams.
@@ -44,8 +46,11 @@ def printable(text: str) -> str:
     r"""Escapes a text to one line that cannot control a terminal: a line feed becomes \n.
 
     It also escapes characters that change the direction of writing, invisible ones, more than six
-    accents on a letter, and bytes of a file name that are not UTF-8: `latin\xe9.png`.
+    accents on a letter, and bytes of a file name that are not UTF-8: `latin\xe9.png`. Of a URL it
+    leaves out user, password and signature.
     """
+    if "://" in text:
+        text = storage.redacted_urls(text)
     if text.isascii() and text.isprintable():
         return text
     shown, accents = "", 0

@@ -5,7 +5,7 @@ here is imported before it is used.
 """
 
 from mnist_estimator.storage import _gs
-from mnist_estimator.storage._errors import ChangedError, UnconditionalError
+from mnist_estimator.storage._errors import ChangedError, UnconditionalError, redacted_urls
 from mnist_estimator.storage._paths import SCHEMES, scheme_of
 
 
@@ -92,6 +92,7 @@ __all__ = [
     "install_for",
     "is_ours",
     "read_version",
+    "redacted_urls",
     "scheme_of",
     "write_if",
 ]

@@ -100,11 +100,17 @@ def remember_secret(value: str) -> None:
 
 def redacted(text: str) -> str:
     """Leave out passwords, signatures and tokens of URLs, and secrets that are known."""
-    text = re.sub(r"(https?://)[^/\s@]*@", r"\1", text)
-    text = re.sub(r"(\w://[^\s?\"']*)\?[^\s\"']*", r"\1", text)
+    text = redacted_urls(text)
     known = {value for name, value in os.environ.items() if _SECRET_NAME.search(name.upper())}
     for value in sorted(known | _remembered, key=len, reverse=True):
         # Shorter ones are settings, such as "true".
         if len(value) >= 6:
             text = text.replace(value, "***")
     return text
+
+
+def redacted_urls(text: str) -> str:
+    """Leave out what stands in URLs before an "@" and after a "?"."""
+    text = re.sub(r"(https?://)[^/\s@]*@", r"\1", text)
+    # In the key of a store a "?" is a letter as others are.
+    return re.sub(r"(https?://[^\s?\"']*)\?[^\s\"']*", r"\1", text)

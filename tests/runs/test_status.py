@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 
@@ -73,6 +74,12 @@ def test_a_folder_without_a_record_has_none(tmp_path):
 def test_what_is_no_record_counts_as_none(tmp_path, text):
     (tmp_path / "status.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert status.read(str(tmp_path)) is None
+
+
+def test_no_password_is_recorded(tmp_path):
+    with contextlib.suppress(RunError), status.record_outcome(str(tmp_path)):
+        raise RunError("https://me:hunter2@host/data?sig=hunter2: is gone")
+    assert status.read(str(tmp_path)).reason == "https://host/data is gone"
 
 
 @pytest.mark.parametrize(

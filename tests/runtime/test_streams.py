@@ -201,6 +201,12 @@ def test_no_character_that_acts_or_hides_gets_through():
         assert category in ("Zs", "Mn", "Me", "Mc") or category[0] in "LNPS", ascii(character)
 
 
+def test_a_url_is_shown_without_password_and_signature():
+    shown = printable("https://me:hunter2@host/a.csv?sig=hunter2 line 3")
+    assert shown == "https://host/a.csv line 3"
+    assert printable("s3://b/is it?.csv") == "s3://b/is it?.csv"
+
+
 def test_a_traceback_does_nothing_to_a_terminal(tmp_path):
     source = (
         "from mnist_estimator.runtime import program\n"

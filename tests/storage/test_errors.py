@@ -93,6 +93,10 @@ def test_a_container_before_an_account_is_no_password():
     assert _errors.redacted("abfs://cont@acc.net/a") == "abfs://cont@acc.net/a"
 
 
+def test_a_key_may_hold_what_would_be_a_signature_in_a_url():
+    assert _errors.redacted_urls("s3://b/is it?.csv, az://c/a@b") == "s3://b/is it?.csv, az://c/a@b"
+
+
 def test_a_remembered_secret_stands_in_no_message():
     _errors.remember_secret("from-a-profile")
     assert _errors.text_of(RuntimeError("from-a-profile")) == "***"
