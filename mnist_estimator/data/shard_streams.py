@@ -16,7 +16,7 @@ from mnist_estimator.data import cache_folder, shard_fetch
 from mnist_estimator.data.cache_folder import CacheError, CacheFolder, Identity
 from mnist_estimator.data.manifest import Dataset, Shard, prepare_again
 from mnist_estimator.runtime import progress
-from mnist_estimator.runtime.files import error_line, is_local
+from mnist_estimator.runtime.files import OutageError, error_line, is_local, is_outage
 
 _THREADS = 4
 _MOST_THREADS = 16
@@ -81,7 +81,7 @@ class ShardCache:
 
     def __init__(self, dataset: Dataset, kept: CacheFolder) -> None:
         self.folder = dataset.folder
-        self.failure: RunError | None = None
+        self.failure: Exception | None = None
         self._dataset, self._kept = dataset, kept
         self._threads: list[threading.Thread] = []
         self._turn = threading.Lock()  # What is needed first finds room first.
@@ -94,7 +94,7 @@ class ShardCache:
         self._heard: dict[str, float] = {}  # Being fetched -> when something of it came.
         self._received: dict[str, int] = {}  # Being fetched -> bytes.
         self._whole: dict[str, Identity] = {}  # Verified -> identity of the file.
-        self._failed: dict[str, RunError] = {}
+        self._failed: dict[str, Exception] = {}
         self._brought: dict[str, int | None] = {}  # For whoever waits; None: read from the store.
 
     def stream(self, *, trains: bool = False) -> Stream:
@@ -205,7 +205,7 @@ class ShardCache:
     def _check_heard(self, shard: Shard, since: float) -> None:
         heard = self._heard.get(shard.sha256, max(self._heard.values(), default=since))
         if time.monotonic() - max(heard, since) > shard_fetch.SILENCE_SECS:
-            self.failure = RunError(
+            self.failure = OutageError(
                 f"{self.path(shard, is_copy=False)}: nothing came for "
                 f"{shard_fetch.SILENCE_SECS:.0f} s; stopped; {_AGAIN}"
             )
@@ -269,7 +269,7 @@ class ShardCache:
     def _is_kept(self, digest: str) -> bool:
         return digest in self._whole and os.path.lexists(self._kept.place(digest))
 
-    def _bring(self, job: _Job, begun: Callable[[], None]) -> tuple[int | None, RunError | None]:
+    def _bring(self, job: _Job, begun: Callable[[], None]) -> tuple[int | None, Exception | None]:
         """The copy of a shard if there is room for one, or why it cannot be had."""
         shard = job.shard
         source = self.path(shard, is_copy=False)
@@ -296,14 +296,15 @@ class ShardCache:
                 progress.warn(f"--cache_dir: {error}; reading {self.folder} without copies")
             self._is_unusable = True
 
-    def _described(self, error: Exception) -> RunError:
+    def _described(self, error: Exception) -> Exception:
         if isinstance(error.__cause__, tf.errors.OpError) and not _is_missing(error.__cause__):
-            return RunError(f"{error}; stopped; {_AGAIN}")
+            kind = OutageError if is_outage(error.__cause__) else RunError
+            return kind(f"{error}; stopped; {_AGAIN}")
         again = prepare_again(self.folder, self._dataset.manifest)
         line = error_line(error).removeprefix(os.path.join(self.folder, ""))
         return RunError(f"{self.folder}: {line}; stopped; {again}")
 
-    def _hand_over(self, job: _Job, handle: int | None, failure: RunError | None) -> None:
+    def _hand_over(self, job: _Job, handle: int | None, failure: Exception | None) -> None:
         """Gives what a thread has brought to the stream that waits for it."""
         digest = job.shard.sha256
         self._idle += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 
-from mnist_estimator import InputError, RunError, storage
+from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files
@@ -19,17 +19,16 @@ def add_saver() -> None:
 
 @contextlib.contextmanager
 def store_errors() -> Iterator[None]:
-    """Raises a store's error as a RunError.
+    """Raises a store's error as an OutageError.
 
     Sessions that are monitored take it for that of a lost task, and try again without end.
     """
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-        line = files.error_line(error)
-        if not any(f"{scheme}://" in line for scheme in storage.SCHEMES):
+        if not files.is_outage(error):
             raise
-        raise RunError(line) from error
+        raise files.OutageError(files.error_line(error)) from error
 
 
 def graph_variables() -> dict[str, list[int]]:

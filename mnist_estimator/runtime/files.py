@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import local_files
+from mnist_estimator.runtime import local_files, signals
 
 _BLOCK_BYTES = 2**20
 
@@ -42,6 +42,12 @@ class FileError(InputError):
     """A file or folder that cannot be read or written."""
 
 
+class OutageError(FileError):
+    """A store does not answer. Later it may, so an engine is to start the program again."""
+
+    exit_code = signals.EXIT_LOST
+
+
 @contextlib.contextmanager
 def file_errors(path: str) -> Iterator[None]:
     """Raises a filesystem's error as a FileError of one line that names the path."""
@@ -51,7 +57,13 @@ def file_errors(path: str) -> Iterator[None]:
         line = error_line(error)
         # TensorFlow's own form is "PATH; REASON".
         line = line.replace("; ", ": ", 1) if path in line else f"{path}: {line}"
-        raise FileError(line) from error
+        raise (OutageError if is_outage(error) else FileError)(line) from error
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error means that a store did not answer, however often it was asked."""
+    is_of_network = isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError))
+    return is_of_network and any(f"{scheme}://" in error_line(error) for scheme in storage.SCHEMES)
 
 
 def is_out_of_memory(error: Exception) -> bool:

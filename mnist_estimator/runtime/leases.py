@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from mnist_estimator import InputError, RunError, storage
-from mnist_estimator.runtime import background
+from mnist_estimator.runtime import background, files
 
 FREE = b"{}\n"  # What a lease that was given back holds. To delete it could hit the next owner's.
 # Goes on while the machine sleeps, where there is such a clock.
@@ -66,15 +66,27 @@ class Lease:
                 self._check_lost()
 
     def check(self) -> None:
-        """Raises LostError if another process may be the owner; asks the store only if need be."""
+        """Asks the store, if need be, whether this process is still the owner.
+
+        Raises:
+          LostError: if another process is.
+          InputError: if it is not known; a `files.OutageError` if the store does not answer.
+        """
         self._check_lost()
-        if _now() - self._since > self._sure_secs:
+        if self._is_sure():
+            return
+        try:
             self.beat()
+        except LostError:
+            raise
+        except RunError as error:
+            raise files.OutageError(str(error)) from error
 
     def release(self) -> None:
         """Gives the object back, if it is still this process's."""
         with self._lock, contextlib.suppress(InputError, RunError):
-            if not self._lost:
+            # Where the store does not answer, whoever comes next waits as after a kill.
+            if not self._lost and self._is_sure():
                 storage.write_if(self._path, FREE, self._version)
 
     @contextlib.contextmanager
@@ -92,6 +104,9 @@ class Lease:
                 yield
         finally:
             self.release()
+
+    def _is_sure(self) -> bool:
+        return _now() - self._since <= self._sure_secs
 
     def _write(self) -> None:
         content, now = self._content(), _now()

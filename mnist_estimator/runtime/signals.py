@@ -35,7 +35,8 @@ FIRST_RETRYABLE = 128
 EXIT_PREEMPTED = 143
 EXIT_INTERRUPTED = 130
 EXIT_HUNG_UP = 129
-EXIT_LOST = 138  # A task that this one needs is gone. Kubeflow leaves this number to users.
+# A task or a store that this one needs is gone. Kubeflow leaves this number to users.
+EXIT_LOST = 138
 
 _CODES = {
     signal.SIGTERM: EXIT_PREEMPTED,
@@ -66,8 +67,9 @@ class Interruption(BaseException):
 
 def exit_code_of(error: BaseException) -> int:
     """The exit code of a program that ends with this error."""
-    if isinstance(error, Interruption):
-        return error.exit_code
+    code = getattr(error, "exit_code", None)  # Of an `Interruption` or a `files.OutageError`.
+    if code:
+        return int(code)
     return EXIT_INPUT if isinstance(error, (InputError, OSError)) else EXIT_FAILED
 
 

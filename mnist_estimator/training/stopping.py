@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mnist_estimator import RunError, model_fn
+from mnist_estimator import model_fn
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import files, signals
 from mnist_estimator.training.hooks import first_in_collection
 
 _PREEMPTED = 0  # Place in a worker's vote; place 1 says that the run is finished.
@@ -76,7 +76,7 @@ class SessionGuard(v1.train.SessionRunHook):
             raise signals.Interruption("another worker is gone", signals.EXIT_LOST)
         if self._begun and self._is_alone:
             # It would begin as many as it takes, and say nothing.
-            raise RunError(
+            raise files.OutageError(
                 "a file in a store could not be read, however often it was tried; see whether the "
                 "store answers; the same command continues from the newest checkpoint"
             )

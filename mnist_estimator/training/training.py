@@ -18,7 +18,13 @@ from mnist_estimator.data import data_dirs, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.runs import checkpoints, layout, lock, open_run, record, status
 from mnist_estimator.runtime import signals
-from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
+from mnist_estimator.runtime.files import (
+    FILE_ERRORS,
+    OutageError,
+    error_line,
+    is_out_of_memory,
+    is_outage,
+)
 from mnist_estimator.scoring import evaluation
 from mnist_estimator.training import chief, evaluator, joining, parameter_server, worker
 from mnist_estimator.training.run import describe_saved
@@ -128,6 +134,8 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
         except (MemoryError, *FILE_ERRORS, tf.errors.InvalidArgumentError) as error:
             if is_out_of_memory(error):
                 raise _out_of_memory(config, error) from error
+            if is_outage(error):
+                raise OutageError(f"stopped training: {error_line(error)}") from error
             evaluation.check_records(config.data_dir, manifest)
             if isinstance(error, tf.errors.InvalidArgumentError):
                 raise  # Not a file's fault, so a mistake in the program.

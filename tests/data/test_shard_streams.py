@@ -170,7 +170,7 @@ def test_a_silent_store_is_an_error(stored, shards, make_cache, monkeypatch):
     reads = stored_shards.watch(monkeypatch)
     reads.gate.clear()
     monkeypatch.setattr(shard_fetch, "SILENCE_SECS", 0)
-    with pytest.raises(RunError, match=f"{shards[0].file}: nothing came for 0 s; stopped"):
+    with pytest.raises(files.OutageError, match=f"{shards[0].file}: nothing came for 0 s; stopped"):
         make_cache().stream().take(shards)
     reads.gate.set()
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mnist_estimator import InputError, RunError
+from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import saver
+from mnist_estimator.runtime import files, signals
 
 GRAPH = {"w": [3], "other": [2, 2]}
 
@@ -44,7 +45,9 @@ def test_the_exact_path_is_restored(model_dir, folder):
 
 @pytest.mark.parametrize("kind", [tf.errors.UnavailableError, tf.errors.AbortedError])
 def test_the_error_of_a_store_is_told_from_that_of_a_lost_task(kind):
-    with pytest.raises(RunError, match="^s3://bucket/a: no answer$"), saver.store_errors():
+    outage = pytest.raises(files.OutageError, match="^s3://bucket/a: no answer$")
+    with outage as found, saver.store_errors():
         raise kind(None, None, "s3://bucket/a: no answer")
+    assert signals.exit_code_of(found.value) == signals.EXIT_LOST
     with pytest.raises(kind), saver.store_errors():
         raise kind(None, None, "Socket closed")

@@ -14,7 +14,7 @@ from support.unchanged import untouched
 
 from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import files
+from mnist_estimator.runtime import files, signals
 
 
 def test_nothing_to_remove_is_no_error(tmp_path):
@@ -231,3 +231,13 @@ def test_an_object_is_written_at_once_and_a_remote_file_renamed(monkeypatch, fol
     files.copy(f"{folder}/b", f"{folder}/c")
     assert [files.read_bytes(f"{folder}/{name}") for name in "bc"] == [b"1"] * 2
     assert sorted(tf.io.gfile.listdir(folder)) == ["b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_outage"), [("s3://b/a: no answer", True), ("gRPC: Socket closed", False)]
+)
+def test_a_store_that_does_not_answer_is_to_be_tried_again_later(text, is_outage):
+    with pytest.raises(files.FileError) as found, files.file_errors("s3://b/a"):
+        raise tf.errors.UnavailableError(None, None, text)
+    expected = signals.EXIT_LOST if is_outage else signals.EXIT_INPUT
+    assert signals.exit_code_of(found.value) == expected

@@ -10,7 +10,7 @@ from support import programs
 
 from mnist_estimator import RunError, storage
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import leases
+from mnist_estimator.runtime import files, leases
 
 
 @pytest.fixture
@@ -97,6 +97,18 @@ def test_a_write_whose_answer_was_lost_is_the_owner_s_own(path, monkeypatch):
     lease.beat()
     assert content(path) == b"a 3"  # The write before it found its own object changed.
     lease.beat()
+
+
+def test_an_owner_that_cannot_ask_stops_for_an_outage(path, monkeypatch):
+    def no_answer(*_):
+        raise RunError("no answer")
+
+    lease = take(path)
+    monkeypatch.setattr(storage, "write_if", no_answer)
+    lease.check()  # It is still sure.
+    monkeypatch.setattr(lease, "_sure_secs", -1)
+    with pytest.raises(files.OutageError, match="no answer"):
+        lease.check()
 
 
 def test_a_store_that_does_not_answer_is_asked_again(path, monkeypatch):

@@ -7,10 +7,10 @@ import signal
 import pytest
 from support.steps import run_steps
 
-from mnist_estimator import RunError, model_fn
+from mnist_estimator import model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import files, signals
 from mnist_estimator.training import hooks, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
@@ -144,5 +144,5 @@ def test_a_process_on_its_own_does_not_begin_sessions_without_end():
             raise tf.errors.UnavailableError(None, None, "s3://bucket/shard: no answer")
 
     guard = stopping.SessionGuard(None, 9, is_alone=True)
-    with pytest.raises(RunError, match="a file in a store could not be read"):
+    with pytest.raises(files.OutageError, match="a file in a store could not be read"):
         run_steps(guard, Fail(), steps=3)
