@@ -56,6 +56,11 @@ def of(dataset: Dataset) -> ShardCache | None:
     return cache if cache and cache.folder == dataset.folder else None
 
 
+def is_open() -> bool:
+    """Whether copies of shards are kept."""
+    return _State.cache is not None
+
+
 def check() -> None:
     """Raises the RunError because of which a pipeline could not go on, if there is one."""
     if _State.cache and _State.cache.failure:

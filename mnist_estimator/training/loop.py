@@ -76,7 +76,8 @@ def _hooks(
     if saver:
         watchers.append(saver)
     watchers.append(stopper)
-    watchers.append(_EndOfInput())
+    if shard_cache.is_open():
+        watchers.append(_EndOfInput())
     if config.profiled and is_chief:
         # After the others, so that its time holds none of their work.
         watchers.append(hooks.Profiler(config.model_dir, *config.profiled))

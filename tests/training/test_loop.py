@@ -6,6 +6,7 @@ import pytest
 
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data import shard_cache
 from mnist_estimator.runs import status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.training import hooks, loop, stopping
@@ -46,6 +47,11 @@ def test_a_worker_saves_and_profiles_nothing(tmp_path):
         "Stopper",
         "StopAtStepHook",
     ]
+
+
+def test_an_input_that_fetches_shards_is_told_of_the_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(shard_cache._State, "cache", object())
+    assert "_EndOfInput" in names(make(tmp_path, WORKER))
 
 
 def equal_results(count):
