@@ -84,7 +84,7 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20, help="of trainers")
     parser.add_argument("--server_kills", type=int, default=10, help="of the server")
-    parser.add_argument("--fault_kills", type=int, default=10, help="while 5% of requests fail")
+    parser.add_argument("--fault_kills", type=int, default=10, help="while 5%% of requests fail")
     parser.add_argument("--steps", type=int, default=80, help="steps of a run")
     parser.add_argument("--only", nargs="*", help="some of the parts")
     return parser.parse_args()
