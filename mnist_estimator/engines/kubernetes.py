@@ -60,11 +60,7 @@ class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
 
     @property
     def watch_command(self) -> str:
-        namespace = jobs.option("namespace", self.namespace)
-        return (
-            f"kubectl logs -f --prefix --max-log-requests={self.num_tasks}{namespace} "
-            f"-l {self.label}={self.name}"
-        )
+        return logs_command(f"{self.label}={self.name}", self.num_tasks, self.namespace)
 
     @property
     def end_command(self) -> str:
@@ -191,6 +187,12 @@ def _host_flags(job: KubernetesJob, hosts: dict[str, list[str]], *role_flags: st
     ]
     evaluator = ["--evaluator"] if job.evaluator else []
     return [*flags, *role_flags, *evaluator]
+
+
+def logs_command(label: str, pods: int, namespace: str) -> str:
+    """A command that follows the logs of all pods with a label."""
+    place = jobs.option("namespace", namespace)
+    return f"kubectl logs -f --prefix --max-log-requests={pods}{place} -l {label}"
 
 
 def args(arguments: list[str], *, indent: int) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, kubernetes, prepare_flags, rendering
+from mnist_estimator.engines import jobs, kubernetes, prepare_flags, ray, rendering
 from mnist_estimator.engines.rendering import yaml_quoted
 from mnist_estimator.runtime import flag_fields
 
@@ -161,11 +161,8 @@ class KubernetesPrepare(PrepareJob):
 
     @property
     def watch_command(self) -> str:
-        namespace = jobs.option("namespace", self.namespace)
-        return (
-            f"kubectl logs -f --prefix --max-log-requests={self.parts}{namespace} "
-            f"-l batch.kubernetes.io/job-name={self.name}"
-        )
+        label = f"batch.kubernetes.io/job-name={self.name}"
+        return kubernetes.logs_command(label, self.parts, self.namespace)
 
     @property
     def end_command(self) -> str:
@@ -211,12 +208,7 @@ class RayPrepare(PrepareJob):
         )
 
     def command(self, path: str) -> list[str]:
-        # The program's whole folder goes to all nodes.
-        folder, name = os.path.split(os.path.abspath(path))
-        submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait"]
-        if self.ray_address:
-            submit.append(f"--address={self.ray_address}")
-        return [*submit, "--", "python", name]
+        return ray.submit_command(path, self.ray_address)
 
     @property
     def watch_command(self) -> str:

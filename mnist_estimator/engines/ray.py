@@ -50,16 +50,10 @@ class RayJob(jobs.JobWithGrace):
         )
 
     def command(self, path: str) -> list[str]:
-        # The program's whole folder goes to all nodes.
-        folder, name = os.path.split(os.path.abspath(path))
         # Ray kills what a signal has not ended after this time. Its default, 3 s, is too short to
         # save.
         environ = {"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": _stop_secs(self)}}
-        submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait"]
-        submit += [f"--runtime-env-json={json.dumps(environ)}"]
-        if self.ray_address:
-            submit.append(f"--address={self.ray_address}")
-        return [*submit, "--", "python", name]
+        return submit_command(path, self.ray_address, f"--runtime-env-json={json.dumps(environ)}")
 
     @property
     def watch_command(self) -> str:
@@ -68,6 +62,16 @@ class RayJob(jobs.JobWithGrace):
     @property
     def end_command(self) -> str:
         return f"ray job stop JOB{jobs.option('address', self.ray_address)}"
+
+
+def submit_command(path: str, address: str, *options: str) -> list[str]:
+    """The command line that submits the Python program at `path` to the Ray at an address."""
+    # The program's whole folder goes to all nodes.
+    folder, name = os.path.split(os.path.abspath(path))
+    submit = ["ray", "job", "submit", f"--working-dir={folder}", "--no-wait", *options]
+    if address:
+        submit.append(f"--address={address}")
+    return [*submit, "--", "python", name]
 
 
 def _stop_secs(job: RayJob) -> str:
