@@ -34,6 +34,7 @@ _LOCK_SECS = 10.0  # The folder is locked for as long as it takes to list it.
 _USUAL_LIMIT = 20 * 10**9
 
 Identity = tuple[int, int, int]  # Of a file: what changes when it is replaced or written to.
+_Alone = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 class CacheError(Exception):
@@ -123,7 +124,7 @@ class CacheFolder:
                 return None
             os.ftruncate(handle, size)  # Other processes count it from now on.
             opened.pop_all()
-            return Part(handle, path, self.place(digest))
+            return Part(handle, path, self.place(digest), self._alone)
 
     def changed(self, digest: str) -> int:
         """When the part of a copy was written to, by whichever process; 0 if there is none."""
@@ -226,8 +227,8 @@ class _Entry:
 class Part:
     """A copy that is being written."""
 
-    def __init__(self, handle: int, path: str, final: str) -> None:
-        self._handle, self._path, self._final = handle, path, final
+    def __init__(self, handle: int, path: str, final: str, alone: _Alone) -> None:
+        self._handle, self._path, self._final, self._alone = handle, path, final, alone
         self._end = 0
 
     def write(self, block: bytes) -> None:
@@ -251,7 +252,8 @@ class Part:
           CacheError: if that fails.
         """
         with _errors():
-            os.replace(self._path, self._final)
+            with self._alone():  # Whoever makes room counts either the part or the copy.
+                os.replace(self._path, self._final)
             # Another process may remove it in between: the kernel gives one lock up for the other.
             if _lock(self._handle, fcntl.LOCK_SH) and os.fstat(self._handle).st_nlink:
                 return self._handle

@@ -53,6 +53,20 @@ def test_a_copy_is_found_once_it_is_whole(folder):
     os.close(found)
 
 
+def test_no_one_makes_room_while_a_part_becomes_a_copy(folder, monkeypatch):
+    replace, seen = os.replace, []
+
+    def replace_alone(*paths):
+        monkeypatch.setattr(cache_folder, "_LOCK_SECS", 0)
+        with pytest.raises(CacheError, match="locked"):
+            folder.reserve(digest("b"), 25, {})
+        seen.append(paths)
+        replace(*paths)
+
+    monkeypatch.setattr(cache_folder.os, "replace", replace_alone)
+    assert put(folder, "a") and seen
+
+
 def test_what_is_not_needed_is_removed_first_and_the_longest_unused_of_it(folder):
     for name in "abc":
         put(folder, name)

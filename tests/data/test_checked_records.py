@@ -63,8 +63,8 @@ def test_a_wrong_shard_of_a_store_is_named_in_a_graph(tmp_path: Path):
     with stored_shards.dataset() as stored:
         shard = stored.manifest.splits["train"][1]
         with shard_cache.opened(stored, folder=str(tmp_path), limit=shard.bytes):
-            read = checked_records.read_split(stored, "train")  # There is room for the first one.
             stored_shards.replace(stored, shard, b"x" * shard.bytes)
+            read = checked_records.read_split(stored, "train")  # There is room for the first one.
             with pytest.raises(tf.errors.InvalidArgumentError, match=f"{shard.file}: sha256"):
                 list(read)
 
