@@ -1,0 +1,1 @@
+"""What `python -m benchmarks.run` is made of."""

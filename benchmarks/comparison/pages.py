@@ -1,0 +1,72 @@
+"""Writes the page, the CSV files and the plots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.comparison import environments, machine, plots, rounds, spreads, tables
+from benchmarks.comparison.parts import Options, Part, Record
+from benchmarks.comparison.results import KEY, Results
+
+PAGE = "results.md"
+BEGIN = "<!-- Written by `python -m benchmarks.run`: begin -->"
+END = "<!-- Written by `python -m benchmarks.run`: end -->"
+_TITLE = "## Beside other packages"
+_ABOUT = """\
+`python -m benchmarks.run` measures this package and its peers alternately in one run and writes
+what follows. Each number is the median over the rounds, with the least and the most in brackets. A
+*ratio* says how many times as fast this package (the row in bold) is in the same round: above 1
+this package is ahead. A contender that fails stays in the table with its reason."""
+
+
+def write(parts: Sequence[Part], options: Options, results: Results, docs_dir: Path) -> None:
+    """Writes the generated section of the page, and its files in `results/` beside it."""
+    (docs_dir / "results").mkdir(parents=True, exist_ok=True)
+    blocks, used = [], set()
+    for part in parts:
+        planned = rounds.plan(part, options)
+        records = records_of(planned, results)
+        if not records:
+            continue
+        used |= {entry.task.environment for entry in planned}
+        blocks.append(tables.markdown(part, records))
+        _write(docs_dir / "results" / f"{part.name}.csv", tables.csv_text(part, records))
+        shown = [record for record in records if part.shown(record["contender"])]
+        for value in part.values:
+            plot = plots.bars(part, value, spreads.rows(shown, value, part.ours))
+            _write(docs_dir / tables.plot_name(part, value), plot)
+    page = docs_dir / PAGE
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    section = "\n\n".join([_TITLE, _ABOUT, _machine(options, sorted(used)), *blocks])
+    _write(page, merged(old, section))
+
+
+def merged(page: str, section: str) -> str:
+    """A page with its generated section replaced, or with one added at its end."""
+    generated = f"{BEGIN}\n\n{section}\n\n{END}"
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if begin and end:
+        return before + generated + after
+    return (page.rstrip("\n") + "\n\n" if page else "") + generated + "\n"
+
+
+def records_of(planned: Sequence[rounds.Planned], results: Results) -> list[Record]:
+    """The records of a plan, as far as they are there."""
+    found = {tuple(record[name] for name in KEY): record for record in results.latest()}
+    keys = [tuple(entry.key[name] for name in KEY) for entry in planned]
+    return [found[key] for key in keys if key in found]
+
+
+def _machine(options: Options, names: Sequence[str]) -> str:
+    lines = machine.describe(options.threads)
+    lines += [f"Environment `{name}`: {environments.pins(name)}" for name in names]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
