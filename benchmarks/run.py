@@ -36,21 +36,30 @@ def main(argv: list[str] | None = None) -> None:
         seeds=flags.seeds or (1 if flags.quick else 5),
         quick=flags.quick,
         threads=flags.threads,
+        keep=flags.keep,
     )
     parts = [_part(name) for name in flags.parts]
     results = Results(options.work_dir / "results.jsonl")
     if flags.again:
         results.forget_failures()
     if not flags.only_write:
-        for part in parts:
-            part.prepare(options)
-        planned = [entry for part in parts for entry in rounds.plan(part, options)]
-        rounds.run(planned, options, results)
+        _measure(parts, options, results)
     docs_dir = flags.docs_dir or (
         options.work_dir / "quick" if flags.quick else _HERE.parent / "docs"
     )
     pages.write([_part(name) for name in PARTS if _has(name)], options, results, docs_dir)
     print(f"wrote {docs_dir / pages.PAGE}")
+
+
+def _measure(parts: list[Part], options: Options, results: Results) -> None:
+    try:
+        for part in parts:
+            part.prepare(options)
+        planned = [entry for part in parts for entry in rounds.plan(part, options)]
+        rounds.run(planned, options, results)
+    finally:
+        for part in [] if options.keep else parts:
+            part.clean(options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=_positive, default=2, help="Cores of each contender. Default: 2.")
     add("--quick", action="store_true", help="A short look: small measurements, few settings.")
     add("--again", action="store_true", help="Try again what failed before.")
+    add("--keep", action="store_true", help="Leave the large files that were made (14 GB).")
     add("--only_write", action="store_true", help="Measure nothing, write the page anew.")
     add(
         "--work_dir",

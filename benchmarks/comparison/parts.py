@@ -28,6 +28,7 @@ class Options:
       seeds: how often they train to a target, each time from another seed.
       quick: only a look: short measurements, few settings.
       threads: processor cores that each contender gets.
+      keep: leave large files of a part where they are.
     """
 
     data_dir: Path
@@ -36,6 +37,7 @@ class Options:
     seeds: int = 5
     quick: bool = False
     threads: int = 2
+    keep: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +85,7 @@ class Part:
       tasks: the tasks of a round, 0, 1, ..., in their order.
       rounds: how many rounds.
       prepare: makes what the tasks need, below work_dir, unless it is there.
+      clean: removes what is too large to stay, unless it is to be kept.
       shown: whether a contender belongs into the tables and plots.
       more: Markdown to add below the tables, from the records of the part.
     """
@@ -95,5 +98,6 @@ class Part:
     tasks: Callable[[Options, int], Sequence[Task]]
     rounds: Callable[[Options], int] = lambda options: options.rounds
     prepare: Callable[[Options], None] = lambda options: None
+    clean: Callable[[Options], None] = lambda options: None
     shown: Callable[[str], bool] = lambda contender: True
     more: Callable[[Sequence[Record]], str] = lambda records: ""
