@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import threading
-import time
 from collections.abc import Callable
-from concurrent import futures
 
+import clients
 import common
-import input_meter
 import numpy as np
 import pictures
 import tensorflow as tf
 
 EXPORT = common.WORK / "answers" / "export"
-_LEAST_TIMES = 5
+_JUDGED = 128  # Images whose answers are counted as right or wrong.
 
 Ask = Callable[[], np.ndarray]
 
@@ -34,46 +31,16 @@ def main() -> None:
     given = parser.parse_args()
     signatures = tf.saved_model.load(str(EXPORT)).signatures
     ask = ASKING[given.ask](signatures, given.batch)
-    labels = common.mnist("test")[1][: given.batch]
-    right = float(np.mean(ask() == labels))
-    times = _times(ask, given.seconds)
-    answers, passed, cpu = _together(ask, given.seconds)
+    labels = common.mnist("test")[1][:_JUDGED]
+    right = float(np.mean(ASKING[given.ask](signatures, _JUDGED)() == labels))
+    times = clients.times(ask, given.seconds)
+    answers, passed, cpu = clients.together(ask, given.seconds)
     common.report(
         answers_per_second=answers * given.batch / passed,
         milliseconds=statistics.median(times) * 1e3,
         cpu_milliseconds=cpu / (answers * given.batch) * 1e3,
         right=right,
     )
-
-
-def _times(ask: Ask, seconds: float) -> list[float]:
-    found: list[float] = []
-    until = time.perf_counter() + seconds
-    while len(found) < _LEAST_TIMES or time.perf_counter() < until:
-        started = time.perf_counter()
-        ask()
-        found.append(time.perf_counter() - started)
-    return found
-
-
-def _together(ask: Ask, seconds: float) -> tuple[int, float, float]:
-    """Requests that clients at work together got answered, the seconds, and the processor's."""
-    stop = threading.Event()
-
-    def work() -> int:
-        done = 0
-        while not done or not stop.is_set():
-            ask()
-            done += 1
-        return done
-
-    with futures.ThreadPoolExecutor(common.THREADS) as pool:
-        started, cpu = time.perf_counter(), input_meter.cpu_seconds()
-        clients = [pool.submit(work) for _ in range(common.THREADS)]
-        stop.wait(seconds)  # Nobody else sets it.
-        stop.set()
-        answered = sum(client.result() for client in clients)
-        return answered, time.perf_counter() - started, input_meter.cpu_seconds() - cpu
 
 
 def _floats(signatures: dict, batch: int) -> Ask:
