@@ -24,7 +24,7 @@ _PROGRAM = "answers.py"
 _SIGNATURES = ("serving_default", "serving_uint8", "classify", "predict_images")
 _BATCHES = (1, 128)
 _FOLDER = "answers"
-_STEPS, _STEPS_QUICK = 500, 20
+_STEPS = 300
 
 
 def _tasks(options: Options, round_number: int) -> list[Task]:
@@ -54,14 +54,13 @@ def _prepare(options: Options) -> None:
     folder = work / _FOLDER
     if (folder / "export").exists():
         return
-    steps = _STEPS_QUICK if options.quick else _STEPS
     shutil.rmtree(folder, ignore_errors=True)
     python = environments.python("tensorflow", options.work_dir)
     flags = [f"--data_dir={work / package_data.FOLDER}", f"--model_dir={folder / 'run'}"]
-    flags += [f"--max_steps={steps}", "--eval_split=none", "--export=final"]
+    flags += [f"--max_steps={_STEPS}", "--eval_split=none", "--export=final"]
     command = [python, "-m", "mnist_estimator.train", *flags]
     subprocess.run(command, check=True, cwd=ROOT, timeout=3600)
-    os.rename(folder / "run" / "export" / "final" / str(steps), folder / "export")
+    os.rename(folder / "run" / "export" / "final" / str(_STEPS), folder / "export")
 
 
 PART = Part(

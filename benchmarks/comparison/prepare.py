@@ -27,7 +27,7 @@ def _tasks(options: Options, round_number: int) -> list[Task]:
 
 
 def _large(options: Options) -> list[Task]:
-    images, steps = (_LARGE_QUICK, 50) if options.quick else (_LARGE, 1000)
+    images, steps = (_LARGE_QUICK, 50) if options.quick else (_LARGE, 500)
     command = "tensorflow", "prepare_package.py"
     flags = (f"--images={images}",)
     training = (*flags, f"--train_steps={steps}")
