@@ -29,14 +29,14 @@ _CONTENDERS = (
 
 
 def _tasks(options: Options, round_number: int) -> list[Task]:
-    seconds = f"--seconds={1 if options.quick else 5}"
+    look = ("--seconds=1", "--images=10000") if options.quick else ("--seconds=5",)
     return [
         Task(
             contender,
             f"batch {batch:,}",
             environment,
             program,
-            (f"--batch={batch}", seconds, *arguments),
+            (f"--batch={batch}", *look, *arguments),
             # The first time, its files are made from the images.
             deadline=900,
         )

@@ -42,7 +42,7 @@ def package(name: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", f"mnist_estimator.{name}", *arguments]
 
 
-def run(command: Sequence[str], *, code: int = 0, until: str = "", folder: str = ".") -> Ran:
+def run(command: Sequence[str], *, code: int = 0, until: str = "") -> Ran:
     """Runs a command to its end, or until it has said something on stderr.
 
     Args:
@@ -52,7 +52,7 @@ def run(command: Sequence[str], *, code: int = 0, until: str = "", folder: str =
     with tempfile.NamedTemporaryFile() as err:
         started = time.perf_counter()
         child = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err
         )
         try:
             ran = _watch(child, started, Path(err.name), until)

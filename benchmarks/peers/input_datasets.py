@@ -22,7 +22,8 @@ class Digits(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(
+        return tfds.core.DatasetInfo(
+            builder=self,
             features=tfds.features.FeaturesDict(
                 {
                     "image": tfds.features.Image(shape=(28, 28, 1)),
@@ -56,6 +57,7 @@ def main() -> None:
     builder = prepared(common.WORK / "datasets")
     batches = (
         builder.as_dataset(split="train", shuffle_files=True, as_supervised=True)
+        .take(given.images)
         .map(normalized, num_parallel_calls=tf.data.AUTOTUNE)
         .cache()
         .shuffle(builder.info.splits["train"].num_examples)

@@ -25,7 +25,7 @@ def main() -> None:
 
     def epoch() -> int:
         batches = (
-            grain.MapDataset.source(source)
+            grain.MapDataset.source(source)[: given.images]
             .shuffle(seed=next(epochs))
             .map(parsed)
             .batch(given.batch)

@@ -15,6 +15,7 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--images", type=int, default=60_000, help="at most so many an epoch")
     return parser
 
 

@@ -19,7 +19,7 @@ def main() -> None:
     given = parser.parse_args()
     folder = str(common.WORK / "mnist")
     dataset = Dataset(folder, read_manifest(folder))
-    images = dataset.manifest.num_examples("train")
+    images = min(given.images, dataset.manifest.num_examples("train"))
     with tf.Graph().as_default(), v1.Session() as session:
         batches = inputs.train_batches(
             dataset,

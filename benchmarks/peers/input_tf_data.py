@@ -22,6 +22,7 @@ def main() -> None:
     files = sorted(str(path) for path in (common.WORK / "mnist").glob("train-*.tfrecord"))
     batches = (
         tf.data.TFRecordDataset(files)
+        .take(given.images)
         .map(parse, num_parallel_calls=tf.data.AUTOTUNE)
         .shuffle(10_000)
         .batch(given.batch)

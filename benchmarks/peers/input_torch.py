@@ -13,8 +13,8 @@ import torch
 class Digits(torch.utils.data.Dataset):
     """MNIST's training images, uint8, each normalized when it is asked for."""
 
-    def __init__(self) -> None:
-        images, labels = common.mnist("train")
+    def __init__(self, count: int) -> None:
+        images, labels = (array[:count] for array in common.mnist("train"))
         self.images, self.labels = torch.tensor(images), labels.tolist()
 
     def __len__(self) -> int:
@@ -32,7 +32,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(common.THREADS)
     batches = torch.utils.data.DataLoader(
-        Digits(), batch_size=given.batch, shuffle=True, num_workers=given.workers
+        Digits(given.images), batch_size=given.batch, shuffle=True, num_workers=given.workers
     )
     input_meter.measure(lambda: sum(len(labels) for _, labels in batches), given.seconds)
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import statistics
 import sys
-import tempfile
+from pathlib import Path
 
 import commands
 import common
@@ -33,12 +33,12 @@ def main() -> None:
 
 
 def _prepare(images: int) -> dict[str, float]:
-    with tempfile.TemporaryDirectory(dir=common.WORK, prefix="prepared_") as folder:
-        source = large_idx.flags(images) if images else [f"--source_dir={common.DATA}"]
-        ran = commands.run(commands.package("prepare", f"--data_dir={folder}/data", *source))
-        if images:  # Training reads it.
-            shutil.rmtree(large_idx.folder(images) / "data", ignore_errors=True)
-            shutil.move(f"{folder}/data", large_idx.folder(images) / "data")
+    """MNIST into the program's own folder, which is removed; the large set to where it is read."""
+    source, target = [f"--source_dir={common.DATA}"], Path("data")
+    if images:
+        source, target = large_idx.flags(images), _prepared(images)
+        shutil.rmtree(target, ignore_errors=True)
+    ran = commands.run(commands.package("prepare", f"--data_dir={target}", *source))
     examples = images + large_idx.TESTED if images else 70_000
     return {
         "images_per_second": examples / ran.seconds,
@@ -48,17 +48,20 @@ def _prepare(images: int) -> dict[str, float]:
 
 
 def _train(images: int, steps: int) -> dict[str, float]:
-    data = large_idx.folder(images) / "data"
+    data = _prepared(images)
     if not data.exists():
         sys.exit("found no prepared images: prepare failed before")
-    with tempfile.TemporaryDirectory(dir=common.WORK, prefix="trained_") as folder:
-        flags = [f"--max_steps={steps}", f"--log_steps={max(1, steps // 10)}", "--export=none"]
-        # However few images there are: this is about images that stream from the disk.
-        flags += ["--cache_mb=0", f"--data_dir={data}", f"--model_dir={folder}/run"]
-        ran = commands.run(commands.package("train", *flags, "--eval_split=none"))
+    flags = [f"--max_steps={steps}", f"--log_steps={max(1, steps // 10)}", "--export=none"]
+    # However few images there are: this is about images that stream from the disk.
+    flags += ["--cache_mb=0", f"--data_dir={data}", "--model_dir=run", "--eval_split=none"]
+    ran = commands.run(commands.package("train", *flags))
     rates = [float(rate.replace(",", "")) for rate in _RATE.findall(ran.err)]
     # The first line counts the start, too.
     return {"images_per_second": statistics.median(rates[1:]), "peak_mib": ran.peak_mib}
+
+
+def _prepared(images: int) -> Path:
+    return large_idx.folder(images) / "data"
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def test_a_command_that_ends_otherwise_is_named(peer):
 
 def test_a_command_is_ended_when_it_has_said_what_is_waited_for(peer):
     program = "import sys, threading; print('step 1', file=sys.stderr, flush=True); "
-    endless = [sys.executable, "-c", f"{program}threading.Event().wait()"]
+    endless = [sys.executable, "-c", f"{program}threading.Event().wait(60)"]
     assert 0 < peer("commands").run(endless, until="step 1").seconds < 60
     with pytest.raises(SystemExit, match="ended without 'step 2'"):
         peer("commands").run([sys.executable, "-c", program], until="step 2")
