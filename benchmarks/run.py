@@ -37,20 +37,31 @@ def main(argv: list[str] | None = None) -> None:
         quick=flags.quick,
         threads=flags.threads,
     )
-    parts = [_part(name) for name in flags.parts]
+    chosen = [part(name) for name in flags.parts]
     results = Results(options.work_dir / "results.jsonl")
     if flags.again:
         results.forget_failures()
     if not flags.only_write:
-        for part in parts:
-            part.prepare(options)
-        planned = [entry for part in parts for entry in rounds.plan(part, options)]
+        for one in chosen:
+            one.prepare(options)
+        planned = [entry for one in chosen for entry in rounds.plan(one, options)]
+        rounds.make_environments(planned, options)
         rounds.run(planned, options, results)
     docs_dir = flags.docs_dir or (
         options.work_dir / "quick" if flags.quick else _HERE.parent / "docs"
     )
-    pages.write([_part(name) for name in PARTS if _has(name)], options, results, docs_dir)
+    pages.write([part(name) for name in PARTS if has(name)], options, results, docs_dir)
     print(f"wrote {docs_dir / pages.PAGE}")
+
+
+def has(name: str) -> bool:
+    """Whether the part of a name is there."""
+    return (_HERE / "comparison" / f"{name}.py").exists()
+
+
+def part(name: str) -> Part:
+    """The part of a name in `PARTS`."""
+    return importlib.import_module(f"benchmarks.comparison.{name}").PART
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -101,14 +112,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
     return int(text)
-
-
-def _has(name: str) -> bool:
-    return (_HERE / "comparison" / f"{name}.py").exists()
-
-
-def _part(name: str) -> Part:
-    return importlib.import_module(f"benchmarks.comparison.{name}").PART
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,7 @@ def _environment(options: Options) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "BENCHMARK_STARTED": str(time.time()),
         "BENCHMARK_THREADS": str(options.threads),
         "BENCHMARK_DATA": str(options.data_dir.resolve()),
         "BENCHMARK_WORK": str(options.work_dir.resolve()),

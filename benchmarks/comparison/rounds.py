@@ -71,6 +71,18 @@ def plan(
     ]
 
 
+def make_environments(planned: Sequence[Planned], options: Options) -> None:
+    """Makes the environments of a plan, so that no measurement waits for one.
+
+    One that cannot be made is tried again with each of its tasks, and is their failure.
+    """
+    for name in dict.fromkeys(entry.task.environment for entry in planned):
+        try:
+            environments.python(name, options.work_dir)
+        except environments.EnvironmentMissingError as error:
+            print(f"environment {name}: {error}", flush=True)
+
+
 def run(
     planned: Sequence[Planned],
     options: Options,
