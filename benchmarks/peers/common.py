@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
 import math
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +30,11 @@ def mnist(split: str) -> tuple[np.ndarray, np.ndarray]:
     name = {"train": "train", "test": "t10k"}[split]
     images = _idx(f"{name}-images-idx3-ubyte", 16).reshape(-1, 28, 28)
     return images, _idx(f"{name}-labels-idx1-ubyte", 8).astype(np.int64)
+
+
+def die_with_parent() -> None:
+    """For `preexec_fn`: ends a program that this one starts when this one is killed (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def report(**values: Any) -> None:

@@ -84,6 +84,7 @@ def train(*options: str, limit: float | None = None) -> None:
         check=True,
         stdout=subprocess.DEVNULL,
         timeout=limit,
+        preexec_fn=common.die_with_parent,
     )
 
 

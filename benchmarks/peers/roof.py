@@ -1,6 +1,6 @@
 """The roof by TensorFlow: products of square matrices, and memory traffic.
 
-python roof.py --seconds=4
+python roof.py --seconds=4 --types=float32,bfloat16
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ def main() -> None:
     """Reads the flags and measures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=4)
-    seconds = parser.parse_args().seconds
-    memory = traffic(seconds)  # Before TensorFlow has started its threads.
-    common.report(
-        float32=products("float32", seconds), bfloat16=products("bfloat16", 1), memory=memory
-    )
+    parser.add_argument("--types", default="float32", help="float32,bfloat16")
+    flags = parser.parse_args()
+    memory = traffic(flags.seconds)  # Before TensorFlow has started its threads.
+    found = {dtype: products(dtype, flags.seconds) for dtype in flags.types.split(",")}
+    common.report(memory=memory, **found)
 
 
 def products(dtype: str, seconds: float) -> float:

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=100)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--mode", choices=MODES, default="channels_last")
+    parser.add_argument("--types", default="float32", help="Of the roof: float32,bfloat16.")
     parser.add_argument("--recipe", default="same")
     parser.add_argument("--limit", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
@@ -32,7 +33,9 @@ def main() -> None:
     torch.set_num_threads(common.THREADS)
     torch.manual_seed(flags.seed)
     if flags.what == "roof":
-        common.report(float32=roof(torch.float32, flags.seconds), bfloat16=roof(torch.bfloat16, 1))
+        types = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+        chosen = flags.types.split(",")
+        common.report(**{name: roof(types[name], flags.seconds) for name in chosen})
     elif flags.what == "speed":
         common.report(images_per_second=speed(flags.mode, flags.batch, flags.seconds))
     elif flags.recipe == "same":
