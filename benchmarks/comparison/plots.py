@@ -26,7 +26,9 @@ def bars(part: Part, value: Value, rows: Sequence[Row]) -> str:
     for panel, setting in enumerate(settings):
         left = _NAMES + panel * (_BARS + _NUMBERS)
         shapes.append(_text(left, 40, setting, bold=True))
-        shapes += _panel([row for row in rows if row.setting == setting], names, left, part.ours)
+        shapes += _panel(
+            [row for row in rows if row.setting == setting], names, left, part.ours.split(",")[0]
+        )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">\n'
@@ -48,7 +50,7 @@ def _panel(rows: Sequence[Row], names: Sequence[str], left: float, ours: str) ->
             _BARS * length / most
             for length in (row.measured.middle, row.measured.least, row.measured.most)
         )
-        colour = _OURS if row.contender == ours else _OTHERS
+        colour = _OURS if row.contender.startswith(ours) else _OTHERS
         shapes.append(_rectangle(left, y + 3, middle, _LINE - 6, colour))
         shapes.append(_rectangle(left + least, y + _LINE / 2 - 0.5, last - least, 1, _SPREAD))
         shapes.append(_text(left + last + 4, y + 14, number(row.measured.middle)))

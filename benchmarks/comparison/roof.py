@@ -48,8 +48,10 @@ def markdown(records: Sequence[Record]) -> str:
     if not roofs:
         return ""
     settings = list(dict.fromkeys(record["setting"] for record in records))
-    shares = "\n\n".join(filter(None, (_shares(records, roofs, name) for name in settings)))
-    return "\n\n".join(["**Share of the roof**", _about(roofs), shares, _best(records, settings)])
+    shares = _shares_table(_shares(records, roofs), settings)
+    return "\n\n".join(
+        ["**Share of the roof, %, median**", _about(roofs), shares, _best(records, settings)]
+    )
 
 
 def _roofs(records: Sequence[Record]) -> dict[tuple[str, int], dict[str, float]]:
@@ -79,23 +81,30 @@ def _about(roofs: dict[tuple[str, int], dict[str, float]]) -> str:
 
 
 def _shares(
-    records: Sequence[Record], roofs: dict[tuple[str, int], dict[str, float]], setting: str
-) -> str:
-    batch = int(setting.split()[-1])
-    shares: dict[str, list[float]] = {}
+    records: Sequence[Record], roofs: dict[tuple[str, int], dict[str, float]]
+) -> dict[str, dict[str, list[float]]]:
+    """Percents of the roof: contender, setting, rounds."""
+    shares: dict[str, dict[str, list[float]]] = {}
     for record in records:
-        roof = roofs.get((record["setting"], record["round"]))
-        if record["setting"] != setting or record["contender"] in _NAMES or not roof:
+        name, setting = record["contender"], record["setting"]
+        roof = roofs.get((setting, record["round"]))
+        if name in _NAMES or "values" not in record or not roof:
             continue
-        if "values" in record:
-            name = record["contender"]
-            gflops = roof["bfloat16" if _is_bfloat16(name) else "float32"]
-            least = seconds_a_step(batch, gflops, roof["memory"])
-            rate = record["values"]["images_per_second"]
-            shares.setdefault(name, []).append(100 * least * rate / batch)
-    lines = [f"| {setting} | % of the roof |", "| --- | ---: |"]
-    lines += [f"| {k} | {spread_text(spreads.spread(v))} |" for k, v in shares.items()]
-    return "\n".join(lines) if shares else ""
+        batch = int(setting.split()[-1])
+        gflops = roof["bfloat16" if _is_bfloat16(name) else "float32"]
+        least = seconds_a_step(batch, gflops, roof["memory"])
+        rate = record["values"]["images_per_second"]
+        own = shares.setdefault(name, {}).setdefault(setting, [])
+        own.append(100 * least * rate / batch)
+    return shares
+
+
+def _shares_table(shares: dict[str, dict[str, list[float]]], settings: Sequence[str]) -> str:
+    lines = ["| | " + " | ".join(settings) + " |", "| --- |" + " ---: |" * len(settings)]
+    for name, own in shares.items():
+        cells = [spread_text(spreads.spread(own.get(setting, []))) for setting in settings]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _is_bfloat16(contender: str) -> bool:

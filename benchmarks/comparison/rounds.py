@@ -36,8 +36,8 @@ def versions(task: Task, options: Options) -> str:
     The package counts for its peers, too: they are compared with it round by round, so they are
     measured again when it changes.
     """
-    program = (children.PEERS / task.program).read_bytes()
-    said = repr((program, task.arguments, task.needs, options.threads)).encode()
+    programs = [(children.PEERS / name).read_bytes() for name in (task.program, "common.py")]
+    said = repr((programs, task.arguments, task.needs, options.threads)).encode()
     found = hashlib.sha256(said).hexdigest()[:12]
     digest = environments.digest(task.environment)
     return f"{environments.package_digest()}-{digest}-{found}"

@@ -70,17 +70,20 @@ def _table(rows: Sequence[Row], part: Part) -> str:
     for contender in dict.fromkeys(row.contender for row in rows):
         found = [cells.get((contender, setting)) for setting in settings]
         name = f"**{contender}**" if contender == part.ours else contender
-        lines.append(f"| {name} | " + " | ".join(map(_cell, found)) + " |")
+        lines.append(f"| {name} | " + " | ".join(_cell(row, part.ours) for row in found) + " |")
     return "\n".join(lines)
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Row | None, ours: str) -> str:
     if row is None:
         return " | "
+    # A bar would end the cell.
+    reason = row.failed.replace("|", "/")
     if row.measured is None:
-        return f"{'failed: ' * (not row.runs)}{row.failed.replace('|', '/')} | "
-    failed = f"; {row.measured.count} times, else {row.failed}".replace("|", "/") * bool(row.failed)
-    return f"{spread_text(row.measured)}{failed} | {spread_text(row.ratio)}"
+        return f"*{reason}* | "
+    reason = f"; *in {row.measured.count} rounds, else {reason}*" if reason else ""
+    ratio = "1" if row.contender == ours else spread_text(row.ratio)
+    return f"{spread_text(row.measured)}{reason} | {ratio}"
 
 
 def _cells(found: Spread | None) -> tuple[float | int | str, ...]:

@@ -36,7 +36,7 @@ def test_files_are_written_for_what_is_measured(tmp_path):
         results.add(entry.key | {"values": {"x": 5.0 + entry.key["round"]}})
     pages.write([part], options, results, tmp_path / "docs")
     page = (tmp_path / "docs/results.md").read_text()
-    assert "| **A** | 5.50 (5.00 to 6.00) | 1.00 (1.00 to 1.00) |" in page
+    assert "| **A** | 5.50 (5.00 to 6.00) | 1 |" in page
     assert "torch==" in page and page.count("### Fake speed") == 1
     assert "fake,s,A,x,1/s,5.5" in (tmp_path / "docs/results/fake.csv").read_text()
     assert (tmp_path / "docs/results/fake_x.svg").read_text().startswith("<svg")

@@ -44,12 +44,21 @@ def test_a_section_has_the_table_the_plot_and_what_is_added():
         "**Speed, images/s, median**",
         "| | batch 1 | ratio | batch 2 | ratio |\n"
         "| --- | ---: | ---: | ---: | ---: |\n"
-        "| **ours** | 2,500 (2,000 to 3,000) | 1.00 (1.00 to 1.00) | 0.25 | 1.00 |\n"
+        "| **ours** | 2,500 (2,000 to 3,000) | 1 | 0.25 | 1 |\n"
         "| <peer> | 1,000 (1,000 to 1,000) | 2.50 (2.00 to 3.00) |  |  |\n"
-        "| broken | failed: no / memory |  |  |  |",
+        "| broken | *no / memory* |  |  |  |",
         "![Speed](results/fake_speed.svg)",
         "7 records.",
     ]
+
+
+def test_a_cell_says_in_how_many_rounds_there_was_a_result():
+    records = [
+        record("ours", "batch 1", 0, values={"speed": 5.0}),
+        record("ours", "batch 1", 1, failed="took more than 5 s"),
+    ]
+    text = tables.markdown(PART, records)
+    assert "| **ours** | 5.00; *in 1 rounds, else took more than 5 s* | 1 |" in text
 
 
 def test_csv_has_a_line_for_each_contender_in_each_setting():
