@@ -38,28 +38,39 @@ def main(argv: list[str] | None = None) -> None:
         threads=flags.threads,
         keep=flags.keep,
     )
-    parts = [_part(name) for name in flags.parts]
+    chosen = [part(name) for name in flags.parts]
     results = Results(options.work_dir / "results.jsonl")
     if flags.again:
         results.forget_failures()
     if not flags.only_write:
-        _measure(parts, options, results)
+        _measure(chosen, options, results)
     docs_dir = flags.docs_dir or (
         options.work_dir / "quick" if flags.quick else _HERE.parent / "docs"
     )
-    pages.write([_part(name) for name in PARTS if _has(name)], options, results, docs_dir)
+    pages.write([part(name) for name in PARTS if has(name)], options, results, docs_dir)
     print(f"wrote {docs_dir / pages.PAGE}")
 
 
-def _measure(parts: list[Part], options: Options, results: Results) -> None:
+def _measure(chosen: list[Part], options: Options, results: Results) -> None:
     try:
-        for part in parts:
-            part.prepare(options)
-        planned = [entry for part in parts for entry in rounds.plan(part, options)]
+        for one in chosen:
+            one.prepare(options)
+        planned = [entry for one in chosen for entry in rounds.plan(one, options)]
+        rounds.make_environments(planned, options)
         rounds.run(planned, options, results)
     finally:
-        for part in [] if options.keep else parts:
-            part.clean(options)
+        for one in [] if options.keep else chosen:
+            one.clean(options)
+
+
+def has(name: str) -> bool:
+    """Whether the part of a name is there."""
+    return (_HERE / "comparison" / f"{name}.py").exists()
+
+
+def part(name: str) -> Part:
+    """The part of a name in `PARTS`."""
+    return importlib.import_module(f"benchmarks.comparison.{name}").PART
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,14 +122,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
     return int(text)
-
-
-def _has(name: str) -> bool:
-    return (_HERE / "comparison" / f"{name}.py").exists()
-
-
-def _part(name: str) -> Part:
-    return importlib.import_module(f"benchmarks.comparison.{name}").PART
 
 
 if __name__ == "__main__":

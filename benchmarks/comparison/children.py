@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,11 @@ def run(
     return _parsed(code, said, complained)
 
 
+def die_with_parent() -> None:
+    """For `preexec_fn`: ends a process when the one that started it is killed (Linux)."""
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
 def _wait(command: Sequence[str], deadline: float, **options: Any) -> int:
     with tempfile.TemporaryDirectory(prefix="benchmark_") as folder:
         # A session of its own, so that the processes that it starts end with it.
@@ -73,6 +79,7 @@ def _environment(options: Options) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "2",
+        "BENCHMARK_STARTED": str(time.time()),
         "BENCHMARK_THREADS": str(options.threads),
         "BENCHMARK_DATA": str(options.data_dir.resolve()),
         "BENCHMARK_WORK": str(options.work_dir.resolve()),
@@ -82,7 +89,7 @@ def _environment(options: Options) -> dict[str, str]:
 def _confine(threads: int) -> None:
     """Runs in the child: gives it the cores, and its death with that of this process."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+    die_with_parent()
 
 
 def _parsed(code: int, out: str, err: str) -> dict[str, Any]:

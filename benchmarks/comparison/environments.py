@@ -14,7 +14,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from benchmarks.comparison.children import PEERS, ROOT
+from benchmarks.comparison.children import PEERS, ROOT, die_with_parent
 
 _COMPLETE = "complete"  # Holds the digest of the requirements that are installed.
 _MOST_SECONDS = 1800
@@ -88,7 +88,13 @@ def _base_python(version: str) -> str:
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_MOST_SECONDS)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_MOST_SECONDS,
+            preexec_fn=die_with_parent,
+        )
     except subprocess.TimeoutExpired:
         raise EnvironmentMissingError(f"{command[2]}: took more than {_MOST_SECONDS} s") from None
     if done.returncode:

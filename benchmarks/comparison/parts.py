@@ -65,12 +65,19 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Value:
-    """One number of a task's JSON line: its key there, and how it is shown."""
+    """One number of a task's JSON line: its key there, and how it is shown.
+
+    Attributes:
+      absent: what is said where a program ran but gave null for it.
+      average: of the rounds: median or mean.
+    """
 
     key: str
     title: str
     unit: str
     larger_is_better: bool = True
+    absent: str = "no result"
+    average: str = "median"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ _OURS, _OTHERS, _SPREAD, _TEXT = "#1a73e8", "#9aa0a6", "#3c4043", "#202124"
 
 
 def bars(part: Part, value: Value, rows: Sequence[Row]) -> str:
-    """The plot of `spreads.rows`: medians as bars, the spread as a thin line on each."""
+    """The plot of `spreads.rows`: medians or means as bars, the spread as a thin line on each."""
     settings = list(dict.fromkeys(row.setting for row in rows))
     names = list(dict.fromkeys(row.contender for row in rows))
     width = _NAMES + len(settings) * (_BARS + _NUMBERS)
@@ -26,7 +26,9 @@ def bars(part: Part, value: Value, rows: Sequence[Row]) -> str:
     for panel, setting in enumerate(settings):
         left = _NAMES + panel * (_BARS + _NUMBERS)
         shapes.append(_text(left, 40, setting, bold=True))
-        shapes += _panel([row for row in rows if row.setting == setting], names, left, part.ours)
+        shapes += _panel(
+            [row for row in rows if row.setting == setting], names, left, part.ours.split(",")[0]
+        )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">\n'
@@ -44,14 +46,14 @@ def _panel(rows: Sequence[Row], names: Sequence[str], left: float, ours: str) ->
         if row.measured is None:
             shapes.append(_text(left, y + 14, "no result"))
             continue
-        median, least, last = (
+        middle, least, last = (
             _BARS * length / most
-            for length in (row.measured.median, row.measured.least, row.measured.most)
+            for length in (row.measured.middle, row.measured.least, row.measured.most)
         )
-        colour = _OURS if row.contender == ours else _OTHERS
-        shapes.append(_rectangle(left, y + 3, median, _LINE - 6, colour))
+        colour = _OURS if row.contender.startswith(ours) else _OTHERS
+        shapes.append(_rectangle(left, y + 3, middle, _LINE - 6, colour))
         shapes.append(_rectangle(left + least, y + _LINE / 2 - 0.5, last - least, 1, _SPREAD))
-        shapes.append(_text(left + last + 4, y + 14, number(row.measured.median)))
+        shapes.append(_text(left + last + 4, y + 14, number(row.measured.middle)))
     return shapes
 
 

@@ -36,8 +36,8 @@ def versions(task: Task, options: Options) -> str:
     The package counts for its peers, too: they are compared with it round by round, so they are
     measured again when it changes.
     """
-    program = (children.PEERS / task.program).read_bytes()
-    said = repr((program, task.arguments, task.needs, options.threads)).encode()
+    programs = [(children.PEERS / name).read_bytes() for name in (task.program, "common.py")]
+    said = repr((programs, task.arguments, task.needs, options.threads)).encode()
     found = hashlib.sha256(said).hexdigest()[:12]
     digest = environments.digest(task.environment)
     return f"{environments.package_digest()}-{digest}-{found}"
@@ -69,6 +69,18 @@ def plan(
         for number in range(part.rounds(options))
         for task in part.tasks(options, number)
     ]
+
+
+def make_environments(planned: Sequence[Planned], options: Options) -> None:
+    """Makes the environments of a plan, so that no measurement waits for one.
+
+    One that cannot be made is tried again with each of its tasks, and is their failure.
+    """
+    for name in dict.fromkeys(entry.task.environment for entry in planned):
+        try:
+            environments.python(name, options.work_dir)
+        except environments.EnvironmentMissingError as error:
+            print(f"environment {name}: {error}", flush=True)
 
 
 def run(

@@ -11,9 +11,9 @@ from benchmarks.comparison.parts import Record, Value
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """A median, and from where to where the numbers go."""
+    """A median or mean, and from where to where the numbers go."""
 
-    median: float
+    middle: float
     least: float
     most: float
     count: int
@@ -27,21 +27,24 @@ class Row:
       measured: None if it always failed.
       ratio: how many times as fast the part's own contender is, round by round; None if there is
         no round with both. Above 1 it is better than this one, whatever the unit.
-      failed: why it failed the last time; "" if it did not.
+      runs: how often it ran to its end, with this value or without.
+      failed: why it failed the last time, or lacks the value; "" if it did not.
     """
 
     setting: str
     contender: str
     measured: Spread | None
     ratio: Spread | None
+    runs: int = 0
     failed: str = ""
 
 
-def spread(numbers: Sequence[float]) -> Spread | None:
+def spread(numbers: Sequence[float], average: str = "median") -> Spread | None:
     """The spread of numbers; None of none."""
     if not numbers:
         return None
-    return Spread(statistics.median(numbers), min(numbers), max(numbers), len(numbers))
+    middle = statistics.mean(numbers) if average == "mean" else statistics.median(numbers)
+    return Spread(middle, min(numbers), max(numbers), len(numbers))
 
 
 def rows(records: Sequence[Record], value: Value, ours: str) -> list[Row]:
@@ -54,18 +57,16 @@ def _row(records: Sequence[Record], value: Value, ours: str, setting: str, conte
     own, mine = (_by_round(records, value, setting, name) for name in (contender, ours))
     shared = [(mine[number], own[number]) for number in sorted(own) if number in mine]
     ratios = [(a / b if value.larger_is_better else b / a) for a, b in shared if a > 0 and b > 0]
-    failures = [
-        record["failed"]
-        for record in records
-        if (record["setting"], record["contender"]) == (setting, contender) and "failed" in record
-    ]
-    lacks = f"no {value.key}" if not own else ""
+    all_of_it = [r for r in records if (r["setting"], r["contender"]) == (setting, contender)]
+    failures = [record["failed"] for record in all_of_it if "failed" in record]
+    runs = len(all_of_it) - len(failures)
     return Row(
         setting,
         contender,
-        measured=spread(list(own.values())),
+        measured=spread(list(own.values()), value.average),
         ratio=spread(ratios),
-        failed=failures[-1] if failures else lacks,
+        runs=runs,
+        failed=failures[-1] if failures else value.absent if len(own) < runs else "",
     )
 
 

@@ -43,7 +43,7 @@ def _ratios(records: Sequence[Record]) -> str:
     lines.append("| --- | ---: | ---: |")
     found = [spreads.rows(records, value, _PYTHON) for value in _VALUES]
     for wall, cpu in zip(*found, strict=True):
-        cells = [tables.number(row.ratio.median) if row.ratio else "" for row in (wall, cpu)]
+        cells = [tables.number(row.ratio.middle) if row.ratio else "" for row in (wall, cpu)]
         lines.append(f"| {wall.contender} | {cells[0]} | {cells[1]} |")
     return "\n".join(lines)
 

@@ -11,8 +11,8 @@ from benchmarks.comparison.parts import Part, Record, Value
 from benchmarks.comparison.spreads import Row, Spread
 
 _COLUMNS = (
-    *("part", "setting", "contender", "value", "unit", "median", "least", "most", "rounds"),
-    *("ratio_median", "ratio_least", "ratio_most", "ratio_rounds", "failed"),
+    *("part", "setting", "contender", "value", "unit", "middle", "least", "most", "rounds"),
+    *("ratio_middle", "ratio_least", "ratio_most", "ratio_rounds", "failed"),
 )
 
 
@@ -22,7 +22,7 @@ def markdown(part: Part, records: Sequence[Record]) -> str:
     blocks = [f"### {part.title}", part.text]
     for value in part.values:
         rows = spreads.rows(shown, value, part.ours)
-        blocks += [f"**{value.title}, {value.unit}**", _table(rows, part)]
+        blocks += [f"**{value.title}, {value.unit}, {value.average}**", _table(rows, part)]
         blocks.append(f"![{value.title}]({plot_name(part, value)})")
     return "\n\n".join(filter(None, [*blocks, part.more(records)]))
 
@@ -47,11 +47,19 @@ def csv_text(part: Part, records: Sequence[Record]) -> str:
 
 def number(value: float) -> str:
     """Three digits at least, thousands with commas."""
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return (
-        f"{value:.3g}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
-    )
+    for least, decimals in ((99.95, 0), (9.995, 1), (0.9995, 2)):
+        if abs(value) >= least:
+            return f"{value:,.{decimals}f}"
+    return f"{value:.3g}"
+
+
+def spread_text(found: Spread | None) -> str:
+    """A middle, and in brackets from where to where; "" of none."""
+    if found is None:
+        return ""
+    if found.count == 1:
+        return number(found.middle)
+    return f"{number(found.middle)} ({number(found.least)} to {number(found.most)})"
 
 
 def _table(rows: Sequence[Row], part: Part) -> str:
@@ -62,24 +70,21 @@ def _table(rows: Sequence[Row], part: Part) -> str:
     for contender in dict.fromkeys(row.contender for row in rows):
         found = [cells.get((contender, setting)) for setting in settings]
         name = f"**{contender}**" if contender == part.ours else contender
-        lines.append(f"| {name} | " + " | ".join(map(_cell, found)) + " |")
+        lines.append(f"| {name} | " + " | ".join(_cell(row, part.ours) for row in found) + " |")
     return "\n".join(lines)
 
 
-def _cell(row: Row | None) -> str:
+def _cell(row: Row | None, ours: str) -> str:
     if row is None:
         return " | "
+    # A bar would end the cell.
+    reason = row.failed.replace("|", "/")
     if row.measured is None:
-        return f"failed: {row.failed.replace('|', '/')} | "
-    failed = f"; then failed: {row.failed.replace('|', '/')}" if row.failed else ""
-    return f"{_spread(row.measured)}{failed} | {_spread(row.ratio) if row.ratio else ''}"
-
-
-def _spread(found: Spread) -> str:
-    if found.count == 1:
-        return number(found.median)
-    return f"{number(found.median)} ({number(found.least)} to {number(found.most)})"
+        return f"*{reason}* | "
+    reason = f"; *in {row.measured.count} rounds, else {reason}*" if reason else ""
+    ratio = "1" if row.contender == ours else spread_text(row.ratio)
+    return f"{spread_text(row.measured)}{reason} | {ratio}"
 
 
 def _cells(found: Spread | None) -> tuple[float | int | str, ...]:
-    return (found.median, found.least, found.most, found.count) if found else ("", "", "", 0)
+    return (found.middle, found.least, found.most, found.count) if found else ("", "", "", 0)

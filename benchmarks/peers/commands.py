@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import common
+
 HERE = Path(__file__).resolve().parent
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -52,7 +54,11 @@ def run(command: Sequence[str], *, code: int = 0, until: str = "") -> Ran:
     with tempfile.NamedTemporaryFile() as err:
         started = time.perf_counter()
         child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=err
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=err,
+            preexec_fn=common.die_with_parent,
         )
         try:
             ran = _watch(child, started, Path(err.name), until)

@@ -1,14 +1,11 @@
-"""The parts: whatever they plan exists, and what is too large to stay goes."""
+"""The parts about data and starts: what they plan, and that what is too large to stay goes."""
 
 import importlib
 
 import pytest
 
 from benchmarks import run
-from benchmarks.comparison import children
 from benchmarks.comparison.parts import Options, Part
-
-NAMES = ("input", "prepare", "answers", "start_up")
 
 
 def part_of(name):
@@ -18,17 +15,6 @@ def part_of(name):
 @pytest.fixture
 def options(tmp_path):
     return Options(data_dir=tmp_path, work_dir=tmp_path / "work")
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_task_has_its_program_and_its_environment(name, options):
-    part = part_of(name)
-    tasks = part.tasks(options, 0)
-    assert part.name == name and part.ours in {task.contender for task in tasks}
-    for task in tasks:
-        assert (children.PEERS / task.program).is_file()
-        assert (children.PEERS / f"{task.environment}.txt").is_file()
-    assert len({(task.contender, task.setting) for task in tasks}) == len(tasks)
 
 
 def test_the_large_file_is_for_the_first_round_alone(options):
@@ -68,7 +54,7 @@ def test_a_run_that_breaks_off_cleans_up_too(monkeypatch, tmp_path, flags, clean
         raise KeyboardInterrupt
 
     part = Part("input", "t", "", (), "A", lambda *_: [], prepare=broken, clean=found.append)
-    monkeypatch.setattr(run, "_part", lambda name: part)
+    monkeypatch.setattr(run, "part", lambda name: part)
     place = [f"--data_dir={tmp_path}", f"--work_dir={tmp_path}/work", "--parts=input"]
     with pytest.raises(KeyboardInterrupt):
         run.main([*place, *flags])

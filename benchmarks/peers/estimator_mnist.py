@@ -1,0 +1,142 @@
+"""A plain Estimator, in the manner of tensorflow/models' `official/r1/mnist`: speed and race.
+
+python estimator_mnist.py speed --batch=100 --seconds=10
+python estimator_mnist.py race --recipe=same --seed=0
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import common
+import numpy as np
+import tensorflow as tf
+
+v1 = tf.compat.v1
+_OWN_RATE, _OWN_BATCH, _OWN_EPOCHS = 1e-4, 100, 40
+
+
+def main() -> None:
+    """Reads the flags and does what they say."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("speed", "race"))
+    parser.add_argument("--batch", type=int, default=100)
+    parser.add_argument("--seconds", type=float, default=10)
+    parser.add_argument("--recipe", default="same")
+    parser.add_argument("--limit", type=float, default=600)
+    parser.add_argument("--seed", type=int, default=0)
+    flags = parser.parse_args()
+    if flags.what == "speed":
+        speed(flags.batch, flags.seconds)
+    else:
+        race(common.Race(flags.limit), flags.recipe == "same", flags.seed)
+
+
+def model_fn(features: tf.Tensor, labels: tf.Tensor, mode: str, params: dict[str, Any]) -> Any:
+    """The network of the comparison, which is that of the official model, too."""
+    training = mode == tf.estimator.ModeKeys.TRAIN
+    logits = _network()(features, training=training)
+    loss = v1.losses.sparse_softmax_cross_entropy(labels, logits)
+    if not training:
+        metrics = {"accuracy": v1.metrics.accuracy(labels, tf.argmax(logits, 1))}
+        return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=metrics)
+    step = v1.train.get_or_create_global_step()
+    rate = params["rate"]
+    if params["decays"]:
+        rate = v1.train.cosine_decay(rate, step, common.STEPS)
+    train_op = v1.train.AdamOptimizer(rate).minimize(loss, step)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
+
+
+def _network() -> tf.keras.Model:
+    layers = tf.keras.layers
+    return tf.keras.Sequential(
+        [
+            layers.Reshape((28, 28, 1), input_shape=(784,)),
+            layers.Conv2D(32, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(2, 2, padding="same"),
+            layers.Conv2D(64, 5, padding="same", activation="relu"),
+            layers.MaxPooling2D(2, 2, padding="same"),
+            *(layers.Flatten(), layers.Dense(1024, activation="relu"), layers.Dropout(0.4)),
+            layers.Dense(10),
+        ]
+    )
+
+
+def arrays(split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images float32 [N,784] and labels of a split."""
+    images, labels = common.mnist(split)
+    return images.reshape(-1, 784).astype("float32") / 255, labels
+
+
+def batches(data: tuple[np.ndarray, ...], batch: int, epochs: int | None) -> tf.data.Dataset:
+    """Shuffled by a buffer of 50,000, as the official model does; None epochs: without end."""
+    examples = tf.data.Dataset.from_tensor_slices(data).cache().shuffle(50_000)
+    return examples.repeat(epochs).batch(batch)
+
+
+class _Clock(v1.train.SessionRunHook):
+    """Stops after some seconds, and counts the steps in them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._steps, self._warm_until = seconds, 0, float("inf")
+        self.measured, self._start = 0.0, (0, 0.0)
+
+    def after_run(self, run_context: Any, run_values: Any) -> None:
+        now = time.perf_counter()
+        self._steps += 1
+        if self._steps == 10:
+            self._warm_until = now + self._seconds / 3
+        if now < self._warm_until:
+            self._start = (self._steps, now)
+        elif now > self._start[1] + self._seconds:
+            self.measured = (self._steps - self._start[0]) / (now - self._start[1])
+            run_context.request_stop()
+
+
+def speed(batch: int, seconds: float) -> None:
+    """Measures steps within Estimator's own loop."""
+    clock, data = _Clock(seconds), arrays("train")
+    params = {"rate": common.RATE, "decays": False}
+    classifier = tf.estimator.Estimator(model_fn, "model", params=params)
+    classifier.train(lambda: batches(data, batch, None), hooks=[clock])
+    common.report(images_per_second=clock.measured * batch)
+
+
+def race(run: common.Race, same: bool, seed: int) -> None:
+    """Trains and evaluates in turn; each call of `train` ends with a checkpoint."""
+    train, test = arrays("train"), arrays("test")
+    validation = test  # The official model evaluates this one.
+    if same:
+        validation = tuple(array[: common.VALIDATION] for array in train)
+        train = tuple(array[common.VALIDATION :] for array in train)
+    params = {"rate": common.RATE if same else _OWN_RATE, "decays": same}
+    config = tf.estimator.RunConfig(tf_random_seed=seed)
+    classifier = tf.estimator.Estimator(model_fn, "model", config, params)
+
+    def evaluate(data: tuple[np.ndarray, ...]) -> float:
+        # Without a name the scored evaluations would be in the way of the others.
+        batch = 1000 if same else _OWN_BATCH
+        found = classifier.evaluate(
+            lambda: tf.data.Dataset.from_tensor_slices(data).batch(batch),
+            name="test" if data is test else "validation",
+        )
+        return float(found["accuracy"])
+
+    turns = common.STEPS // common.EVERY if same else _OWN_EPOCHS
+    for _ in range(turns):
+        classifier.train(
+            lambda: batches(train, common.BATCH if same else _OWN_BATCH, None if same else 1),
+            steps=common.EVERY if same else None,
+        )
+        step = int(classifier.get_variable_value("global_step"))
+        if run.saved(step, lambda: evaluate(test)):
+            break
+        evaluate(validation)
+    run.report()
+
+
+if __name__ == "__main__":
+    main()
