@@ -66,7 +66,7 @@ def _tasks(options: Options, number: int) -> Sequence[Task]:
             deadline=_DEADLINE,
             needs=needs,
         )
-        for limit in (60 if options.quick else 600,)
+        for limit in (20 if options.quick else 600,)
         for setting, recipe in ((_SAME, "same"), (_OWN, "own"))
         for contender, (environment, program, arguments, needs) in _CONTENDERS[setting].items()
     ]

@@ -81,6 +81,7 @@ def _environment(options: Options) -> dict[str, str]:
         "TF_CPP_MIN_LOG_LEVEL": "2",
         "BENCHMARK_STARTED": str(time.time()),
         "BENCHMARK_THREADS": str(options.threads),
+        "BENCHMARK_QUICK": "1" if options.quick else "",
         "BENCHMARK_DATA": str(options.data_dir.resolve()),
         "BENCHMARK_WORK": str(options.work_dir.resolve()),
     }

@@ -37,7 +37,7 @@ def versions(task: Task, options: Options) -> str:
     measured again when it changes.
     """
     programs = [(children.PEERS / name).read_bytes() for name in (task.program, "common.py")]
-    said = repr((programs, task.arguments, task.needs, options.threads)).encode()
+    said = repr((programs, task.arguments, task.needs, options.threads, options.quick)).encode()
     found = hashlib.sha256(said).hexdigest()[:12]
     digest = environments.digest(task.environment)
     return f"{environments.package_digest()}-{digest}-{found}"

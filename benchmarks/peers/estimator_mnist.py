@@ -107,7 +107,7 @@ def speed(batch: int, seconds: float) -> None:
 
 def race(run: common.Race, same: bool, seed: int) -> None:
     """Trains and evaluates in turn; each call of `train` ends with a checkpoint."""
-    train, test = arrays("train"), arrays("test")
+    train, test = (common.of_race(arrays(split)) for split in ("train", "test"))
     validation = test  # The official model evaluates this one.
     if same:
         validation = tuple(array[: common.VALIDATION] for array in train)

@@ -116,7 +116,7 @@ def trainer(
 
 def race_same(run: common.Race, seed: int) -> None:
     """The schedule of `common`: evaluates the validation images, saves, goes on."""
-    images, labels = arrays("train")
+    images, labels = common.of_race(arrays("train"))
     cut = common.VALIDATION
     schedule = optax.cosine_decay_schedule(common.RATE, common.STEPS)
     _race(
@@ -132,7 +132,7 @@ def race_same(run: common.Race, seed: int) -> None:
 
 def race_own(run: common.Race, seed: int) -> None:
     """As Flax's own example `mnist` trains: SGD with momentum, batches of 128, 10 epochs."""
-    train, test = arrays("train"), arrays("test")
+    train, test = (common.of_race(arrays(split)) for split in ("train", "test"))
     steps = len(train[1]) // 128
     optimizer = optax.sgd(0.1, momentum=0.9)
     _race(run, OwnNetwork(nnx.Rngs(seed)), optimizer, train, test, (128, steps, 10 * steps), seed)
@@ -148,7 +148,7 @@ def _race(
     seed: int,
 ) -> None:
     batch, every, steps = lengths
-    test = arrays("test")
+    test = common.of_race(arrays("test"))
     step, right = trainer(model, transformation)
     saver = orbax.checkpoint.StandardCheckpointer()
     numbers = common.order(len(train[1]), batch, seed)

@@ -135,7 +135,7 @@ class _Scorer(keras.callbacks.Callback):
 
 
 def _fit(race: common.Race, model: keras.Model, steps: int, *data: Any, **options: Any) -> None:
-    scorer = _Scorer(race, steps, arrays("test"))
+    scorer = _Scorer(race, steps, common.of_race(arrays("test")))
     saver = keras.callbacks.ModelCheckpoint("checkpoint-{epoch}.keras")
     model.fit(*data, verbose=0, callbacks=[saver, scorer], **options)
     race.report()
@@ -143,7 +143,7 @@ def _fit(race: common.Race, model: keras.Model, steps: int, *data: Any, **option
 
 def race_same(race: common.Race, model: keras.Model, seed: int) -> None:
     """The schedule of `common`: an epoch of Keras is what lies between two evaluations."""
-    images, labels = arrays("train")
+    images, labels = common.of_race(arrays("train"))
     cut = common.VALIDATION
     data = tf.data.Dataset.from_tensor_slices((images[cut:], labels[cut:]))
     data = data.shuffle(len(labels) - cut, seed=seed).repeat().batch(common.BATCH).prefetch(2)
@@ -171,7 +171,7 @@ def race_own(race: common.Race) -> None:
         ]
     )
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
-    images, labels = arrays("train")
+    images, labels = common.of_race(arrays("train"))
     one_hot = keras.utils.to_categorical(labels, 10)
     _fit(race, model, 422, images, one_hot, batch_size=128, epochs=15, validation_split=0.1)
 

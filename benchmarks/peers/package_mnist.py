@@ -41,7 +41,12 @@ def main() -> None:
         if flags.what == "speed":
             measure_speed(model_dir, flags.batch, flags.seconds, flags.precision)
         else:
-            race(model_dir, _SAME if flags.recipe == "same" else (), flags.seed, flags.limit)
+            race(
+                model_dir,
+                _SAME if flags.recipe == "same" or common.QUICK else (),
+                flags.seed,
+                flags.limit,
+            )
 
 
 def measure_speed(model_dir: str, batch: int, seconds: float, precision: str) -> None:

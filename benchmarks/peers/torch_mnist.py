@@ -135,9 +135,10 @@ def accuracy(model: nn.Module, data: tuple[torch.Tensor, ...], mode: str = "eage
 
 def race_same(run: common.Race, mode: str, seed: int) -> None:
     """The schedule of `common`: evaluates the validation images, saves, goes on."""
-    images, labels = tensors("train")
+    images, labels = common.of_race(tensors("train"))
     validation = images[: common.VALIDATION], labels[: common.VALIDATION]
-    images, labels, test = images[common.VALIDATION :], labels[common.VALIDATION :], tensors("test")
+    images, labels = images[common.VALIDATION :], labels[common.VALIDATION :]
+    test = common.of_race(tensors("test"))
     model, step = trainer(network(), mode, common.RATE)
     rates = {"lr": common.RATE}
     numbers = batches(len(labels), common.BATCH, seed)
@@ -161,7 +162,7 @@ def race_own(run: common.Race) -> None:
     The images come from memory, already scaled, and not one by one through transforms.
     """
     statistics = (0.1307, 0.3081)
-    train, test = (tensors(split, *statistics) for split in ("train", "test"))
+    train, test = (common.of_race(tensors(split, *statistics)) for split in ("train", "test"))
     loader = torch.utils.data.DataLoader(
         torch.utils.data.TensorDataset(*train), batch_size=64, shuffle=True
     )

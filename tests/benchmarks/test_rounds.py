@@ -113,11 +113,12 @@ def test_progress_says_what_is_left(options, path):
     ]
 
 
-def test_versions_follow_from_arguments_and_cores(tmp_path, options):
+def test_versions_follow_from_arguments_cores_and_haste(tmp_path, options):
     one = Task("A", "s", "tensorflow", "roof.py", ("--seconds=1",))
     other = Task("A", "s", "tensorflow", "roof.py", ("--seconds=2",))
     elsewhere = Task("A", "s", "torch", "roof.py", ("--seconds=1",))
     fewer = Options(data_dir=tmp_path, work_dir=tmp_path, threads=1)
+    quick = Options(data_dir=tmp_path, work_dir=tmp_path, quick=True)
     found = {rounds.versions(t, options) for t in (one, other, elsewhere)}
-    assert len(found | {rounds.versions(one, fewer)}) == 4
+    assert len(found | {rounds.versions(one, fewer), rounds.versions(one, quick)}) == 5
     assert rounds.versions(one, options) in found
