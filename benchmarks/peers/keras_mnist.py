@@ -18,6 +18,19 @@ import tensorflow as tf
 
 def main() -> None:
     """Reads the flags and does what they say."""
+    flags = _flags()
+    keras.utils.set_random_seed(flags.seed)
+    keras.config.set_dtype_policy(flags.dtype)
+    if flags.what == "speed":
+        speed(compiled(flags, common.RATE), flags.batch, flags.seconds)
+    elif flags.recipe == "same":
+        schedule = keras.optimizers.schedules.CosineDecay(common.RATE, common.STEPS)
+        race_same(common.Race(flags.limit), compiled(flags, schedule), flags.seed)
+    else:
+        race_own(common.Race(flags.limit))
+
+
+def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     parser.add_argument("what", choices=("speed", "race"))
     parser.add_argument("--batch", type=int, default=100)
@@ -28,28 +41,20 @@ def main() -> None:
     parser.add_argument("--recipe", default="same")
     parser.add_argument("--limit", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
-    flags = parser.parse_args()
-    keras.utils.set_random_seed(flags.seed)
-    keras.config.set_dtype_policy(flags.dtype)
-    if flags.what == "race" and flags.recipe == "own":
-        race_own(common.Race(flags.limit))
-        return
+    return parser.parse_args()
+
+
+def compiled(flags: argparse.Namespace, rate: Any) -> keras.Model:
+    """The network of the comparison, ready for `fit`; the rate is a number or a schedule."""
     model = network()
     model.compile(
-        optimizer=keras.optimizers.Adam(
-            keras.optimizers.schedules.CosineDecay(common.RATE, common.STEPS)
-            if flags.what == "race"
-            else common.RATE
-        ),
+        optimizer=keras.optimizers.Adam(rate),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=bool(flags.jit),
         steps_per_execution=flags.steps_per_execution,
     )
-    if flags.what == "speed":
-        speed(model, flags.batch, flags.seconds)
-    else:
-        race_same(common.Race(flags.limit), model, flags.seed)
+    return model
 
 
 def network() -> keras.Model:
