@@ -109,8 +109,12 @@ def describe(record: Record) -> str:
     what = "{part}, {setting}: {contender}, round {round}".format(**record)
     if "failed" in record:
         return f"{what}: failed: {record['failed']}"
-    numbers = {k: v for k, v in record["values"].items() if isinstance(v, int | float)}
-    return f"{what}: " + ", ".join(f"{name} {value:,.5g}" for name, value in numbers.items())
+    said = [
+        f"{name} none" if value is None else f"{name} {value:,.5g}"
+        for name, value in record["values"].items()
+        if value is None or isinstance(value, int | float)
+    ]
+    return f"{what}: {', '.join(said)}"
 
 
 def _outcome(task: Task, options: Options, measure: Measure) -> Record:

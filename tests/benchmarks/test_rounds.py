@@ -113,6 +113,12 @@ def test_progress_says_what_is_left(options, path):
     ]
 
 
+def test_a_line_says_which_value_there_is_not():
+    key = {"part": "accuracy", "setting": "s", "contender": "A", "round": 2}
+    record = key | {"values": {"early": 12.5, "late": None, "scores": [[1, 2, 3]]}}
+    assert rounds.describe(record) == "accuracy, s: A, round 2: early 12.5, late none"
+
+
 def test_versions_follow_from_arguments_cores_and_haste(tmp_path, options):
     one = Task("A", "s", "tensorflow", "roof.py", ("--seconds=1",))
     other = Task("A", "s", "tensorflow", "roof.py", ("--seconds=2",))
