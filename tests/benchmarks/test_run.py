@@ -34,9 +34,9 @@ def test_help_teaches():
         (["--data_dir=.", "--rounds=0"], "found '0', expected a whole number from 1"),
     ],
 )
-def test_a_wrong_flag_is_named(flags, message, capsys):
+def test_a_wrong_flag_is_named(flags, message, capsys, tmp_path):
     with pytest.raises(SystemExit) as end:
-        run.main(flags)
+        run.main([*flags, f"--work_dir={tmp_path}"])
     assert end.value.code == 2
     assert message in capsys.readouterr().err
 
