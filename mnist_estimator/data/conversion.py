@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import itertools
+import math
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
-from mnist_estimator.data import records, splits
+from mnist_estimator.data import frames, splits
+from mnist_estimator.data.ahead import ahead, in_turn
 from mnist_estimator.data.manifest import DatasetError
 from mnist_estimator.data.outline import shape_text
 from mnist_estimator.data.plan import Source, max_items
 from mnist_estimator.data.shard_writer import ShardWriter
 from mnist_estimator.data.statistics import Statistics
+
+# Checked examples: images, labels, and the numbers of their writers.
+_Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
+_Step = Callable[[Iterable[Any]], Generator[Any]]
+_GROUP_EXAMPLES = 4096  # What is encoded at once, or so many bytes of pixels.
+_GROUP_BYTES = 2**22
+_MOST_BYTES = 2**23  # Of an image: of larger ones no more than one is in memory.
 
 
 class Ticks:
@@ -56,32 +68,49 @@ class Conversion:
         Raises:
           InputError: if the source is not what it promised to be.
         """
+        step = ahead if math.prod(source.image_shape) <= _MOST_BYTES else in_turn
+        checked = step(self._checked(step, source, pick, writers, rows))
+        with contextlib.closing(step(_encoded(checked))) as encoded:
+            for picked, found in encoded:
+                numbers = np.concatenate(picked)
+                for which, writer in enumerate(writers):
+                    writer.add(list(itertools.compress(found, numbers == which)))
+                for chunk in picked:
+                    self._tick("converting", len(chunk))
+
+    def _checked(
+        self,
+        step: _Step,
+        source: Source,
+        pick: Callable[[np.ndarray], np.ndarray],
+        writers: Sequence[ShardWriter],
+        rows: range | None,
+    ) -> Generator[_Chunk]:
+        """Checks and counts the examples of a source."""
         wanted = range(source.num_examples) if rows is None else rows
         bounds = () if rows is None else (rows.start, rows.stop)
         place = wanted.start
-        for images, labels in source.chunks(max_items(source), *bounds):
-            if place + len(images) > wanted.stop:
-                raise DatasetError(f"{source.name}: more than {wanted.stop} examples")
-            self._check(source, images, labels, place)
-            self._write(images, labels, pick(labels), writers)
-            place += len(labels)
-            self._tick("converting", len(labels))
+        with contextlib.closing(step(source.chunks(max_items(source), *bounds))) as chunks:
+            for images, labels in chunks:
+                if place + len(images) > wanted.stop:
+                    raise DatasetError(f"{source.name}: more than {wanted.stop} examples")
+                self._check(source, images, labels, place)
+                picked = pick(labels)
+                for which, writer in enumerate(writers):
+                    self._count(writer.split, images, labels, picked == which)
+                yield images, labels, picked
+                place += len(labels)
         if place != wanted.stop:
             raise DatasetError(
                 f"{source.name}: {place} examples, expected {wanted.stop}; did it change?"
             )
 
-    def _write(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        picked: np.ndarray,
-        writers: Sequence[ShardWriter],
+    def _count(
+        self, split: str, images: np.ndarray, labels: np.ndarray, of_split: np.ndarray
     ) -> None:
-        for image, label, which in zip(images, labels.tolist(), picked.tolist(), strict=True):
-            writers[which].add(records.encode_example(image.tobytes(), label))
-        for which, writer in enumerate(writers):
-            self.statistics.add(writer.split, images[picked == which], labels[picked == which])
+        if not of_split.all():
+            images, labels = images[of_split], labels[of_split]
+        self.statistics.add(split, images, labels)
 
     def _check(self, source: Source, images: np.ndarray, labels: np.ndarray, first: int) -> None:
         if images.dtype != np.uint8 or images.shape[1:] != source.image_shape:
@@ -96,3 +125,29 @@ class Conversion:
                 f"{source.name}: example {first + at} has label {labels[at]}, expected 0 to "
                 f"{self._num_classes - 1}"
             )
+
+
+def _encoded(chunks: Generator[_Chunk]) -> Generator[tuple[list[np.ndarray], list[bytes]]]:
+    """Encodes chunks, several at once; yields the numbers of the writers, and the frames."""
+    group: list[_Chunk] = []
+    with contextlib.closing(chunks):
+        for chunk in chunks:
+            group.append(chunk)
+            if _is_enough(group):
+                yield _encode(group)
+                group = []
+    if group:
+        yield _encode(group)
+
+
+def _is_enough(group: Sequence[_Chunk]) -> bool:
+    examples = sum(len(images) for images, _, _ in group)
+    size = sum(images.size for images, _, _ in group)
+    return examples >= _GROUP_EXAMPLES or size >= _GROUP_BYTES
+
+
+def _encode(group: Sequence[_Chunk]) -> tuple[list[np.ndarray], list[bytes]]:
+    images, labels, picked = zip(*group, strict=True)
+    if len(group) == 1:
+        return list(picked), frames.encode(images[0], labels[0])
+    return list(picked), frames.encode(np.concatenate(images), np.concatenate(labels))

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import IO
 
 from mnist_estimator import InputError
-from mnist_estimator.compat import tf
 from mnist_estimator.data import records
+from mnist_estimator.data.ahead import ahead
 from mnist_estimator.data.manifest import DatasetError, Shard, shard_name
 from mnist_estimator.data.plan import CHUNK_EXAMPLES
 from mnist_estimator.runtime import files
+
+_BLOCK_BYTES = 2**20
+_READERS = 2  # Shards that are read back at the same time.
 
 
 class ShardWriter:
@@ -29,31 +34,40 @@ class ShardWriter:
             each file is the part of its shard that these examples make.
         """
         self.split, self.first, self.added = split, first, 0
+        self._folder = folder
         self._paths = [
             os.path.join(folder, shard_name(split, index, shards)) for index in range(shards)
         ]
         self._digests = [hashlib.sha256() for _ in self._paths]
-        self._writers: dict[int, tf.io.TFRecordWriter] = {}
+        self._sizes = [0] * shards
+        self._files: dict[int, IO[bytes]] = {}
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        for index, writer in self._writers.items():
-            # A second error, on closing, must not hide the first.
-            hide = contextlib.suppress(InputError) if kind else contextlib.nullcontext()
-            with hide, files.file_errors(self._paths[index]):
-                writer.close()
+        # A second error, on closing, must not hide the first.
+        with contextlib.suppress(InputError) if kind else contextlib.nullcontext():
+            self._stack.close()
 
-    def add(self, record: bytes) -> None:
-        """Writes the next example of the split."""
-        index = (self.first + self.added) % len(self._paths)
-        with files.file_errors(self._paths[index]):
-            if index not in self._writers:
-                self._writers[index] = tf.io.TFRecordWriter(self._paths[index])
-            self._writers[index].write(record)
-        self._digests[index].update(record)
-        self.added += 1
+    def add(self, frames: Sequence[bytes]) -> None:
+        """Writes the next examples of the split, as `frames.encode` returns them."""
+        shards = len(self._paths)
+        for index in range(shards):
+            content = b"".join(frames[(index - self.first - self.added) % shards :: shards])
+            if content:
+                self._write(index, content)
+        self.added += len(frames)
+
+    def _write(self, index: int, content: bytes) -> None:
+        path = self._paths[index]
+        if index not in self._files:
+            self._files[index] = self._stack.enter_context(files.created(path))
+        with files.file_errors(path):
+            self._files[index].write(content)
+        self._digests[index].update(content)
+        self._sizes[index] += len(content)
 
     def read_back(self, tick: Callable[[str, int], None]) -> tuple[Shard, ...]:
         """Syncs and reads what was written, once it is closed; returns the files.
@@ -61,11 +75,17 @@ class ShardWriter:
         Raises:
           DatasetError: if it is not what was given.
         """
-        counts = shard_counts(self.first, self.added, len(self._paths))
-        return tuple(
-            _read_back(self._paths[index], count, self._digests[index].digest(), tick)
-            for index, count in counts
+        shards = tuple(
+            Shard(
+                os.path.basename(self._paths[index]),
+                count,
+                self._sizes[index],
+                self._digests[index].hexdigest(),
+            )
+            for index, count in shard_counts(self.first, self.added, len(self._paths))
         )
+        _check_all(self._folder, shards, tick)
+        return shards
 
 
 def shard_counts(first: int, examples: int, shards: int) -> Iterator[tuple[int, int]]:
@@ -80,25 +100,41 @@ def shard_counts(first: int, examples: int, shards: int) -> Iterator[tuple[int, 
             yield index, count
 
 
-def _read_back(path: str, count: int, digest: bytes, tick: Callable[[str, int], None]) -> Shard:
+def _check_all(folder: str, shards: Sequence[Shard], tick: Callable[[str, int], None]) -> None:
+    """Reads shards back, some at the same time."""
+    with contextlib.ExitStack() as stack:
+        readers = []
+        for number in range(min(_READERS, len(shards))):
+            reader = ahead(_check_each(folder, shards[number::_READERS]))
+            readers.append(stack.enter_context(contextlib.closing(reader)))
+        for examples in itertools.chain.from_iterable(itertools.zip_longest(*readers, fillvalue=0)):
+            tick("verifying", examples)
+
+
+def _check_each(folder: str, shards: Sequence[Shard]) -> Generator[int]:
+    """Yields how many examples are read, again and again; raises where a shard is otherwise."""
+    for shard in shards:
+        yield from _check(os.path.join(folder, shard.file), shard)
+
+
+def _check(path: str, shard: Shard) -> Iterator[int]:
     files.sync(path)
-    content = hashlib.sha256()
-    found = count_records(path, tick, content.update)
-    size, sha256 = files.size_and_sha256(path)
-    if (found, content.digest()) != (count, digest):
+    digest, size, told = hashlib.sha256(), 0, 0
+    with files.file_errors(path), files.reading(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+            size += len(block)
+            done = min(size * shard.examples // shard.bytes, shard.examples)
+            yield done - told
+            told = done
+    if (size, digest.hexdigest()) != (shard.bytes, shard.sha256):
         raise reads_otherwise(path)
-    return Shard(os.path.basename(path), found, size, sha256)
 
 
-def count_records(
-    path: str,
-    tick: Callable[[str, int], None],
-    use: Callable[[bytes], object] = lambda record: None,
-) -> int:
+def count_records(path: str, tick: Callable[[str, int], None]) -> int:
     """Reads the records of a file, each with its checksum; returns how many there are."""
     found = 0
-    for record in records.read_records(path):
-        use(record)
+    for _ in records.read_records(path):
         found += 1
         if found % CHUNK_EXAMPLES == 0:
             tick("verifying", CHUNK_EXAMPLES)

@@ -132,9 +132,7 @@ def _count_like_mnist(images: np.ndarray) -> int:
     if images.shape[3] != 1:
         return 0
     found: Any = True
-    for axis in (1, 2):
-        # The mass of each row, or of each column, of each image.
-        mass = images.sum((3 - axis, 3), dtype=np.float64)
+    for mass in _masses(images[..., 0]):
         side = mass.shape[1]
         edge = max(1, round(_EDGE * side))
         places = (np.arange(side) + 0.5) / side - 0.5
@@ -143,3 +141,13 @@ def _count_like_mnist(images: np.ndarray) -> int:
         black = (mass[:, :edge].sum(1) == 0) & (mass[:, -edge:].sum(1) == 0)
         found &= centred & black & (total > 0)
     return int(np.sum(found))
+
+
+def _masses(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mass of each row, and of each column, of each image: uint8 [N,H,W] -> [N,H], [N,W]."""
+    height, width = pixels.shape[1:]
+    # float32 is exact for whole numbers below 2**24, in whichever order they are added.
+    exact = np.float32 if 255 * max(height, width) < 2**24 else np.float64
+    values = pixels.astype(exact)
+    rows, columns = values @ np.ones(width, exact), np.matmul(np.ones(height, exact), values)
+    return rows.astype(np.float64), columns.astype(np.float64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from support.tiny_dataset import Arrays
 
 from mnist_estimator import InputError
+from mnist_estimator.data import conversion, records
 from mnist_estimator.data.conversion import Conversion, Ticks
 from mnist_estimator.data.shard_writer import ShardWriter
 
@@ -16,6 +18,7 @@ from mnist_estimator.data.shard_writer import ShardWriter
 def _convert(folder: Path, source: Arrays, rows: range | None, num_classes: int | None = None):
     said = []
     conversion = Conversion(num_classes, lambda *tick: said.append(tick))
+    folder.mkdir(exist_ok=True)
     with ShardWriter(str(folder), "train", 1) as writer:
         conversion.convert(source, np.zeros_like, (writer,), rows)
     return writer, conversion.statistics, said
@@ -45,6 +48,38 @@ def test_another_number_than_was_asked_for(tmp_path: Path, given: int, line: str
     source.chunks = lambda max_items, start, stop: real(max_items, start, start + given)
     with pytest.raises(InputError, match=f"src: {line}"):
         _convert(tmp_path, source, range(4, 8))
+
+
+def test_the_first_error_is_told_though_the_source_is_read_ahead(tmp_path: Path):
+    labels = np.zeros(3000, np.int64)
+    labels[1500] = 7
+    source = Arrays("src", labels)
+    real = source.chunks
+
+    def chunks(max_items: int):
+        yield from real(max_items)
+        raise InputError("src: is cut off")
+
+    source.chunks = chunks
+    with pytest.raises(InputError, match="src: example 1500 has label 7"):
+        _convert(tmp_path, source, None, 2)
+    with pytest.raises(InputError, match="src: is cut off"):
+        _convert(tmp_path / "other", source, None, 8)
+    assert threading.active_count() == 1
+
+
+@pytest.mark.parametrize("most", [1, 2**23])
+def test_images_of_any_size_are_the_same_bytes(tmp_path: Path, monkeypatch, most: int):
+    monkeypatch.setattr(conversion, "_MOST_BYTES", most)
+    labels = np.arange(9000) % 300
+    _convert(tmp_path, Arrays("src", labels), None)
+    (path,) = tmp_path.iterdir()
+    images, _ = zip(*Arrays("src", labels).chunks(9000), strict=True)
+    expected = [
+        records.encode_example(image.tobytes(), label)
+        for image, label in zip(images[0], labels.tolist(), strict=True)
+    ]
+    assert list(records.read_records(str(path))) == expected
 
 
 def test_progress_begins_anew_with_each_kind_of_work():

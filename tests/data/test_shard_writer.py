@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import records
+from mnist_estimator.compat import tf
+from mnist_estimator.data import records, shard_writer
 from mnist_estimator.data.shard_writer import ShardWriter, shard_counts
 
 
 def _tick(doing: str, examples: int) -> None:
     pass
+
+
+def _frame(record: bytes) -> bytes:
+    """The bytes of a TFRecord file that holds one record."""
+    path = f"ram://shard_writer/{secrets.token_hex(8)}"
+    with tf.io.TFRecordWriter(path) as file:
+        file.write(record)
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
 
 
 @pytest.mark.parametrize("shards", [1, 3, 8])
@@ -23,8 +34,9 @@ def test_pieces_that_follow_one_another_are_the_shards(tmp_path: Path, shards: i
         folder = tmp_path / f"{first}-{stop}"
         folder.mkdir()
         with ShardWriter(str(folder), "train", shards, first) as writer:
-            for example in range(first, stop):
-                writer.add(bytes([example]))
+            middle = (first + stop) // 2
+            for begin, end in ((first, middle), (middle, stop)):
+                writer.add([_frame(bytes([example])) for example in range(begin, end)])
         found = writer.read_back(_tick)
         assert [shard.file for shard in found] == sorted(os.listdir(folder))
         assert sum(shard.examples for shard in found) == stop - first
@@ -46,9 +58,31 @@ def test_counts_are_those_of_the_numbers():
 
 def test_what_reads_back_otherwise_is_an_error(tmp_path: Path):
     with ShardWriter(str(tmp_path), "test", 1) as writer:
-        writer.add(b"one")
+        writer.add([_frame(b"one")])
     path = tmp_path / "test-00000-of-00001.tfrecord"
+    path.unlink()
     with ShardWriter(str(tmp_path), "test", 1) as other:
-        other.add(b"two")
+        other.add([_frame(b"two")])
     with pytest.raises(InputError, match=f"{path}: reads back other than it was written"):
         writer.read_back(_tick)
+
+
+@pytest.mark.parametrize("damage", [lambda x: x[:-1], lambda x: x + b"x", lambda x: b"", None])
+@pytest.mark.parametrize("shard", range(5))
+def test_any_shard_that_is_not_as_it_was_given(tmp_path: Path, damage, shard: int):
+    with ShardWriter(str(tmp_path), "test", 5) as writer:
+        writer.add([_frame(bytes([example])) for example in range(13)])
+    path = tmp_path / f"test-{shard:05d}-of-00005.tfrecord"
+    content = path.read_bytes()
+    path.write_bytes(damage(content) if damage else content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=f"{path}: reads back other than it was written"):
+        writer.read_back(_tick)
+
+
+def test_every_example_is_counted_while_shards_are_read_back(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(shard_writer, "_BLOCK_BYTES", 20)
+    told = []
+    with ShardWriter(str(tmp_path), "test", 3) as writer:
+        writer.add([_frame(bytes([example])) for example in range(100)])
+    writer.read_back(lambda doing, examples: told.append(examples))
+    assert sum(told) == 100 and len(told) > 50 and min(told) >= 0

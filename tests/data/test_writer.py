@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import resource
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +18,15 @@ from support.tiny_dataset import Arrays
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import known_datasets, plan, records, splits, writer
+from mnist_estimator.data import (
+    frames,
+    known_datasets,
+    plan,
+    records,
+    shard_writer,
+    splits,
+    writer,
+)
 from mnist_estimator.data.manifest import (
     DIGEST,
     MANIFEST,
@@ -254,11 +265,17 @@ def test_full_disk(tmp_path: Path):
 def test_bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What reads back is well-formed, but not what was written."""
 
-    class Writer(tf.io.TFRecordWriter):
-        def write(self, record: bytes) -> None:
-            super().write(record.replace(b"\x07", b"\x08"))
+    size = len(frames.encode(np.zeros((1, 2, 3, 3), np.uint8), np.zeros(1, np.int64))[0])
+    created = shard_writer.files.created
 
-    monkeypatch.setattr(tf.io, "TFRecordWriter", Writer)
+    @contextlib.contextmanager
+    def damaging(path: str) -> Iterator[SimpleNamespace]:
+        with created(path) as file:
+            # The first record again and again.
+            write = lambda content: file.write(content[:size] * (len(content) // size))  # noqa: E731
+            yield SimpleNamespace(write=write)
+
+    monkeypatch.setattr(shard_writer.files, "created", damaging)
     with pytest.raises(InputError, match="reads back other than it was written"):
         tiny_dataset.write(tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,85 @@
+"""Lays out whole chunks of examples as the bytes of TFRecord files.
+
+The records of a dataset differ only in their pixels and their labels, which always lie at the same
+places. So protobuf encodes one record for each length of a label, and numpy fills in the others.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import struct
+
+import numpy as np
+
+from mnist_estimator.data import crc32c, records
+
+_HEADER_BYTES, _FOOTER_BYTES = 12, 4
+
+
+def encode(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
+    """Returns what a TFRecord file has for each example: length, record, and their checksums.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      labels: int64 [N], 0 or more.
+    """
+    pixels = images.reshape(len(images), math.prod(images.shape[1:]))
+    sizes = _varint_bytes(labels)
+    found: list[bytes] = [b""] * len(labels)
+    for size in np.unique(sizes).tolist():
+        places = np.flatnonzero(sizes == size)
+        if len(places) == len(labels):
+            return _encode(pixels, labels, size)
+        encoded = _encode(pixels[places], labels[places], size)
+        for place, frame in zip(places.tolist(), encoded, strict=True):
+            found[place] = frame
+    return found
+
+
+def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> list[bytes]:
+    """The frames of examples whose labels all take so many bytes."""
+    count, num_pixels = pixels.shape
+    before, after = _around(num_pixels, label_bytes)
+    length = len(before) + num_pixels + len(after)
+    frames = np.empty((count, _HEADER_BYTES + length + _FOOTER_BYTES), np.uint8)
+    frames[:, :_HEADER_BYTES] = np.frombuffer(_header(length), np.uint8)
+    record = frames[:, _HEADER_BYTES:-_FOOTER_BYTES]
+    record[:, : len(before)] = np.frombuffer(before, np.uint8)
+    record[:, len(before) : -len(after)] = pixels
+    record[:, -len(after) :] = np.frombuffer(after, np.uint8)
+    for place in range(label_bytes):
+        # Seven bits a byte, the lowest first; the highest bit says that more follow.
+        more = 0x80 if place < label_bytes - 1 else 0
+        record[:, place - label_bytes] = labels >> 7 * place & 0x7F | more
+    checksums = crc32c.masked(record).astype("<u4")
+    frames[:, -_FOOTER_BYTES:] = checksums.view(np.uint8).reshape(count, _FOOTER_BYTES)
+    return frames.view(f"V{frames.shape[1]}").ravel().tolist()
+
+
+@functools.cache
+def _around(num_pixels: int, label_bytes: int) -> tuple[bytes, bytes]:
+    """What a record has before and after its pixels; it ends with the bytes of its label."""
+    black = bytes(num_pixels)
+    record = records.encode_example(black, 2 ** (7 * label_bytes) - 1)
+    # Nothing before the pixels has a zero byte: tags, lengths and the name of the feature.
+    start = record.index(black)
+    return record[:start], record[start + num_pixels :]
+
+
+@functools.cache
+def _header(length: int) -> bytes:
+    """What comes before a record of so many bytes."""
+    encoded = struct.pack("<Q", length)
+    checksum = crc32c.masked(np.frombuffer(encoded, np.uint8)[None])
+    return encoded + checksum.astype("<u4").tobytes()
+
+
+def _varint_bytes(labels: np.ndarray) -> np.ndarray:
+    """How many bytes protobuf takes for each label."""
+    sizes = np.ones(len(labels), np.int64)
+    rest = labels >> 7
+    while rest.any():
+        sizes += rest > 0
+        rest = rest >> 7
+    return sizes
