@@ -31,6 +31,7 @@ _FOREVER = tf.int64.max
 # Four rounds, which tf.random.experimental.index_shuffle fixes, leave neighbouring seeds correlated
 # (0.82 between epochs of 55,000 examples); with 24 no correlation is measurable.
 _SHUFFLE_ROUNDS = 24
+_GATHERED_BYTES = 2**20  # Of images at once; more fits no core's cache.
 
 # AutoGraph has nothing to convert here, and leaves temporary files where a process is killed.
 _no_autograph = tf.autograph.experimental.do_not_convert
@@ -189,18 +190,21 @@ def _gathered(
     manifest = dataset.manifest
     examples = manifest.num_examples("train")
     slice_size = batch_size // share.replicas
+    # An operation costs as much as some hundred examples, so one gathers several batches.
+    together = max(1, _GATHERED_BYTES // (slice_size * _image_bytes(manifest)))
 
     def batches(features: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.data.Dataset:
-        def batch(turn: tf.Tensor):
-            replica = turn % share.local_replicas
-            step = first_step + turn // share.local_replicas * share.workers
-            first = step * batch_size + (share.first_replica + replica) * slice_size
-            index = shuffled_index(first + tf.range(slice_size, dtype=tf.int64), examples, seed)
+        def gather(number: tf.Tensor):
+            turns = number * together + tf.range(together, dtype=tf.int64)
+            numbers = _numbers(turns, first_step, batch_size, share)
+            index = shuffled_index(tf.reshape(numbers, [-1]), examples, seed)
             images = tf.gather(features[IMAGES], index)
-            return {IMAGES: images, INDEX: index}, tf.gather(labels, index)
+            images = tf.reshape(images, [together, slice_size, *manifest.image_shape])
+            return {IMAGES: images, INDEX: tf.reshape(index, numbers.shape)}, tf.reshape(
+                tf.gather(labels, index), numbers.shape
+            )
 
-        turns = tf.data.Dataset.range(_FOREVER)
-        return turns.map(batch, num_parallel_calls=tf.data.AUTOTUNE)
+        return tf.data.Dataset.range(_FOREVER).map(gather, num_parallel_calls=2).unbatch()
 
     # One element holds the whole split; the batches made from it share its memory. It is read by
     # the dataset and not captured from Python, which would put it into the graph and event files.
@@ -212,6 +216,15 @@ def _gathered(
         .map(lambda index, serialized: _parse(index, serialized, manifest.image_shape))
         .flat_map(batches)
     )
+
+
+def _numbers(turns: tf.Tensor, first_step: tf.Tensor, batch_size: int, share: Share) -> tf.Tensor:
+    """The run's numbers of the examples that a pipeline feeds in its turns [t]: int64 [t,slice]."""
+    slice_size = batch_size // share.replicas
+    replica = turns % share.local_replicas
+    steps = first_step + turns // share.local_replicas * share.workers
+    first = steps * batch_size + (share.first_replica + replica) * slice_size
+    return first[:, tf.newaxis] + tf.range(slice_size, dtype=tf.int64)
 
 
 def _streamed(
@@ -290,10 +303,10 @@ def _slices(batch: tuple[tf.Tensor, ...], batch_size: int, share: Share) -> tupl
 def shuffled_index(number: tf.Tensor, examples: int, seed: int) -> tf.Tensor:
     """perm(seed, number div examples)[number mod examples], int64 of the same shape [b]."""
     epoch = number // examples
-    seeds = tf.stack([tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch], axis=1)
+    seeds = [tf.fill(tf.shape(epoch), tf.constant(seed, tf.int64)), epoch, tf.zeros_like(epoch)]
     return tf.raw_ops.RandomIndexShuffle(
-        index=number % examples,
-        seed=tf.pad(seeds, [[0, 0], [0, 1]]),
+        index=number - epoch * examples,
+        seed=tf.stack(seeds, axis=1),
         max_index=tf.constant(examples - 1, tf.int64),
         rounds=_SHUFFLE_ROUNDS,
     )

@@ -34,6 +34,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         keep: int = 0,
         after_save: Callable[[str], None] | None = None,
         others: float = 0,
+        is_alone: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Saves to `model_dir`.
@@ -42,12 +43,14 @@ class CheckpointSaver(v1.train.SessionRunHook):
           keep: how many of the newest checkpoints are kept; 0: all.
           after_save: is called with each checkpoint's path, unless a signal has come.
           others: how many other tasks make steps of their own, as asynchronous workers do.
+          is_alone: whether no other process can reach the variables. Then steps are counted, and
+            the global step is only read, and compared, before a checkpoint is sealed.
         """
         self._model_dir = model_dir
         self._every_steps = every_steps
         self._keep = keep
         self._after_save = after_save
-        self._steps = _StepGuard(model_dir, others, clock)
+        self._steps = _StepGuard(model_dir, others, clock, is_alone)
         self._look = RateLimit()
         self._request = os.path.join(model_dir, SAVE_REQUEST)
         self.saved_step = 0
@@ -79,7 +82,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
         lock.check(self._model_dir)
-        step = self._steps.read(run_context.session)
+        step = self._steps.after_step(run_context.session)
         due = step // self._every_steps > self.saved_step // self._every_steps
         if due or self._save_requested():
             self._save_and_evaluate(run_context.session, step)
@@ -149,8 +152,11 @@ class _StepGuard:
     to the last one would end as if it were done.
     """
 
-    def __init__(self, model_dir: str, others: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, model_dir: str, others: float, clock: Callable[[], float], is_alone: bool = False
+    ) -> None:
         self._model_dir, self._others, self._clock = model_dir, others, clock
+        self._is_alone = is_alone
 
     def begin(self) -> None:
         self._global_step = v1.train.get_global_step()
@@ -162,9 +168,17 @@ class _StepGuard:
         most, self._seen = max(self._seen, restored), restored
         return self._checked(session, most)
 
+    def after_step(self, session: v1.Session) -> int:
+        """The step after one more step of this task."""
+        if not self._is_alone:
+            return self.read(session)
+        # To read it takes a session.run of its own: 0.3 ms.
+        self._seen, self._seen_at = self._seen + 1, self._clock()
+        return self._seen
+
     def read(self, session: v1.Session) -> int:
-        """The step after at most one more step of this task."""
-        return self._checked(session, self._seen + 1)
+        """The step, after at most one more step of this task if it has not been counted."""
+        return self._checked(session, self._seen + (not self._is_alone))
 
     def _checked(self, session: v1.Session, most: int) -> int:
         step, now = int(session.run(self._global_step)), self._clock()

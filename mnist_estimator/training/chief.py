@@ -112,6 +112,7 @@ def _saver(run: Run, evaluates: bool) -> checkpoint_saver.CheckpointSaver:
         keep=config.keep_checkpoint_max,
         after_save=(lambda checkpoint: _evaluate(run, checkpoint)) if evaluates else None,
         others=run.task.num_trainers - 1 if config.strategy == "ps" else 0,
+        is_alone=not run.task.jobs,
     )
 
 

@@ -94,6 +94,20 @@ def test_a_store_gives_the_batches_of_the_disk(make_dataset, tmp_path, cache_byt
     assert copies == whole if limit is None else copies <= limit
 
 
+@pytest.mark.parametrize("together", [1, 3])
+def test_batches_are_the_same_however_many_are_gathered_at_once(
+    make_dataset, monkeypatch, together
+):
+    data_dir = make_dataset()
+    share = inputs.Share(replicas=4, first_replica=2, local_replicas=2)
+    whole = indices(data_dir, 11, start_step=2), indices(data_dir, 11, share=share)
+    slice_bytes = BATCH * np.prod(read_manifest(data_dir).image_shape)
+    monkeypatch.setattr(inputs, "_GATHERED_BYTES", together * slice_bytes)
+    assert indices(data_dir, 11, start_step=2) == whole[0]
+    monkeypatch.setattr(inputs, "_GATHERED_BYTES", together * slice_bytes // 4)
+    assert indices(data_dir, 11, share=share) == whole[1]
+
+
 @both
 def test_images_and_labels_are_those_of_the_index(make_dataset, cache_bytes):
     data_dir = make_dataset()

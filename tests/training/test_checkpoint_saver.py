@@ -66,6 +66,14 @@ def test_a_step_that_jumps_while_it_is_saved_gets_no_seal(tmp_path, monkeypatch)
     assert checkpoints.newest_whole(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
 
 
+@pytest.mark.parametrize("value", [400, 9, 7])
+def test_steps_that_are_counted_are_compared_before_a_checkpoint_is_used(tmp_path, value):
+    saver = CheckpointSaver(str(tmp_path), every_steps=5, is_alone=True)
+    with pytest.raises(RunError, match=f"step {value + 2}: the global step was 10 "):
+        run_steps(SetStep(value, after=8), saver, steps=20)
+    assert checkpoints.newest_whole(str(tmp_path)) == f"{tmp_path}/model.ckpt-5"
+
+
 def test_a_step_that_is_not_the_restored_one_is_noticed(tmp_path):
     saves(tmp_path, steps=5)
     saver = CheckpointSaver(str(tmp_path), every_steps=5)
@@ -127,7 +135,7 @@ def test_a_variable_that_is_not_finite_never_reaches_a_checkpoint(tmp_path):
     assert not checkpoints.newest(str(tmp_path))
 
 
-def saves(folder, *, steps, start=0, every=10, stop_at=None):
+def saves(folder, *, steps, start=0, every=10, stop_at=None, is_alone=False):
     """Steps at which `after_save` was called, and the steps of the checkpoints there are."""
     seen = []
 
@@ -138,16 +146,20 @@ def saves(folder, *, steps, start=0, every=10, stop_at=None):
         assert not checkpoints.damage(path)
 
     folder.mkdir(exist_ok=True)
-    saver = CheckpointSaver(str(folder), every_steps=every, after_save=after_save)
+    saver = CheckpointSaver(
+        str(folder), every_steps=every, after_save=after_save, is_alone=is_alone
+    )
     stopper = stopping.Stopper(lambda: stop_at in seen)
     run_steps(saver, stopper, steps=steps, start=start)
     return seen, sorted(checkpoints.step_of(str(p.with_suffix(""))) for p in folder.glob("*.index"))
 
 
-def test_checkpoints_come_at_the_same_steps_after_a_restart(tmp_path):
-    assert saves(tmp_path / "whole", steps=35) == ([10, 20, 30, 35], [0, 10, 20, 30, 35])
-    assert saves(tmp_path / "resumed", steps=17) == ([10, 17], [0, 10, 17])
-    resumed = saves(tmp_path / "resumed", start=17, steps=18)
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_checkpoints_come_at_the_same_steps_after_a_restart(tmp_path, is_alone):
+    whole = saves(tmp_path / "whole", steps=35, is_alone=is_alone)
+    assert whole == ([10, 20, 30, 35], [0, 10, 20, 30, 35])
+    assert saves(tmp_path / "resumed", steps=17, is_alone=is_alone) == ([10, 17], [0, 10, 17])
+    resumed = saves(tmp_path / "resumed", start=17, steps=18, is_alone=is_alone)
     assert resumed == ([20, 30, 35], [0, 10, 17, 20, 30, 35])
 
 
