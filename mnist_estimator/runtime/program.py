@@ -37,6 +37,7 @@ def run(
     """
     streams.guard()
     compat.quiet()
+    compat.defer_keras()
     # What is there then stays to the end: the garbage collector need not look through it, neither
     # while graphs are built nor when Python ends, which takes as long as a fifth of the import.
     compat.on_import(gc.freeze)

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mnist_estimator import model_fn
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.model_fn import LOSS
 from mnist_estimator.runs import events
 from mnist_estimator.runs.evaluations import STEP
 
@@ -20,7 +20,7 @@ class OneGraph:
     """The evaluations of an Estimator's network."""
 
     def __init__(self, model: estimator.Estimator) -> None:
-        """Of the Estimator it takes the model_fn, its params, the session's config, the folders."""
+        """Of the Estimator it takes the params, the session's config and the folders."""
         self._model = model
         self._graph = tf.Graph()
         self._session: v1.Session | None = None
@@ -43,7 +43,7 @@ class OneGraph:
           name: events go to `eval_NAME` in the model_dir; without a name to `eval`.
 
         Returns:
-          The metrics of the model_fn, `loss` and `global_step`.
+          The metrics of `model_fn.evaluation`, `loss` and `global_step`.
 
         Raises:
           ValueError: if there is no checkpoint.
@@ -79,8 +79,8 @@ class OneGraph:
         step = v1.train.create_global_step()
         self._iterator = v1.data.Iterator.from_structure(types, shapes)
         features, labels = self._iterator.get_next()
-        spec = self._model.model_fn(features, labels, estimator.ModeKeys.EVAL, self._model.config)
-        metrics = {**spec.eval_metric_ops, LOSS: v1.metrics.mean(spec.loss)}
+        found = model_fn.evaluation(features, labels, self._model.params)
+        metrics = {**found.metrics, model_fn.LOSS: v1.metrics.mean(found.loss)}
         self._update = tf.group(*(update for _, update in metrics.values()))
         self._values = {name: value for name, (value, _) in sorted(metrics.items())}
         self._values[STEP] = step

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.datasets import TEST, VALIDATION
+from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 from support.short_runs import train
 
 from mnist_estimator import estimators, model_fn
 from mnist_estimator.compat import estimator, tf, v1
-from mnist_estimator.data import inputs
+from mnist_estimator.data import inputs, writer
 from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runs import record
 from mnist_estimator.scoring import one_graph
@@ -21,37 +21,41 @@ from mnist_estimator.scoring import one_graph
 STEPS = (2, 4, 6)
 
 
-@pytest.fixture
-def built(monkeypatch):
-    """The modes in which graphs of the network are built, one entry each."""
-    modes = []
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run with evaluations of several steps: its data, its model_dir, its evaluation graphs."""
+    folder, graphs = tmp_path_factory.mktemp("run"), []
 
-    def counted(features, labels, mode, params):
-        modes.append(mode)
-        return model_fn.model_fn(features, labels, mode, params)
+    def counted(*given, build=model_fn.evaluation):
+        graphs.append(v1.get_default_graph())
+        return build(*given)
 
-    monkeypatch.setattr(estimators, "model_fn", counted)
-    return modes
-
-
-@pytest.fixture
-def run(tmp_path, make_dataset, built):
-    """A run with checkpoints and evaluations of several steps: its dataset and its model_dir."""
-    data_dir = make_dataset()
+    data_dir = str(folder / "data")
+    writer.write_dataset(
+        data_dir,
+        dataset="squares",
+        train=array_source(TRAIN + VALIDATION),
+        test=array_source(TEST, seed=1),
+        num_classes=CLASSES,
+        shards=1,
+        validation_split=str(VALIDATION),
+    )
     options = {"max_steps": STEPS[-1], "save_checkpoints_steps": 2, "keep_checkpoint_max": 0}
-    train(tmp_path / "run", data_dir, model="dnn", hidden_units="5", **options)
-    return Dataset(data_dir, read_manifest(data_dir)), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model_fn, "evaluation", counted)
+        train(folder / "model", data_dir, model="dnn", hidden_units="5", **options)
+    return Dataset(data_dir, read_manifest(data_dir)), folder / "model", graphs
 
 
 def make(run) -> estimator.Estimator:
-    dataset, model_dir = run
+    dataset, model_dir, _ = run
     config, _ = record.read_run(str(model_dir))
     return estimators.make_estimator(config, dataset.manifest)
 
 
 def asked(run, step: int, split: str, hooks=None) -> dict:
     """The arguments of an evaluation whose last batch is smaller than the others."""
-    dataset, model_dir = run
+    dataset, model_dir, _ = run
     return {
         "input_fn": lambda: inputs.eval_batches(dataset, split, batch_size=7),
         "steps": None,
@@ -86,12 +90,12 @@ def test_the_results_and_events_are_those_of_estimator(run, tmp_path):
         assert {"accuracy", "class_accuracy/0", "loss"} <= {tag for _, tag, _ in written}
 
 
-def test_a_training_builds_one_graph_for_all_its_evaluations(run, built):
-    _, model_dir = run
+def test_a_training_builds_one_graph_for_all_its_evaluations(run):
+    _, model_dir, graphs = run
     recorded = json.loads((model_dir / "evaluations.json").read_text())["evaluations"]
     assert tuple(entry["global_step"] for entry in recorded) == STEPS
     assert os.path.exists(model_dir / "metrics.json")
-    assert built == [estimator.ModeKeys.TRAIN, estimator.ModeKeys.EVAL]
+    assert len(graphs) == 1
 
 
 def test_hooks_are_given_every_batch(run):
