@@ -14,7 +14,6 @@ from absl import flags
 
 from mnist_estimator import InputError
 from mnist_estimator.data import known_datasets, splits
-from mnist_estimator.data.statistics import full_scale
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runtime import flag_fields, help_text
 
@@ -471,6 +470,9 @@ class TrainConfig:
 
     def model_params(self, data: Manifest | TrainedOn) -> dict[str, Any]:
         """What `model_fn.model_fn` takes as params for a network that trains on such data."""
+        # Imported here: it imports numpy, which takes as long as all that a wrong flag needs.
+        from mnist_estimator.data.statistics import full_scale
+
         return dataclasses.asdict(self) | {
             "num_classes": data.num_classes,
             "full_scale": full_scale(data.brightest_pixel),

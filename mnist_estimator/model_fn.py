@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import pathlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from mnist_estimator import own_networks
 from mnist_estimator.compat import estimator, tf, v1
@@ -48,43 +48,77 @@ def model_fn(
       params: `num_classes` and `full_scale` of the data, and the fields of
         `config.TrainConfig` that shape the network and its training, under their own names.
     """
+    if mode == estimator.ModeKeys.EVAL:
+        found = evaluation(features, labels, params)
+        return estimator.EstimatorSpec(
+            mode, found.predictions, found.loss, eval_metric_ops=found.metrics
+        )
+    training = mode == estimator.ModeKeys.TRAIN
+    pixels, predictions = _predictions(features, params, training=training)
+    if mode == estimator.ModeKeys.PREDICT:
+        return estimator.EstimatorSpec(mode, predictions=predictions)
+    with tf.name_scope("losses"):
+        losses = _losses(labels, predictions[LOGITS])
+        total = tf.reduce_sum(losses)
+        if params["loss_reduction"] == "sum":
+            # Estimator averages the losses of the replicas, so this gives the sum over all.
+            loss = total * tf.distribute.get_replica_context().num_replicas_in_sync
+        else:
+            loss = total / tf.cast(tf.size(losses), tf.float32)
+    saver.add_saver()
+    _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
+    return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
+
+
+class Evaluation(NamedTuple):
+    """What an evaluation's graph computes of a batch; each metric is a value and its update."""
+
+    predictions: dict[str, tf.Tensor]
+    loss: tf.Tensor
+    metrics: dict[str, tuple[tf.Tensor, tf.Operation]]
+
+
+def evaluation(
+    features: dict[str, tf.Tensor], labels: tf.Tensor, params: Mapping[str, Any]
+) -> Evaluation:
+    """Builds the graph of an evaluation; arguments as for `model_fn`.
+
+    An EstimatorSpec of it would import Keras, to see whether a metric is one of Keras.
+    """
+    _, predictions = _predictions(features, params, training=False)
+    logits = predictions[LOGITS]
+    with tf.name_scope("losses"):
+        # Estimator averages the loss of an evaluation over its batches. Each batch's sum is divided
+        # by the mean batch size and not by its own, so that this is the mean over all examples even
+        # though the last batch is smaller.
+        loss = tf.reduce_sum(_losses(labels, logits)) / features[inputs.BATCH_MEAN]
+    metrics = _metrics(labels, predictions[CLASSES], params["num_classes"])
+    for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
+        v1.add_to_collection(SCORED, tensor)
+    return Evaluation(predictions, loss, metrics)
+
+
+def _predictions(
+    features: dict[str, tf.Tensor], params: Mapping[str, Any], *, training: bool
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """The pixels as float32, and the predictions for them."""
     with tf.name_scope("scale"):
         pixels = tf.cast(features[inputs.IMAGES], tf.float32)
         # The largest pixel, 255 or in black and white data 1, becomes pixel_max.
         scaled = pixels / (params["full_scale"] / params["pixel_max"])
         scaled = tf.cast(scaled, compute_dtype(params["precision"]))
-    training = mode == estimator.ModeKeys.TRAIN
     logits = own_networks.logits(params["model"], scaled, params, training=training)
     with tf.name_scope("predictions"):
         logits = tf.cast(logits, tf.float32)
-        predictions = {
+        return pixels, {
             CLASSES: tf.argmax(logits, axis=1),
             PROBABILITIES: tf.nn.softmax(logits),
             LOGITS: logits,
         }
-    if mode == estimator.ModeKeys.PREDICT:
-        return estimator.EstimatorSpec(mode, predictions=predictions)
-    with tf.name_scope("losses"):
-        losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        # Estimator averages the loss of an evaluation over its batches. Each batch's sum is divided
-        # by the mean batch size and not by its own, so that this is the mean over all examples even
-        # though the last batch is smaller.
-        total = tf.reduce_sum(losses)
-        if mode == estimator.ModeKeys.EVAL:
-            loss = total / features[inputs.BATCH_MEAN]
-        elif params["loss_reduction"] == "sum":
-            # Estimator averages the losses of the replicas, so this gives the sum over all.
-            loss = total * tf.distribute.get_replica_context().num_replicas_in_sync
-        else:
-            loss = total / tf.cast(tf.size(losses), tf.float32)
-    if mode == estimator.ModeKeys.EVAL:
-        metrics = _metrics(labels, predictions[CLASSES], params["num_classes"])
-        for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
-            v1.add_to_collection(SCORED, tensor)
-        return estimator.EstimatorSpec(mode, predictions, loss, eval_metric_ops=metrics)
-    saver.add_saver()
-    _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
-    return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
+
+
+def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
 def compute_dtype(precision: str) -> tf.DType:
@@ -173,29 +207,35 @@ def _clip(
 def _metrics(
     labels: tf.Tensor, classes: tf.Tensor, num_classes: int
 ) -> dict[str, tuple[tf.Tensor, tf.Operation]]:
-    metrics = {
-        ACCURACY: v1.metrics.accuracy(labels, classes),
-        EXAMPLES: _count_examples(labels),
-    }
-    for number in range(num_classes):
-        metrics[f"{CLASS_ACCURACY}/{number}"] = v1.metrics.accuracy(
-            labels, classes, weights=tf.equal(labels, number)
-        )
-    return metrics
+    """The metrics of an evaluation, all of one variable: int64 [K,2], examples and correct ones.
 
-
-def _count_examples(labels: tf.Tensor) -> tuple[tf.Tensor, tf.Operation]:
-    """A metric that counts examples, int64 []; TensorFlow's own is a float32, exact up to 2**24."""
-    total = v1.get_variable(
-        "examples_evaluated",
-        [],
+    They are exact: TensorFlow's own count in float32, exact up to 2**24, and take variables and
+    checks of their own for each class.
+    """
+    counts = v1.get_variable(
+        "class_counts",
+        [num_classes, 2],
         tf.int64,
         v1.zeros_initializer(),
         trainable=False,
         collections=[v1.GraphKeys.LOCAL_VARIABLES, v1.GraphKeys.METRIC_VARIABLES],
         use_resource=True,
     )
-    return total.read_value(), total.assign_add(tf.size(labels, tf.int64))
+    correct = tf.cast(tf.equal(labels, classes), tf.int64)
+    added = tf.stack([tf.ones_like(labels), correct], axis=1)
+    update = counts.assign_add(tf.math.unsorted_segment_sum(added, labels, num_classes))
+    examples, correct = tf.unstack(counts.read_value(), axis=1)
+    accuracies = tf.unstack(_fraction(correct, examples))
+    metrics = {
+        ACCURACY: _fraction(tf.reduce_sum(correct), tf.reduce_sum(examples)),
+        EXAMPLES: tf.reduce_sum(examples),
+        **{f"{CLASS_ACCURACY}/{number}": value for number, value in enumerate(accuracies)},
+    }
+    return {name: (value, update) for name, value in metrics.items()}
+
+
+def _fraction(part: tf.Tensor, whole: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(tf.cast(part, tf.float32), tf.cast(whole, tf.float32))
 
 
 def _image_grid(images: tf.Tensor) -> tf.Tensor:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 # For modules that are imported later, when a program's own module may have this package's name.
 from mnist_estimator import InputError as InputError
-from mnist_estimator.compat._keras import KerasError
+from mnist_estimator.compat._keras import KerasError, defer_keras
 from mnist_estimator.compat._quiet import quiet, without_noise
 from mnist_estimator.compat._versions import VersionError
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KerasError",
     "VersionError",
+    "defer_keras",
     "estimator",
     "estimator_v1",
     "event_writer",

@@ -20,7 +20,11 @@ _SWITCH, _ON = "TF_USE_LEGACY_KERAS", ("1", "true", "True")
 _BACKEND = "KERAS_BACKEND"
 INSTALL = "pip install 'mnist_estimator[keras]'"
 
+# What TensorFlow imports at its end, and does without if it cannot.
+_OPTIMIZERS = ("tf_keras.src.optimizers", "keras.src.optimizers")
+
 _is_chosen = False
+_is_deferred = False
 remedy = ""  # What to do to have Keras 2, where it is not in use.
 
 
@@ -31,11 +35,21 @@ class KerasError(AttributeError, InputError):
     """
 
 
+def defer_keras() -> None:
+    """Has Keras imported when it is first used, and not with TensorFlow, of which it is a tenth.
+
+    For a program that has its process for itself: in the environment there stay the variables by
+    which TensorFlow then chooses Keras. Call it before TensorFlow is imported.
+    """
+    global _is_deferred
+    _is_deferred = True
+
+
 @contextlib.contextmanager
 def chosen() -> Iterator[None]:
     """Has TensorFlow, which is imported in the block, use Keras 2 if it can; sets `remedy`.
 
-    The environment is as before afterwards.
+    The environment is as before afterwards, unless Keras is deferred.
     """
     global remedy, _is_chosen
     if _is_chosen:  # TensorFlow is imported, and the environment as it was.
@@ -48,12 +62,28 @@ def chosen() -> Iterator[None]:
             # user of those.
             os.environ[_BACKEND] = "tensorflow"
         remedy = switch_to_keras_2()
-        yield
-        _choose_now()
+        with _left_out() if _is_deferred else contextlib.nullcontext():
+            yield
+        if not _is_deferred:
+            _choose_now()
         _is_chosen = True
     finally:
-        for name, value in before.items():
-            _restore(name, value)
+        if not _is_deferred:
+            for name, value in before.items():
+                _restore(name, value)
+
+
+@contextlib.contextmanager
+def _left_out() -> Iterator[None]:
+    """Has the block find no Keras to import."""
+    names = [name for name in _OPTIMIZERS if name not in sys.modules]
+    for name in names:
+        sys.modules[name] = None  # type: ignore[assignment]  # Python's way to halt an import.
+    try:
+        yield
+    finally:
+        for name in names:
+            sys.modules.pop(name, None)
 
 
 def switch_to_keras_2() -> str:

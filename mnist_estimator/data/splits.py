@@ -9,10 +9,12 @@ import dataclasses
 import fractions
 import re
 from collections.abc import Callable, Iterator, Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from mnist_estimator import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 MAX_SHARDS = 256  # Two splits are written at once, and 1,024 open files is a usual limit.
@@ -53,6 +55,9 @@ class ValidationSplit:
         3.4.2, algorithm S): every subset of `count` is as likely as any other, in one pass and
         without a list of the examples.
         """
+        # Imported here: every command imports this module, and its --help needs no numpy.
+        import numpy as np
+
         needed, left = map(list, zip(*(self.classes or ((self.count, self.total),)), strict=True))
         words = _words(self.seed) if self.seed is not None else None
 
@@ -186,6 +191,8 @@ def _words(seed: int) -> Iterator[int]:
     numpy keeps the raw stream of a bit generator the same in every version (NEP 19); it does not
     promise that of `Generator.permutation` or `choice`, on which the split must not depend.
     """
+    import numpy as np
+
     bits = np.random.Philox(key=seed)
     while True:
         yield from bits.random_raw(4096).tolist()

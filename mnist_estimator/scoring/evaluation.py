@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mnist_estimator import InputError, RunError, estimators, model_fn
-from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, records, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn, prepare_again
@@ -18,6 +18,7 @@ from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
+from mnist_estimator.scoring import one_graph
 from mnist_estimator.scoring.scores import MAX_CLASSES, Scores
 
 
@@ -39,20 +40,22 @@ def evaluate_alone(
         raise_when_folder_gone(run.config.model_dir, "evaluating"),
     ):
         config = dataclasses.replace(run.config, model_dir=scratch)
-        return evaluate(
-            # For the data it was trained on: the manifest's may be darker, which changes no scale.
-            estimators.make_estimator(config, run.trained_on),
-            data_dir,
-            manifest,
-            split,
-            batch_size=batch_size,
-            checkpoint=run.checkpoint,
-            scores=scores,
-        )
+        # For the data it was trained on: the manifest's may be darker, which changes no scale.
+        model = one_graph.OneGraph(estimators.make_estimator(config, run.trained_on))
+        with contextlib.closing(model):
+            return evaluate(
+                model,
+                data_dir,
+                manifest,
+                split,
+                batch_size=batch_size,
+                checkpoint=run.checkpoint,
+                scores=scores,
+            )
 
 
 def evaluate(
-    model: estimator.Estimator,
+    model: one_graph.OneGraph,
     data_dir: str,
     manifest: Manifest,
     split: str,
@@ -65,7 +68,7 @@ def evaluate(
     """Evaluates a checkpoint on every example of a split.
 
     Args:
-      name: TensorBoard's events go to `eval_NAME` in the Estimator's model_dir; without a name to
+      name: TensorBoard's events go to `eval_NAME` in the model_dir; without a name to
         `eval`.
       scores: counts the answer to every example.
 

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.histogram import metadata as histogram_metadata
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
@@ -28,6 +28,7 @@ WEIGHTS = "weights"
 
 _MAX_CURVES = 20  # Classes that get a precision-recall curve: nobody looks through more.
 _MAX_FILTERS = 64
+_BUCKETS = 30  # Of a histogram, as in TensorBoard's own.
 # 3x5 pixels a character, a number of 3 bits a row: no library to draw text is installed.
 _GLYPHS = {
     "0": "75557", "1": "26227", "2": "71747", "3": "71317", "4": "55711", "5": "74717",
@@ -59,7 +60,7 @@ def write_evaluation(
     for summary in _curves(scores):
         _add(writer, summary, step)
     for name, values in weights.items():
-        _add(writer, histogram_pb(f"{WEIGHTS}/{name}", values), step)
+        writer.add_summary(_histogram(f"{WEIGHTS}/{name}", values), step)
     writer.flush()
 
 
@@ -179,6 +180,24 @@ def _curves(scores: Scores) -> Iterator[v1.Summary]:
             recall=true / max(true[0], 1),
             num_thresholds=THRESHOLDS,
         )
+
+
+def _histogram(tag: str, values: np.ndarray) -> v1.Summary:
+    """As TensorBoard's `histogram_pb`, which compares each value with each bucket's edges."""
+    low, high = float(values.min()), float(values.max())
+    if high > low:
+        offsets = values.ravel().astype(np.float64) - low
+        places = (offsets / ((high - low) / _BUCKETS)).astype(np.int64)
+        counts = np.bincount(np.minimum(places, _BUCKETS - 1), minlength=_BUCKETS)
+    else:
+        counts = np.eye(_BUCKETS)[-1] * values.size
+    edges = np.linspace(low, high, _BUCKETS + 1)
+    buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    found = histogram_metadata.create_summary_metadata(display_name=None, description=None)
+    # TensorBoard has a class of its own for the same message.
+    metadata = v1.SummaryMetadata.FromString(found.SerializeToString())
+    tensor = tf.make_tensor_proto(buckets, tf.float64)
+    return v1.Summary(value=[v1.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
 
 
 def _image(tag: str, picture: np.ndarray) -> v1.Summary:

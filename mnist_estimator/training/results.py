@@ -88,7 +88,7 @@ def _scored(
     """Evaluates a checkpoint, and writes its pictures, curves and weights for TensorBoard."""
     scores = evaluation.make_scores(run.manifest)
     result = evaluation.evaluate(
-        run.estimator,
+        run.evaluator,
         run.config.data_dir,
         run.manifest,
         split,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 
 from mnist_estimator import InputError, estimators, model_fn, networks, own_networks
@@ -13,6 +14,7 @@ from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.runtime import own_modules, progress
+from mnist_estimator.scoring import one_graph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Run:
       manifest: describes the prepared dataset in `config.data_dir`.
       task: this process's place in the cluster.
       evaluations: the results of the evaluations so far.
-      estimator: trains and evaluates the network.
+      estimator: trains the network.
     """
 
     config: TrainConfig
@@ -32,6 +34,11 @@ class Run:
     task: roles.Task
     evaluations: Evaluations
     estimator: estimator.Estimator
+
+    @functools.cached_property
+    def evaluator(self) -> one_graph.OneGraph:
+        """Evaluates the network, in one graph for all checkpoints."""
+        return one_graph.OneGraph(self.estimator)
 
     def is_complete_at(self, step: int) -> bool:
         """Whether the run trains no more once its newest checkpoint is of this step."""

@@ -29,6 +29,37 @@ def test_a_folder_that_tensorflow_cannot_name_is_one_line():
     assert result.stderr.count("\n") == 1
 
 
+# Says at its end which modules it has imported that take longer than all the rest.
+SLOW = (
+    "import atexit, runpy, sys\n"
+    "slow = {'numpy', 'tensorflow', 'tensorflow_estimator', 'keras', 'pyarrow', 'matplotlib'}\n"
+    "atexit.register(lambda: print('slow:', *sorted(slow & set(sys.modules)), file=sys.stderr))\n"
+    "sys.argv = sys.argv[1:]\n"
+    "runpy.run_module(f'mnist_estimator.{sys.argv[0]}', run_name='__main__', alter_sys=True)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("train --help", 0),
+        ("train --batch_size=0", 2),
+        ("train --explain", 0),
+        ("prepare --shards=x", 2),
+        ("evaluate --help", 0),
+        ("predict", 2),
+        ("export --foo", 2),
+        ("report --help", 0),
+        ("launch --help", 0),
+        ("submit --engine=slurm --dry_run --name=mnist", 0),
+    ],
+)
+def test_an_answer_without_work_imports_nothing_slow(words, code):
+    result = programs.run([sys.executable, "-c", SLOW, *words.split()])
+    assert result.returncode == code
+    assert result.stderr.splitlines()[-1] == "slow:"
+
+
 def test_help_may_be_cut_short():
     command = f"{sys.executable} -m mnist_estimator.train --help | true"
     result = programs.run(command, shell=True)
