@@ -1,0 +1,85 @@
+"""The colour that a picture's paper would have without its ink, at each place."""
+
+from __future__ import annotations
+
+from mnist_estimator.compat import tf
+
+SIDE = 64  # A picture's longer side, at most, where its paper is estimated.
+_ROUNDS = (1, 3, 3, 3, 6, 6, 6, 6, 6, 6)  # Terms of the surface in each round.
+_SPREAD = 2.0  # Grey levels that every paper is allowed.
+# The terms of a round among 1, x, xx, y, yx, yxx, yy, yyx, yyxx.
+_TERMS = {1: (0,), 3: (0, 1, 3), 6: (0, 1, 2, 3, 4, 6)}
+
+
+def fitted(small: tf.Tensor) -> tf.Tensor:
+    """The colour that the paper of [h,w,c] would have at each place, as factors.
+
+    A quadratic surface, which is what lamps and lenses make of a blank sheet, fitted by iteratively
+    reweighted least squares: each round gives ink less weight. It starts flat, at the median, and
+    bends only in later rounds, as it would bend towards the ink.
+    """
+    # Of a larger picture each other row and column say as much.
+    step = tf.where(tf.reduce_max(tf.shape(small)[:2]) > SIDE // 2, 2, 1)
+    thinned = small[::step, ::step]
+    shape = tf.shape(thinned)
+    values = tf.reshape(planes(thinned), [shape[2], -1])
+    rows, columns = powers(shape[0]), powers(shape[1])
+    terms = tf.reshape(rows[:, None, :, None] * columns[:, None], [9, -1])
+    median = tf.raw_ops.NthElement(input=values, n=tf.size(terms) // 18)[:, None]
+    values -= median
+    both = tf.concat([terms, values], 0)
+    used = tf.constant([[[float(term in _TERMS[count])] for term in range(9)] for count in _ROUNDS])
+
+    def fit(number: tf.Tensor, weights: tf.Tensor, _: tf.Tensor):
+        sums = tf.matmul(terms * weights, both, transpose_b=True) * used[number]
+        # The small number keeps a picture of one row solvable, and the terms not used at 0.
+        ridge = tf.eye(9) * (1e-5 * sums[0, 0])
+        surface = tf.linalg.solve(sums[:, :9] + ridge, sums[:, 9:])
+        left = values - tf.matmul(surface, terms, transpose_a=True)
+        return number + 1, _weights(left), surface
+
+    start = (tf.constant(0), _weights(values), tf.zeros([9, shape[2]]))
+    surface = tf.while_loop(
+        lambda number, *_: number < len(_ROUNDS),
+        fit,
+        start,
+        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape([9, None])),
+        parallel_iterations=1,
+    )[2]
+    surface = tf.transpose(surface) + median * tf.one_hot(0, 9)
+    return tf.reshape(surface, [-1, 3, 3])
+
+
+def colours(factors: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The paper's colours [c,h,w] at the places whose powers are [3,h] and [3,w]."""
+    return tf.matmul(tf.matmul(rows[None], factors, transpose_a=True), columns[None])
+
+
+def planes(pixels: tf.Tensor) -> tf.Tensor:
+    """[h,w,c] -> [c,h,w]."""
+    return tf.transpose(pixels, [2, 0, 1])
+
+
+def places(size: tf.Tensor) -> tf.Tensor:
+    """Where the rows or columns of a picture are, from -1 to 1: float32 [size]."""
+    return tf.raw_ops.LinSpace(start=-1.0, stop=1.0, num=size)
+
+
+def powers(size: tf.Tensor) -> tf.Tensor:
+    """1, x and xx of all rows or columns of a picture: float32 [3,size]."""
+    x = places(size)
+    return tf.stack([tf.ones_like(x), x, x * x])
+
+
+def _weights(difference: tf.Tensor):
+    """How much each colour less the paper's [c,n] says about the paper, [n]."""
+    # Of grey each of the three colours is as far away.
+    distance = tf.reduce_mean(3 * difference * difference, 0)
+    spread = tf.maximum(4 * quantile(distance, 0.4), _SPREAD**2)
+    return tf.math.reciprocal(tf.square(1 + distance / spread))
+
+
+def quantile(values: tf.Tensor, share: float) -> tf.Tensor:
+    """The value that a share of `values` [n] does not exceed."""
+    place = tf.cast(share * tf.cast(tf.size(values) - 1, tf.float32), tf.int32)
+    return tf.raw_ops.NthElement(input=values, n=place)
