@@ -15,7 +15,7 @@ from mnist_estimator.pictures import paper, parts
 from mnist_estimator.pictures.decoding import shrunk
 
 _BOX = 20 / 28  # Of the frame: the box that the digit fits.
-WORK_SIDE = 320  # A picture's longer side, at most, where its digit is cut out.
+WORK_SIDE = 256  # A picture's longer side, at most, where its digit is cut out.
 _GRID_SIDE = 128  # The same where its digit is looked for.
 
 # What is a stroke, in grey levels of 255 or as a share.

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mnist_estimator.compat import tf
 
 SIDE = 64  # A picture's longer side, at most, where its paper is estimated.
-_ROUNDS = (1, 3, 3, 3, 6, 6, 6, 6, 6, 6)  # Terms of the surface in each round.
+_ROUNDS = (1, 3, 3, 6, 6, 6, 6)  # Terms of the surface in each round.
 _SPREAD = 2.0  # Grey levels that every paper is allowed.
-# The terms of a round among 1, x, xx, y, yx, yxx, yy, yyx, yyxx.
-_TERMS = {1: (0,), 3: (0, 1, 3), 6: (0, 1, 2, 3, 4, 6)}
+# Which of the terms 1, x, xx, y, yx, yxx, yy, yyx, yyxx there are in a round of so many: [9,1].
+_USED = {
+    count: np.isin(np.arange(9), terms).astype(np.float32)[:, None]
+    for count, terms in {1: (0,), 3: (0, 1, 3), 6: (0, 1, 2, 3, 4, 6)}.items()
+}
+_RIDGE = 1e-5 * np.eye(9, dtype=np.float32)
 
 
 def fitted(small: tf.Tensor) -> tf.Tensor:
@@ -25,28 +31,21 @@ def fitted(small: tf.Tensor) -> tf.Tensor:
     values = tf.reshape(planes(thinned), [shape[2], -1])
     rows, columns = powers(shape[0]), powers(shape[1])
     terms = tf.reshape(rows[:, None, :, None] * columns[:, None], [9, -1])
-    median = tf.raw_ops.NthElement(input=values, n=tf.size(terms) // 18)[:, None]
-    values -= median
+    size = tf.size(terms) // 9
+    median = tf.raw_ops.NthElement(input=values, n=size // 2)[:, None]
+    # Of grey each of the three colours is as far away.
+    scale = tf.sqrt(3 / tf.cast(shape[2], tf.float32))
+    values = (values - median) * scale
     both = tf.concat([terms, values], 0)
-    used = tf.constant([[[float(term in _TERMS[count])] for term in range(9)] for count in _ROUNDS])
-
-    def fit(number: tf.Tensor, weights: tf.Tensor, _: tf.Tensor):
-        sums = tf.matmul(terms * weights, both, transpose_b=True) * used[number]
+    near = tf.cast(0.4 * tf.cast(size - 1, tf.float32), tf.int32)
+    weights = _weights(values, near)
+    for count in _ROUNDS:
+        sums = tf.matmul(terms * weights, both, transpose_b=True) * _USED[count]
         # The small number keeps a picture of one row solvable, and the terms not used at 0.
-        ridge = tf.eye(9) * (1e-5 * sums[0, 0])
-        surface = tf.linalg.solve(sums[:, :9] + ridge, sums[:, 9:])
-        left = values - tf.matmul(surface, terms, transpose_a=True)
-        return number + 1, _weights(left), surface
-
-    start = (tf.constant(0), _weights(values), tf.zeros([9, shape[2]]))
-    surface = tf.while_loop(
-        lambda number, *_: number < len(_ROUNDS),
-        fit,
-        start,
-        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None]), tf.TensorShape([9, None])),
-        parallel_iterations=1,
-    )[2]
-    surface = tf.transpose(surface) + median * tf.one_hot(0, 9)
+        normal = sums[:, :9] + sums[0, 0] * _RIDGE
+        surface = tf.linalg.solve(normal, sums[:, 9:])
+        weights = _weights(values - tf.matmul(surface, terms, transpose_a=True), near)
+    surface = tf.transpose(surface) / scale + median * _USED[1][:, 0]
     return tf.reshape(surface, [-1, 3, 3])
 
 
@@ -71,11 +70,14 @@ def powers(size: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.ones_like(x), x, x * x])
 
 
-def _weights(difference: tf.Tensor):
-    """How much each colour less the paper's [c,n] says about the paper, [n]."""
-    # Of grey each of the three colours is as far away.
-    distance = tf.reduce_mean(3 * difference * difference, 0)
-    spread = tf.maximum(4 * quantile(distance, 0.4), _SPREAD**2)
+def _weights(difference: tf.Tensor, near: tf.Tensor):
+    """How much each colour less the paper's [c,n] says about the paper, [n].
+
+    Args:
+      near: how many of them are closer to the paper than the one that tells their spread.
+    """
+    distance = tf.reduce_sum(tf.square(difference), 0)
+    spread = tf.maximum(4 * tf.raw_ops.NthElement(input=distance, n=near), _SPREAD**2)
     return tf.math.reciprocal(tf.square(1 + distance / spread))
 
 
