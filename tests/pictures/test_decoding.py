@@ -197,7 +197,10 @@ def test_a_gif_in_too_many_pieces_is_given_up():
     file = b"GIF89a" + struct.pack("<2H3B", 2, 2, 0, 0, 0) + frame
     # In a graph, as where pictures are served: eagerly, the walk over 10,000 pieces takes a minute.
     with tf.Graph().as_default(), v1.Session() as session:
-        assert b"blocks do not follow" in session.run(decoding.examined(tf.constant([file])).problems)[0]
+        assert (
+            b"blocks do not follow"
+            in session.run(decoding.examined(tf.constant([file])).problems)[0]
+        )
 
 
 @pytest.mark.parametrize("made", [lambda: scanned(100), lambda: with_texts(50)])
