@@ -26,10 +26,9 @@ def fitted(small: tf.Tensor) -> tf.Tensor:
     """
     # Of a larger picture each other row and column say as much.
     step = tf.where(tf.reduce_max(tf.shape(small)[:2]) > SIDE // 2, 2, 1)
-    thinned = small[::step, ::step]
-    shape = tf.shape(thinned)
-    values = tf.reshape(planes(thinned), [shape[2], -1])
-    rows, columns = powers(shape[0]), powers(shape[1])
+    shape = tf.shape(small)
+    values = tf.reshape(planes(small[::step, ::step]), [shape[2], -1])
+    rows, columns = (powers(shape[axis])[:, ::step] for axis in (0, 1))
     terms = tf.reshape(rows[:, None, :, None] * columns[:, None], [9, -1])
     size = tf.size(terms) // 9
     median = tf.raw_ops.NthElement(input=values, n=size // 2)[:, None]

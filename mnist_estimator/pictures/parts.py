@@ -133,7 +133,8 @@ def _joined(ones: tf.Tensor, others: tf.Tensor, count: tf.Tensor):
         return joined, tf.reduce_any(tf.not_equal(joined, numbers))
 
     start = (tf.range(count), tf.constant(True))
-    return tf.while_loop(lambda _, changed: changed, step, start, parallel_iterations=1)[0]
+    shapes = (tf.TensorShape([None]), tf.TensorShape([]))
+    return tf.while_loop(lambda _, changed: changed, step, start, shapes, 1)[0]
 
 
 def grown(mask: tf.Tensor) -> tf.Tensor:
