@@ -17,6 +17,7 @@ from support import programs
 import mnist_estimator.training
 from mnist_estimator import InputError, train
 from mnist_estimator.cluster import roles
+from mnist_estimator.compat import _versions
 from mnist_estimator.config import TrainConfig
 
 
@@ -59,6 +60,30 @@ def test_train_explains_nothing_that_is_malformed():
     assert result.returncode == 2
     assert result.stderr.startswith("train: TF_CONFIG: found '{', expected JSON")
     assert result.stderr.count("\n") == 1
+
+
+# Says at its end what was imported that this training does not need, and whether the garbage
+# collector is on and how much it need not look through.
+AT_END = (
+    "import atexit, gc, runpy, sys\n"
+    "heavy = {'keras', 'tf_keras', 'pandas', 'matplotlib', 'pyarrow', 'obstore', 'scipy'}\n"
+    "def end(): print(sorted(heavy & set(sys.modules)), gc.isenabled(), gc.get_freeze_count())\n"
+    "atexit.register(end)\n"
+    "sys.argv[0] = 'train'\n"
+    "runpy.run_module('mnist_estimator.train', run_name='__main__', alter_sys=True)\n"
+)
+
+
+def test_training_imports_only_what_it_needs(tmp_path, make_dataset):
+    flags = {"data_dir": make_dataset(), "model_dir": tmp_path / "run", "max_steps": 1}
+    words = [f"--{name}={value}" for name, value in (flags | {"model": "softmax"}).items()]
+    result = programs.run([sys.executable, "-c", AT_END, *words])
+    assert result.returncode == 0, result.stderr
+    heavy, is_on, frozen = result.stdout.splitlines()[-1].rsplit(maxsplit=2)
+    # TensorFlow 2.15 has Estimator built in, which imports Keras with it.
+    has_estimator = _versions.release(_versions.installed("tensorflow", "tensorflow")) < (2, 16)
+    assert heavy == ("['keras']" if has_estimator else "[]")
+    assert is_on == "True" and int(frozen) > 100_000
 
 
 def explained(*flags, **environ):

@@ -69,7 +69,7 @@ PART = Part(
     text=_TEXT,
     values=(
         Value("answers_per_second", "Answers, all cores", "images/s"),
-        Value("milliseconds", "Time of an answer, median", "ms", larger_is_better=False),
+        Value("milliseconds", "Time of an answer", "ms", larger_is_better=False),
         Value("cpu_milliseconds", "Processor's time of an image", "ms", larger_is_better=False),
         Value("right", "Right answers", "share of the images"),
     ),

@@ -6,13 +6,14 @@ from benchmarks.comparison import package_data
 from benchmarks.comparison.parts import Options, Part, Task, Value
 
 _TEXT = """\
-MNIST's training images, in new order each epoch, taken batch by batch by nobody who trains. An
-epoch fills the caches, and whole epochs are measured after it. *Memory* and *streaming* are the
-input of `train` with `--cache_mb` of 1024 and 0. They give uint8, which the network scales; the
-row *as floats* gives what the peers give, float32 from 0 to 1 or normalized. TensorFlow Datasets
-reads as its Keras example does (map, cache, shuffle, batch, prefetch), the tf.data pipeline as
-Keras' TFRecord example, PyTorch as its MNIST example with the images in memory, Grain as its
-tutorial, from an ArrayRecord file. A process that has ended counts in the processor's time."""
+MNIST's training images, in a new order each epoch, are taken batch by batch, and nothing trains on
+them. The first epoch fills the caches; whole epochs after it are measured. *Memory* and *streaming*
+are the input of `train` with `--cache_mb` of 1024 and 0. They give uint8, which the network scales;
+the row *as floats* gives what the peers give, float32 from 0 to 1 or normalized. TensorFlow
+Datasets reads as its Keras example does (map, cache, shuffle, batch, prefetch), the tf.data
+pipeline as Keras' TFRecord example, PyTorch as its MNIST example with the images in memory, Grain
+as its tutorial, from an ArrayRecord file. Processes that have ended count in the processor's
+time."""
 
 _OURS = "mnist_estimator, memory"
 # contender, environment, program, arguments, whether it is measured with large batches too.

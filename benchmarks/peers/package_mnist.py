@@ -37,7 +37,8 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     flags = parser.parse_args()
-    with tempfile.TemporaryDirectory() as model_dir:
+    # In the folder that the benchmark removes, even if this process is killed.
+    with tempfile.TemporaryDirectory(dir=os.getcwd()) as model_dir:
         if flags.what == "speed":
             measure_speed(model_dir, flags.batch, flags.seconds, flags.precision)
         else:
@@ -73,7 +74,8 @@ def race(model_dir: str, options: tuple[str, ...], seed: int, limit: float) -> N
     # When its time is over, those of its checkpoints count that it has saved by then.
     with contextlib.suppress(subprocess.TimeoutExpired):
         flags = (f"--model_dir={model_dir}", "--keep_checkpoint_max=0", f"--seed={seed}")
-        train(*flags, *options, limit=limit)
+        # A quick look is short by its steps; it is to have checkpoints on slow machines, too.
+        train(*flags, *options, limit=None if common.QUICK else limit)
     run = common.Race(limit, started)
     for step, path, written in _checkpoints(model_dir):
         if run.saved(step, lambda path=path: _accuracy(model_dir, path), at=written):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from mnist_estimator.compat import tf, v1
+from mnist_estimator.compat import tf
 from mnist_estimator.pictures.picture_files import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -34,112 +35,141 @@ _FULL_BYTES, _RUN = 256, 1024
 _AT_BLOCK, _IN_EXTENSION, _IN_FRAME, _WHOLE, _DAMAGED = range(5)
 
 
-def decoded(encoded: tf.Tensor, longest: int) -> tf.Tensor:
-    """Decodes one PNG, JPEG, GIF (its first frame) or BMP file.
+class Files(NamedTuple):
+    """What is known of files of pictures before they are decoded.
 
-    Args:
-      encoded: string [], the whole file.
-      longest: pixels of the longer side, at most; a larger picture is shrunk.
-
-    Returns:
-      float32 [h,w,1 to 4], from 0 to 255 (of 16 bits the upper 8), upright by EXIF's orientation;
-      2 and 4 channels end with alpha.
-
-    Raises:
-      tf.errors.InvalidArgumentError: at run time, if `problem` finds something, or the file cannot
-        be decoded.
+    Attributes:
+      problems: string [N], what is wrong with each as far as can be told; else "".
+      ends: int32 [N], how many bytes of it the decoder is to get.
+      suffixes: string [N], what is to follow them.
+      orientations: int64 [N], by EXIF: 1 to 8.
     """
-    found = problem(encoded)
-    with tf.control_dependencies([v1.debugging.Assert(tf.equal(found, ""), [found])]):
-        needs_end = _begins(encoded, _JPEG) & ~_ends(encoded, _JPEG_END)
-        first = _is_gif(encoded)
-        alone = tf.cond(first, lambda: _first_frame_alone(encoded), lambda: tf.identity(encoded))
-        pixels = _pixels(alone, tf.where(needs_end, _JPEG_END, b""))
-    return _upright(shrunk(pixels, longest), _orientation(encoded))
+
+    problems: tf.Tensor
+    ends: tf.Tensor
+    suffixes: tf.Tensor
+    orientations: tf.Tensor
 
 
-def problem(encoded: tf.Tensor) -> tf.Tensor:
-    """What is wrong with a file as far as can be told without decoding it, string []; else "".
+def examined(encoded: tf.Tensor) -> Files:
+    """Looks at files, string [N], without decoding them.
 
     Damage between the beginning and the end of a file is not found. A decoder fails at it, or takes
     it for a part of the picture.
     """
-    is_known = _begins(encoded, _PNG) | _begins(encoded, _JPEG) | _begins(encoded, _BMP)
-    is_known |= _is_gif(encoded)
-    is_short = tf.strings.length(encoded) <= MAX_FILE_BYTES
-    line = tf.cond(is_known & is_short, lambda: _picture_problem(encoded), lambda: tf.constant(""))
-    line = tf.where(is_short, line, f"larger than {MAX_FILE_BYTES >> 20} MiB; save it smaller")
-    return tf.where(is_known, line, "no PNG, JPEG, GIF or BMP; save it as PNG or JPEG")
+    is_png, is_jpeg, is_bmp = (_begins(encoded, magic) for magic in (_PNG, _JPEG, _BMP))
+    is_gif = _begins(encoded, _GIFS[0]) | _begins(encoded, _GIFS[1])
+    is_known = is_png | is_jpeg | is_gif | is_bmp
+    lengths = tf.strings.length(encoded)
+    is_short = lengths <= MAX_FILE_BYTES
+    is_png, is_jpeg, is_gif = (is_short & kind for kind in (is_png, is_jpeg, is_gif))
+    lacks_end = is_jpeg & ~_ends(encoded, lengths, _JPEG_END)
 
-
-def _picture_problem(encoded: tf.Tensor):
-    is_png, is_jpeg = _begins(encoded, _PNG), _begins(encoded, _JPEG)
-    is_gif = _is_gif(encoded)
-    state, _, frame_pixels = tf.cond(
-        is_gif, lambda: _first_frame(encoded), lambda: _no_frame(encoded)
-    )
-    pixels = tf.cond(
-        is_jpeg, lambda: _jpeg_pixels(encoded), lambda: _declared_pixels(encoded, is_png)
-    )
+    none = tf.zeros_like(lengths)
+    no_frame = (none, lengths, tf.zeros_like(lengths, tf.float64))
+    states, ends, frame_pixels = _of_those(is_gif, encoded, _first_frame, no_frame)
+    scans, jpeg_pixels = _of_those(is_jpeg, encoded, _scans_and_pixels, (none, no_frame[2]))
+    texts, png_ends = _of_those(is_png, encoded, _texts_and_ends, (none, none))
+    pixels = tf.where(is_jpeg, jpeg_pixels, _declared_pixels(encoded, is_png, is_bmp))
     pixels = tf.where(pixels < 1, pixels, tf.maximum(pixels, frame_pixels))
-    scans = tf.cond(is_jpeg, lambda: _count(encoded, SCAN_STARTS), lambda: tf.constant(0))
-    texts = tf.cond(is_png, lambda: _count(encoded, PACKED_TEXTS), lambda: tf.constant(0))
     scanned = tf.cast(scans, tf.float64) * pixels
     slow = (scans > MAX_SCANS) | (scanned > MAX_SCANNED_PIXELS) | (texts > MAX_TEXTS)
-    is_small = (pixels <= MAX_PIXELS) & ~slow
-    has_end = tf.cond(is_png, lambda: _count(encoded, [_PNG_END]) > 0, lambda: tf.constant(True))
-    has_end &= ~is_gif | tf.equal(state, _WHOLE)
-    is_whole = tf.cond(
-        is_jpeg & ~_ends(encoded, _JPEG_END) & is_small,
-        lambda: _lacks_only_its_end(encoded),
-        lambda: tf.identity(has_end),
+    is_cut = (is_png & (png_ends < 1)) | (is_gif & tf.not_equal(states, _WHOLE))
+    doubtful = lacks_end & (pixels <= MAX_PIXELS) & ~slow
+    is_cut |= _of_those(doubtful, encoded, _lacks_more_than_its_end, (is_cut,))[0]
+    problems = tf.where(is_cut, "a picture that is cut off; get the file again", "")
+    for wrong, line in (
+        (tf.equal(states, _DAMAGED), "a GIF whose blocks do not follow each other; save it as PNG"),
+        (slow, f"more than {MAX_SCANS} scans, or than {MAX_TEXTS} packed texts; save it again"),
+        (pixels > MAX_PIXELS, f"more than {MAX_PIXELS:,} pixels; save it smaller"),
+        (pixels < 1, "a picture without pixels"),
+        (~is_short, f"larger than {MAX_FILE_BYTES >> 20} MiB; save it smaller"),
+        (~is_known, "no PNG, JPEG, GIF or BMP; save it as PNG or JPEG"),
+    ):
+        problems = tf.where(wrong, line, problems)
+    suffixes = tf.where(lacks_end, _JPEG_END, tf.where(is_gif, b";", b""))
+    return Files(problems, ends, suffixes, _orientations(encoded, is_png, is_jpeg))
+
+
+def decoded(encoded: tf.Tensor, orientation: tf.Tensor, longest: int) -> tf.Tensor:
+    """Decodes one PNG, JPEG, GIF (its first frame) or BMP file.
+
+    Args:
+      encoded: string [], a file that ends as `examined` says.
+      orientation: int64 [], by EXIF.
+      longest: pixels of the longer side, at most; a larger picture is shrunk.
+
+    Returns:
+      float32 [h,w,1 to 4], from 0 to 255 (of 16 bits the upper 8), upright; 2 and 4 channels end
+      with alpha.
+
+    Raises:
+      tf.errors.InvalidArgumentError: at run time, if the file cannot be decoded.
+    """
+    pixels = shrunk(tf.io.decode_image(encoded, expand_animations=False), longest)
+    return tf.cond(
+        tf.equal(orientation, 1),
+        lambda: tf.identity(pixels),
+        lambda: _upright(pixels, orientation),
     )
-    line = tf.where(is_whole, "", "a picture that is cut off; get the file again")
-    damaged = "a GIF whose blocks do not follow each other; save it as PNG"
-    line = tf.where(tf.equal(state, _DAMAGED), damaged, line)
-    many = f"more than {MAX_SCANS} scans, or than {MAX_TEXTS} packed texts; save it again"
-    line = tf.where(slow, many, line)
-    too_many = f"more than {MAX_PIXELS:,} pixels; save it smaller"
-    line = tf.where(pixels > MAX_PIXELS, too_many, line)
-    return tf.where(pixels < 1, "a picture without pixels", line)
 
 
 def shrunk(pixels: tf.Tensor, side: int) -> tf.Tensor:
     """Averages [h,w,c] over areas so that no side is longer than `side`: float32."""
-    size = tf.cast(tf.shape(pixels)[:2], tf.float32)
-    size *= tf.minimum(1.0, side / tf.reduce_max(size))
-    size = tf.maximum(tf.cast(tf.round(size), tf.int32), 1)
-    return tf.image.resize(pixels[None], size, tf.image.ResizeMethod.AREA)[0]
+    shape = tf.shape(pixels)[:2]
+    longer = tf.reduce_max(shape)
+
+    def averaged():
+        size = tf.cast(shape, tf.float32) * (side / tf.cast(longer, tf.float32))
+        size = tf.maximum(tf.cast(tf.round(size), tf.int32), 1)
+        return tf.raw_ops.ResizeArea(images=pixels[None], size=size)[0]
+
+    return tf.cond(longer > side, averaged, lambda: tf.cast(pixels, tf.float32))
+
+
+def _of_those(
+    chosen: tf.Tensor, encoded: tf.Tensor, look: Callable, others: tuple[tf.Tensor, ...]
+) -> list[tf.Tensor]:
+    """What `look` finds in each file that is chosen, a tuple [N]; of the others, `others`."""
+    places = tf.where(chosen)
+    found = tf.map_fn(
+        # AutoGraph has nothing to convert, and warns of it.
+        tf.autograph.experimental.do_not_convert(lambda place: look(tf.gather(encoded, place))),
+        places[:, 0],
+        fn_output_signature=tuple(tf.TensorSpec([], other.dtype) for other in others),
+        parallel_iterations=2,
+    )
+    return [
+        tf.tensor_scatter_nd_update(other, places, new)
+        for other, new in zip(others, found, strict=True)
+    ]
+
+
+def _scans_and_pixels(encoded: tf.Tensor):
+    """How many scans a JPEG has, int32 [], and its height times its width, float64 []."""
+    height_and_width = tf.io.extract_jpeg_shape(encoded)[:2]
+    pixels = tf.reduce_prod(tf.cast(height_and_width, tf.float64))
+    return _count(encoded, SCAN_STARTS), pixels
+
+
+def _texts_and_ends(encoded: tf.Tensor):
+    """How many packed texts and how many ends a PNG has, two of int32 []."""
+    return _count(encoded, PACKED_TEXTS), _count(encoded, [_PNG_END])
 
 
 def _begins(encoded: tf.Tensor, magic: bytes):
     return tf.equal(tf.strings.substr(encoded, 0, len(magic)), magic)
 
 
-def _ends(encoded: tf.Tensor, last: bytes):
-    start = tf.maximum(tf.strings.length(encoded) - len(last), 0)
-    return tf.equal(tf.strings.substr(encoded, start, len(last)), last)
-
-
-def _is_gif(encoded: tf.Tensor):
-    return _begins(encoded, _GIFS[0]) | _begins(encoded, _GIFS[1])
+def _ends(encoded: tf.Tensor, lengths: tf.Tensor, last: bytes):
+    starts = tf.maximum(lengths - len(last), 0)
+    return tf.equal(tf.strings.substr(encoded, starts, tf.fill(tf.shape(starts), len(last))), last)
 
 
 def _count(encoded: tf.Tensor, words: Sequence[bytes]):
     """How often any of `words` stands in a file, int32 []."""
-    return tf.add_n([tf.size(tf.strings.split(encoded, word)) - 1 for word in words])
-
-
-def _first_frame_alone(encoded: tf.Tensor):
-    """A GIF that ends behind its first frame: its decoder inflates all that it is given."""
-    _, end, _ = _first_frame(encoded)
-    return tf.strings.join([tf.strings.substr(encoded, 0, tf.cast(end, tf.int32)), b";"])
-
-
-def _no_frame(encoded: tf.Tensor):
-    """What `_first_frame` says of a file that is no GIF."""
-    length = tf.cast(tf.strings.length(encoded), tf.int64)
-    return tf.constant(_AT_BLOCK), length, tf.constant(0, tf.float64)
+    pieces = [tf.raw_ops.StringSplitV2(input=encoded[None], sep=word).values for word in words]
+    return tf.add_n([tf.size(found) - 1 for found in pieces])
 
 
 def _first_frame(encoded: tf.Tensor):
@@ -148,7 +178,7 @@ def _first_frame(encoded: tf.Tensor):
     Returns:
       state: int32 []; _WHOLE if all of it is there, _DAMAGED if something else is, or it is in too
         many pieces; others where the file ends before.
-      end: int64 [], the bytes of the file up to its end.
+      end: int32 [], the bytes of the file up to its end.
       pixels: float64 [], its height times its width.
     """
     length = tf.cast(tf.strings.length(encoded), tf.int64)
@@ -184,7 +214,7 @@ def _first_frame(encoded: tf.Tensor):
     begin = (tf.constant(_AT_BLOCK), 13 + palette, tf.constant(0, tf.float64), tf.constant(0))
     state, end, pixels, pieces = tf.while_loop(goes_on, step, begin, parallel_iterations=1)
     state = tf.where((pieces >= _MOST_PIECES) & (state < _WHOLE), _DAMAGED, state)
-    return state, tf.minimum(end, length), pixels
+    return state, tf.cast(tf.minimum(end, length), tf.int32), pixels
 
 
 def _palette(flags: tf.Tensor):
@@ -198,76 +228,71 @@ def _pixels(encoded: tf.Tensor, more: tf.Tensor | bytes):
     return tf.io.decode_image(tf.strings.join([encoded, more]), expand_animations=False)
 
 
-def _lacks_only_its_end(encoded: tf.Tensor):
-    """Whether a JPEG without its last two bytes shows all of its picture.
+def _lacks_more_than_its_end(encoded: tf.Tensor):
+    """Whether a JPEG without its last two bytes does not show all of its picture.
 
-    Its decoder then takes no part of what follows for the picture, whatever that is.
+    Else its decoder takes no part of what follows for the picture, whatever that is.
     """
     alone = _pixels(encoded, _JPEG_END)
     one, other = (_pixels(encoded, more) for more in _MORE_OF_A_SCAN)
-    return tf.reduce_all(tf.equal(alone, one) & tf.equal(alone, other))
+    return (~tf.reduce_all(tf.equal(alone, one) & tf.equal(alone, other)),)
 
 
-def _jpeg_pixels(encoded: tf.Tensor):
-    """Height times width of a JPEG, float64 []."""
-    height_and_width = tf.io.extract_jpeg_shape(encoded)[:2]
-    return tf.reduce_prod(tf.cast(height_and_width, tf.float64))
-
-
-def _declared_pixels(encoded: tf.Tensor, is_png: tf.Tensor):
-    """Height times width of a PNG, a BMP or a GIF by its header, float64 []."""
-    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, 26), tf.uint8)
-    head = tf.pad(tf.cast(head, tf.float64), [[0, 26]])
+def _declared_pixels(encoded: tf.Tensor, is_png: tf.Tensor, is_bmp: tf.Tensor):
+    """Height times width of PNG, BMP and GIF files by their headers, float64 [N]."""
+    head = tf.strings.substr(encoded, 0, 26)
+    head = tf.cast(tf.io.decode_raw(head, tf.uint8, fixed_length=26), tf.float64)
 
     def number(place: int, size: int, step: int = 1):
-        digits = head[place : place + size][::step]
-        return tf.reduce_sum(digits * [256.0 ** (size - 1 - i) for i in range(size)])
+        digits = head[:, place : place + size][:, ::step]
+        return tf.linalg.matvec(
+            digits, tf.constant([256.0 ** (size - 1 - i) for i in range(size)], tf.float64)
+        )
 
     png = number(16, 4) * number(20, 4)
     gif = number(6, 2, -1) * number(8, 2, -1)
     height = number(22, 4, -1)  # Below zero: its rows go from the top down.
     bmp = number(18, 4, -1) * tf.minimum(height, 256.0**4 - height)
-    return tf.where(is_png, png, tf.where(_begins(encoded, _BMP), bmp, gif))
+    return tf.where(is_png, png, tf.where(is_bmp, bmp, gif))
 
 
-def _orientation(encoded: tf.Tensor):
-    """EXIF's orientation of a JPEG or PNG, int64 []: 1 to 8; 1 if it has none that makes sense.
+def _orientations(encoded: tf.Tensor, is_png: tf.Tensor, is_jpeg: tf.Tensor):
+    """EXIF's orientation of JPEG and PNG files, int64 [N]: 1 to 8; 1 without one that makes sense.
 
     Phones save what their sensor sees and note how it was held; TensorFlow ignores the note. It is
     found in the first 64 KiB of a file, where all programs known to write it do so.
     """
+    heads = tf.strings.substr(encoded, 0, _HEAD_BYTES)
+    # \C is any byte, whatever the encoding.
+    has_exif = tf.strings.regex_full_match(heads, r"\C*(Exif\x00\x00|eXIf)\C*")
+    upright = tf.ones_like(heads, tf.int64)
+    return _of_those(has_exif & (is_png | is_jpeg), heads, _orientation, (upright,))[0]
+
+
+def _orientation(encoded: tf.Tensor):
+    magic = tf.where(_begins(encoded, _PNG), b"eXIf", b"Exif\0\0")
+    behind = tf.raw_ops.StringSplitV2(input=encoded[None], sep=magic, maxsplit=1).values[1]
     # Zeros behind, so that what points beyond the end finds nothing.
-    head = tf.io.decode_raw(tf.strings.substr(encoded, 0, _HEAD_BYTES), tf.uint8)
-    head = tf.pad(tf.cast(head, tf.int64), [[0, 16]])
-    end = tf.size(head, tf.int64) - 1
-    starts = tf.range(end - 14)
-
-    def behind(magic: bytes, begin: bytes):
-        found = tf.fill(tf.shape(starts), _begins(encoded, begin))
-        for place, byte in enumerate(magic):
-            if byte != ord("_"):  # Two bytes of length.
-                found &= tf.equal(tf.gather(head, starts + place), byte)
-        return tf.reduce_min(tf.where(found, starts, end)) + len(magic)
-
-    tiff = tf.minimum(behind(b"\xff\xe1__Exif\0\0", _JPEG), behind(b"eXIf", _PNG))
-
-    def number(place: tf.Tensor, size: int = 2):
-        places = place[..., None] + tf.range(size, dtype=tf.int64)
-        values = tf.gather(head, tf.clip_by_value(places, 0, end))
-        little = tf.equal(tf.gather(head, tf.minimum(tiff, end)), ord("I"))
-        values = tf.where(little, tf.reverse(values, [-1]), values)
-        return tf.reduce_sum(values * [256 ** (size - 1 - i) for i in range(size)], -1)
-
-    directory = tiff + number(tiff + 4, 4)
-    entries = tf.range(64, dtype=tf.int64)
-    places = directory + 2 + 12 * entries
+    tiff = tf.pad(tf.cast(tf.io.decode_raw(behind, tf.uint8), tf.int64), [[0, 1024]])
+    little = tf.equal(tiff[0], ord("I"))
+    start = tf.reshape(tiff[4:8], [2, 2])
+    offset = _word(_word(start, little), little, 1 << 16)
+    directory = tiff[tf.minimum(offset, tf.size(tiff, tf.int64) - 770) :][:770]
+    words = _word(tf.reshape(directory, [-1, 2]), little)
+    entries = tf.reshape(words[1:], [64, 6])  # Tag, kind, two of the count, value, nothing.
     ours = (
-        (entries < number(directory))
-        & tf.equal(number(places), 0x0112)
-        & tf.equal(number(places + 2), 3)
+        (tf.range(64, dtype=tf.int64) < words[0])
+        & tf.equal(entries[:, 0], 0x0112)
+        & tf.equal(entries[:, 1], 3)
     )
-    value = tf.reduce_max(tf.where(ours, number(places + 8), 0))
-    return tf.where((value >= 1) & (value <= 8), value, 1)
+    value = tf.reduce_max(tf.where(ours, entries[:, 4], 0))
+    return (tf.where((value >= 1) & (value <= 8), value, 1),)
+
+
+def _word(pairs: tf.Tensor, little: tf.Tensor, base: int = 256):
+    """Numbers of two digits each, int64 [...,2], the last one first or last."""
+    weights = tf.constant([[base, 1], [1, base]], tf.int64)
+    return tf.reduce_sum(pairs * tf.gather(weights, tf.cast(little, tf.int32)), -1)
 
 
 def _upright(pixels: tf.Tensor, orientation: tf.Tensor):

@@ -8,25 +8,36 @@ MNIST database of handwritten digits"). A network that has seen only such images
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mnist_estimator.compat import tf
+from mnist_estimator.pictures import paper, parts
 from mnist_estimator.pictures.decoding import shrunk
 
 _BOX = 20 / 28  # Of the frame: the box that the digit fits.
-WORK_SIDE = 256  # A picture's longer side, at most, where its digit is looked for.
-_GRID_SIDE = 128  # The same where strokes are told from specks.
-_PAPER_SIDE = 64  # The same where the paper is estimated.
-_PAPER_ROUNDS = (1, 3, 3, 3, 6, 6, 6, 6, 6, 6)  # Terms of the surface in each round.
-_PAPER_SPREAD = 2.0  # Grey levels that every paper is allowed.
+WORK_SIDE = 256  # A picture's longer side, at most, where its digit is cut out.
+_GRID_SIDE = 128  # The same where its digit is looked for.
 
 # What is a stroke, in grey levels of 255 or as a share.
 _LEAST_CONTRAST = 12.0
 _LEAST_NOISES = 5.0  # Contrast over the paper's noise.
-_LEAST_SIDE = 0.06  # Of the picture's longer side: what is smaller is a speck.
-_MOST_COVER = 0.6  # Of the picture: what covers more is no ink.
-_MOST_BORDER = 1.8  # Length on the picture's border over the longer side: what has more is an edge.
 _MOST_WIDTH = 9 / 28  # Of a stroke, of the frame's side.
-_LEAST_PART = 0.04  # Of the largest part's ink: what has less is a speck.
-_NEAR = 0.3  # Of the largest part's longer side: what is farther off belongs to something else.
+
+
+class _Sheet(NamedTuple):
+    """What is known of a picture's paper and ink.
+
+    Attributes:
+      surface: float32 [c,3,3], the paper's colours: factors of 1, y, yy times 1, x, xx.
+      direction: float32 [1,c], from colours less the paper's to grey levels.
+      polarity: as `_polarity` returns it.
+      mean: float32 [], of the paper's grey level.
+    """
+
+    surface: tf.Tensor
+    direction: tf.Tensor
+    polarity: tf.Tensor
+    mean: tf.Tensor
 
 
 def digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -40,22 +51,26 @@ def digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Ten
       has_ink: bool [], whether there is something like a digit; where not, the image is all 0.
     """
     pixels = _opaque(pixels)
-    paper = _paper(pixels)
-    grey = _grey(pixels - paper)
-    polarity = _polarity(grey)
-    ink, has_ink = _strokes(grey * tf.where(polarity < 0, -_light(paper), 1.0))
-    fitted = _fitted(ink, height, width)
-    has_ink &= ~_is_blob(fitted, min(height, width))
+    small = shrunk(pixels, _GRID_SIDE)
+    sheet, grid = _ink(small, paper.fitted(shrunk(small, paper.SIDE)))
+    kept, level, has_ink = _strokes(grid)
+    fitted = _fitted(_cut_out(pixels, sheet, kept, level), height, width)
     image = _centred(fitted, height, width)
+    has_ink &= ~_is_blob(image, height, width)
     image = tf.cast(tf.round(255 * image), tf.uint8)
     return tf.where(has_ink, image, tf.zeros_like(image)), has_ink
 
 
 def _opaque(pixels: tf.Tensor):
-    """[h,w,1 to 4] -> colours [h,w,3]: what is transparent gets a colour that keeps it apart."""
-    channels = tf.shape(pixels)[2]
-    colours = pixels[..., : channels - 1 + channels % 2] + tf.zeros([3])
-    alpha = tf.where(tf.equal(channels % 2, 0), pixels[..., -1:] / 255, 1.0)
+    """[h,w,1 to 4] -> [h,w,1 or 3]: what is transparent gets a colour that keeps it apart."""
+    return tf.cond(
+        tf.equal(tf.shape(pixels)[2] % 2, 0),
+        lambda: _filled(pixels[..., :-1] + tf.zeros([3]), pixels[..., -1:] / 255),
+        lambda: tf.identity(pixels),
+    )
+
+
+def _filled(colours: tf.Tensor, alpha: tf.Tensor):
     # An alpha that is the same everywhere has no meaning: a BMP's fourth byte is often 0.
     varies = tf.reduce_max(alpha) - tf.reduce_min(alpha) > 0.1
     alpha = tf.where(varies, alpha, 1.0)
@@ -75,64 +90,35 @@ def _mean(colours: tf.Tensor, weights: tf.Tensor):
     return mean, tf.sqrt(tf.reduce_sum(weights * (colours - mean) ** 2) / total)
 
 
-def _paper(pixels: tf.Tensor):
-    """The colour that the paper would have at each place, float32 [h,w,3].
+def _ink(pixels: tf.Tensor, surface: tf.Tensor):
+    """What is known of the sheet whose colours are [h,w,c], and its ink [h,w]."""
+    shape = tf.shape(pixels)
+    colours = paper.colours(surface, paper.powers(shape[0]), paper.powers(shape[1]))
+    difference = paper.planes(pixels) - colours
+    direction = _direction(difference)
+    grey = _grey(difference, direction)
+    polarity = _polarity(grey)
+    sheet = _Sheet(surface, direction, polarity, tf.reduce_mean(colours))
+    return sheet, grey * _light(sheet, colours)
 
-    A quadratic surface, which is what lamps and lenses make of a blank sheet, fitted to the small
-    picture by iteratively reweighted least squares: each round gives ink less weight. It
-    starts flat, at the median, and bends only in later rounds, as it would bend towards the ink.
+
+def _direction(difference: tf.Tensor):
+    """The direction of most change of colours less the paper's [c,h,w], as `_Sheet.direction`.
+
+    The first principal component. Lighter is positive.
     """
-    small = shrunk(pixels, _PAPER_SIDE)
-    every = _terms(tf.shape(small))
-    values = tf.cast(tf.reshape(small, [-1, 3]), tf.float64)
-    weights = _weights(values - tf.sort(values, axis=0)[tf.shape(values)[0] // 2])
-    for count in _PAPER_ROUNDS:
-        terms = every * tf.constant([1.0] * count + [0.0] * (6 - count), tf.float64)
-        weighted = terms * weights
-        # The small number keeps a picture of one row solvable.
-        normal = tf.matmul(weighted, terms, transpose_a=True) + 1e-6 * tf.eye(6, dtype=tf.float64)
-        surface = tf.linalg.solve(normal, tf.matmul(weighted, values, transpose_a=True))
-        weights = _weights(values - tf.matmul(terms, surface))
-    paper = tf.matmul(_terms(tf.shape(pixels)), surface)
-    return tf.reshape(tf.cast(paper, tf.float32), tf.shape(pixels))
-
-
-def _weights(difference: tf.Tensor):
-    """How much each colour less the paper's [n,3] says about the paper, [n,1]."""
-    distance = tf.norm(difference, axis=1, keepdims=True)
-    spread = tf.maximum(2 * _quantile(distance, 0.4), _PAPER_SPREAD)
-    return 1 / (1 + (distance / spread) ** 2) ** 2
-
-
-def _terms(shape: tf.Tensor):
-    """1, x, y, xx, xy, yy of every place of a picture: float64 [h*w,6]."""
-    one = tf.constant(1.0, tf.float64)
-    rows, columns = (tf.linspace(-one, one, shape[axis]) for axis in (0, 1))
-    y, x = (tf.reshape(axis, [-1]) for axis in tf.meshgrid(rows, columns, indexing="ij"))
-    return tf.stack([tf.ones_like(x), x, y, x * x, x * y, y * y], axis=1)
-
-
-def _quantile(values: tf.Tensor, share: float):
-    """The value that a share of `values` does not exceed."""
-    ordered = tf.sort(tf.reshape(values, [-1]))
-    return ordered[tf.cast(share * tf.cast(tf.size(ordered) - 1, tf.float32), tf.int32)]
-
-
-def _grey(difference: tf.Tensor):
-    """Colours less the paper's [h,w,3] -> grey levels [h,w] along the direction of most change.
-
-    The first principal component, by squaring the matrix of second moments again and again: unlike
-    iterating on a vector, that cannot start at a right angle to it. Lighter is positive.
-    """
-    flat = tf.reshape(difference, [-1, 3])
-    moments = tf.matmul(flat, flat, transpose_a=True)
-    for _ in range(6):
-        moments /= tf.linalg.trace(moments) + 1e-30
-        moments = tf.matmul(moments, moments)
-    direction = moments[:, tf.argmax(tf.linalg.diag_part(moments))]
+    flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
+    moments = tf.matmul(flat, flat, transpose_b=True)
+    direction = tf.linalg.eigh(moments)[1][:, -1]
     direction *= tf.where(tf.reduce_sum(direction) < 0, -1.0, 1.0)
-    direction /= tf.norm(direction) + 1e-30
-    return tf.linalg.matvec(difference, direction) / 3**0.5
+    return direction[None] / tf.sqrt(tf.cast(tf.size(direction), tf.float32))
+
+
+def _grey(difference: tf.Tensor, direction: tf.Tensor):
+    """Colours less the paper's [c,h,w] -> grey levels [h,w]."""
+    shape = tf.shape(difference)
+    flat = tf.reshape(difference, [shape[0], -1])
+    return tf.reshape(tf.matmul(direction, flat), shape[1:])
 
 
 def _polarity(grey: tf.Tensor):
@@ -140,170 +126,131 @@ def _polarity(grey: tf.Tensor):
 
     Ink is what little there is far from the paper; near the border it may be the edge of a sheet.
     """
-    rows, columns = (1 - 0.8 * tf.linspace(-1.0, 1.0, tf.shape(grey)[axis]) ** 4 for axis in (0, 1))
-    return tf.where(tf.reduce_sum(grey**3 * rows[:, None] * columns) < 0, -1.0, 1.0)
+    rows, columns = (1 - 0.8 * paper.places(tf.shape(grey)[axis]) ** 4 for axis in (0, 1))
+    inner = tf.matmul(rows[None], grey * grey * grey)
+    return tf.where(tf.reduce_sum(inner * columns) < 0, -1.0, 1.0)
 
 
-def _light(paper: tf.Tensor):
-    """Factors [h,w] that correct uneven light: in the shade ink differs less from the paper."""
-    grey = tf.reduce_mean(paper, -1)
-    mean = tf.reduce_mean(grey)
-    return mean / tf.maximum(grey, mean / 4 + 1e-6)
+def _light(sheet: _Sheet, colours: tf.Tensor):
+    """Factors [h,w] that turn grey levels into ink on paper of the colours [c,h,w].
+
+    They correct uneven light: in the shade dark ink differs less from the paper.
+    """
+    grey = tf.reduce_mean(colours, 0)
+    shade = -sheet.mean / tf.maximum(grey, sheet.mean / 4 + 1e-6)
+    return tf.where(sheet.polarity < 0, shade, 1.0)
 
 
 def _strokes(ink: tf.Tensor):
-    """Grey levels above the paper [h,w] -> the digit's ink from 0 to 1 [h,w], and if there is one.
+    """Looks for the digit's strokes among grey levels above the paper [h,w].
 
-    Specks, edges and the paper's noise become 0.
+    Returns:
+      kept: bool [h,w], the strokes and a margin; no specks, no edges.
+      level: float32 [], how dark they are.
+      has_ink: bool [], whether they are a digit's.
     """
-    grid = shrunk(ink[..., None], _GRID_SIDE)[..., 0]
-    noise = _noise(grid)
+    noise = _noise(ink)
     least = tf.maximum(3.5 * noise, _LEAST_CONTRAST / 2)
-    level = _level(grid, grid > least)
-    mask = grid > tf.maximum(least, 0.3 * level)
-    kept, has_ink = _largest(mask, tf.nn.relu(grid))
-    level = _level(grid, mask & kept)
+    level = _level(_chosen(ink, ink > least)[0])
+    values, places = _chosen(ink, ink > tf.maximum(least, 0.3 * level))
+    is_kept, has_ink = parts.largest(places, values, tf.shape(ink))
+    kept = tf.where(is_kept)
+    level = _level(tf.gather_nd(values, kept))
     has_ink &= (level > _LEAST_CONTRAST) & (level > _LEAST_NOISES * noise)
-    kept = tf.image.resize(
-        tf.cast(kept, tf.float32)[..., None],
-        tf.shape(ink),
-        tf.image.ResizeMethod.NEAREST_NEIGHBOR,
-    )[..., 0]
-    floor = tf.minimum(2.5 * _noise(ink), 0.4 * level)
-    return kept * tf.clip_by_value((ink - floor) / (level - floor + 1e-6), 0, 1), has_ink
+    return parts.grown(parts.mask(tf.gather_nd(places, kept), tf.shape(ink))), level, has_ink
+
+
+def _chosen(ink: tf.Tensor, mask: tf.Tensor):
+    """The ink under a mask, float32 [n], and its rows and columns, int64 [n,2]."""
+    places = tf.where(mask)
+    return tf.gather_nd(ink, places), places
 
 
 def _noise(ink: tf.Tensor):
     """The standard deviation of the paper, of which at least 40% is to be seen."""
-    return _quantile(tf.abs(ink), 0.4) / 0.524  # Of a normal distribution.
+    return paper.quantile(tf.reshape(tf.abs(ink), [-1]), 0.4) / 0.524  # Of a normal distribution.
 
 
-def _level(ink: tf.Tensor, mask: tf.Tensor):
-    """How dark the strokes under a mask are where they are not thinned out: float32 []."""
-    values = tf.sort(tf.boolean_mask(ink, mask))
-    values = tf.concat([[0.0], values], 0)
-    return values[tf.cast(0.7 * tf.cast(tf.size(values) - 1, tf.float32), tf.int32)]
+def _level(ink: tf.Tensor):
+    """How dark strokes of this ink [n] are where they are not thinned out: float32 []."""
+    return paper.quantile(tf.concat([[0.0], ink], 0), 0.7)
 
 
-def _largest(mask: tf.Tensor, ink: tf.Tensor):
-    """The part of a mask [h,w] that is the digit, with a margin: bool [h,w]; and if it is one."""
-    # Parts that nearly touch are one.
-    labels = _labels(_grown(mask))
-    part = tf.reshape(labels, [-1])
-    count = tf.size(part) + 1
-    inked = tf.reshape(mask, [-1])
-
-    def total(values: tf.Tensor):
-        values = tf.where(inked, tf.reshape(values, [-1]), 0.0)
-        return tf.math.unsorted_segment_sum(values, part, count)
-
-    top, left, bottom, right = _boxes(part, inked, tf.shape(mask), count)
-    side = tf.maximum(bottom - top, right - left)
-    mass = total(ink)
-    border = total(_border(tf.shape(mask)))
-    # The edge of a sheet or a shadow lies along the border, a digit meets it here and there.
-    likely = tf.where(border > 0, tf.maximum(0.5 * (1 - border / side), 0.05), 1.0)
-    main = tf.argmax(mass * likely, output_type=tf.int32)
-    near = _NEAR * side[main]
-    keep = (
-        (mass >= _LEAST_PART * mass[main])
-        & ((border <= 0) | (border[main] > 0))
-        & (top < bottom[main] + near)
-        & (bottom > top[main] - near)
-        & (left < right[main] + near)
-        & (right > left[main] - near)
+def _cut_out(pixels: tf.Tensor, sheet: _Sheet, kept: tf.Tensor, level: tf.Tensor):
+    """The ink, from 0 to 1, of the part of [h,w,c] that a smaller mask keeps: [h',w']."""
+    shape, grid = tf.shape(pixels), tf.shape(kept)
+    floor = tf.minimum(2.5 * _noise(_sampled_ink(pixels, sheet)), 0.4 * level)
+    bounds, nearest = [], []
+    for axis in (0, 1):
+        first, last = _ends(tf.reduce_any(kept, 1 - axis))
+        first = first * shape[axis] // grid[axis]
+        last = (last * shape[axis] + grid[axis] - 1) // grid[axis]
+        middles = 2 * tf.range(first, last) + 1
+        nearest.append(middles * grid[axis] // (2 * shape[axis]))
+        bounds.append((first, last))
+    rows, columns = (slice(*bound) for bound in bounds)
+    kept = tf.gather(tf.gather(kept, nearest[1], axis=1), nearest[0])
+    ink = tf.clip_by_value(
+        (_ink_at(pixels, sheet, rows, columns) - floor) / (level - floor + 1e-6), 0, 1
     )
-    keep = (keep | tf.equal(tf.range(count), main)) & (mass > 0)
-    longer = tf.cast(tf.reduce_max(tf.shape(mask)), tf.float32)
-    inner = tf.where(border > 0, 0.0, mass)
-    cover = tf.reduce_sum(tf.where(keep, total(tf.ones_like(ink)), 0.0))
-    has_ink = (
-        (side[main] >= tf.maximum(_LEAST_SIDE * longer, 3.0))
-        & (border[main] <= _MOST_BORDER * side[main])
-        & (cover <= _MOST_COVER * tf.cast(tf.size(mask), tf.float32))
-        # Texture is strewn all over the paper.
-        & (tf.reduce_sum(tf.where(keep, mass, 0.0)) >= 0.5 * tf.reduce_sum(inner))
-    )
-    return tf.gather(keep, labels), has_ink
+    return tf.where(kept, ink, 0.0)
 
 
-def _boxes(part: tf.Tensor, inked: tf.Tensor, shape: tf.Tensor, count: tf.Tensor):
-    """The first and the last row and column, exclusive, of each part: four of float32 [count]."""
-    place = tf.range(tf.size(part))
-    sides = []
-    for numbers in (place // shape[1], place % shape[1]):
-        numbers = tf.cast(numbers, tf.float32)
-        first = tf.math.unsorted_segment_min(tf.where(inked, numbers, 1e6), part, count)
-        last = tf.math.unsorted_segment_max(tf.where(inked, numbers, -1e6), part, count)
-        sides.append((tf.minimum(first, 1e6), tf.maximum(last, -1e6) + 1))
-    (top, bottom), (left, right) = sides
-    return top, left, bottom, right
+def _sampled_ink(pixels: tf.Tensor, sheet: _Sheet):
+    """The ink of rows and columns of [h,w,c], of each as many as tell how noisy they are."""
+    step = (tf.reduce_max(tf.shape(pixels)[:2]) + paper.SIDE - 1) // paper.SIDE
+    return _ink_at(pixels, sheet, slice(None, None, step), slice(None, None, step))
 
 
-def _border(shape: tf.Tensor):
-    """1.0 at the border of a picture and 0.0 within: float32 [h,w]."""
-    return tf.pad(tf.zeros(tf.maximum(shape - 2, 0)), [[1, 1], [1, 1]], constant_values=1.0)[
-        : shape[0], : shape[1]
-    ]
+def _ink_at(pixels: tf.Tensor, sheet: _Sheet, rows: slice, columns: slice):
+    """The ink of some rows and columns of [h,w,c]."""
+    shape = tf.shape(pixels)
+    powers = paper.powers(shape[0])[:, rows], paper.powers(shape[1])[:, columns]
+    colours = paper.colours(sheet.surface, *powers)
+    difference = paper.planes(pixels[rows, columns]) - colours
+    return _grey(difference, sheet.direction) * _light(sheet, colours)
 
 
-def _grown(mask: tf.Tensor):
-    """A mask [h,w] and its neighbours."""
-    return _spread(tf.cast(mask, tf.float32)) > 0
-
-
-def _spread(values: tf.Tensor):
-    """The maximum over each place and its eight neighbours, [h,w]."""
-    return tf.nn.max_pool2d(values[None, ..., None], 3, 1, "SAME")[0, ..., 0]
-
-
-def _labels(mask: tf.Tensor):
-    """Numbers the connected parts of a mask: int32 [h,w], 0 outside of them.
-
-    In each round a place takes the highest number among its neighbours, and then the number that
-    the place of that number has taken. So each round halves the distance that is left.
-    """
-    numbers = tf.reshape(tf.range(1, tf.size(mask) + 1), tf.shape(mask))
-
-    def step(labels: tf.Tensor, _: tf.Tensor):
-        spread = tf.cast(_spread(tf.cast(labels, tf.float32)), tf.int32)
-        spread = tf.where(mask, spread, 0)
-        known = tf.concat([[0], tf.reshape(spread, [-1])], 0)
-        jumped = tf.gather(known, spread)
-        return jumped, tf.reduce_any(tf.not_equal(jumped, labels))
-
-    start = (tf.where(mask, numbers, 0), tf.constant(True))
-    return tf.while_loop(lambda _, changed: changed, step, start)[0]
+def _ends(found: tf.Tensor):
+    """The first place of [n] that is True, and the one behind the last: one place if none is."""
+    places = tf.cast(tf.where(found)[:, 0], tf.int32)
+    first = tf.reduce_min(tf.concat([places, [tf.size(found) - 1]], 0))
+    return first, tf.reduce_max(tf.concat([places, [first]], 0)) + 1
 
 
 def _fitted(ink: tf.Tensor, height: int, width: int):
     """Ink [h,w] cut out and resized to the box of a frame, its aspect kept: [h',w'], 0 to 1."""
-    bounds = []
-    for axis in (1, 0):
-        places = tf.where(tf.reduce_max(ink, axis) > 0.05)[:, 0]
-        first = tf.reduce_min(tf.concat([places, [tf.int32.max]], 0))
-        bounds.append((tf.minimum(first, tf.shape(ink, tf.int64)[1 - axis] - 1), places))
-    (top, rows), (left, columns) = bounds
-    bottom = tf.reduce_max(tf.concat([rows + 1, [top + 1]], 0))
-    right = tf.reduce_max(tf.concat([columns + 1, [left + 1]], 0))
+    top, bottom = _ends(tf.reduce_max(ink, 1) > 0.05)
+    left, right = _ends(tf.reduce_max(ink, 0) > 0.05)
     cut = ink[top:bottom, left:right]
     size = tf.cast(tf.shape(cut), tf.float32)
     scale = tf.reduce_min([round(_BOX * height), round(_BOX * width)] / size)
-    size = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
-    resized = tf.image.resize(
-        cut[None, ..., None], size, tf.image.ResizeMethod.BICUBIC, antialias=True
+    wanted = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
+    resized = tf.raw_ops.ScaleAndTranslate(
+        images=cut[None, ..., None],
+        size=wanted,
+        scale=tf.cast(wanted, tf.float32) / size,
+        translation=[0.0, 0.0],
+        kernel_type="keyscubic",
+        antialias=True,
     )[0, ..., 0]
     # Thin strokes have become grey.
-    level = _level(resized, resized > 0.5 * tf.reduce_max(resized))
+    level = _level(_chosen(resized, resized > 0.5 * tf.reduce_max(resized))[0])
     return tf.clip_by_value(resized / tf.clip_by_value(level, 0.1, 1.0), 0, 1)
 
 
-def _is_blob(digit: tf.Tensor, side: int):
-    """Whether a digit made for a frame of `side` is filled wider than any stroke: bool []."""
-    width = round(_MOST_WIDTH * side)
-    filled = tf.cast(digit > 0.5, tf.float32)
-    padded = tf.pad(filled, [[width, width], [width, width]])[None, ..., None]
-    return tf.reduce_max(tf.nn.avg_pool2d(padded, width, 1, "VALID")) > 0.99
+def _is_blob(image: tf.Tensor, height: int, width: int):
+    """Whether a digit in its frame [H,W] is filled wider than any stroke: bool []."""
+    side = round(_MOST_WIDTH * min(height, width))
+    # Sums over all squares of this side: a pooling of one channel takes a hundred times as long.
+    rows, columns = (
+        tf.constant(
+            [[float(0 <= at - start < side) for at in range(whole)] for start in range(whole)]
+        )
+        for whole in (height, width)
+    )
+    filled = tf.matmul(rows, tf.cast(image > 0.5, tf.float32))
+    return tf.reduce_max(tf.matmul(filled, columns, transpose_b=True)) > 0.99 * side * side
 
 
 def _centred(digit: tf.Tensor, height: int, width: int):

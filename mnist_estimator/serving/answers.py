@@ -14,7 +14,9 @@ from mnist_estimator.serving.predictors import Answer, Predictor
 
 # A batch ends when it has this many encoded bytes, or this many pictures.
 _BATCH_BYTES = 2**24
-_BATCH_PICTURES = 32
+_BATCH_PICTURES = 128
+
+_Batch = list[tuple[str, bytes | InputError]]  # Each picture's path, and its content or its error.
 
 
 def print_answers(predictor: Predictor, paths: Sequence[str], *, as_json: bool) -> int:
@@ -34,7 +36,7 @@ def print_answers(predictor: Predictor, paths: Sequence[str], *, as_json: bool) 
     return failed
 
 
-def _read_batches(paths: Sequence[str]) -> Iterator[list[tuple[str, bytes | InputError]]]:
+def _read_batches(paths: Sequence[str]) -> Iterator[_Batch]:
     """Yields a few pictures at a time; for one that cannot be read, its error."""
     batch, size = [], 0
     for path in paths:
@@ -52,7 +54,7 @@ def _read_batches(paths: Sequence[str]) -> Iterator[list[tuple[str, bytes | Inpu
 
 
 def _predict_batch(
-    predictor: Predictor, batch: Sequence[tuple[str, bytes | InputError]]
+    predictor: Predictor, batch: _Batch
 ) -> Iterator[tuple[str, Answer | InputError]]:
     encoded = [content for _, content in batch if isinstance(content, bytes)]
     answers = iter(predictor.predict(encoded))

@@ -73,8 +73,9 @@ class Predictor:
                 return [InputError(f"cannot be decoded: {_decoder_line(error)}")]
             answers = []
         if len(encoded) > 1 and (doubts or not answers):
-            # One of them is damaged. Predicting each by itself shows which.
-            return [answer for picture in encoded for answer in self.predict([picture])]
+            # One of them is damaged. Predicting halves, again and again, shows which.
+            middle = len(encoded) // 2
+            return self.predict(encoded[:middle]) + self.predict(encoded[middle:])
         if doubts and isinstance(answers[0], Answer):
             answers[0] = dataclasses.replace(answers[0], doubt=doubts[0])
         return answers

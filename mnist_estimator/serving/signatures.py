@@ -155,21 +155,17 @@ def _receive_fixed(data: Manifest | TrainedOn) -> Received:
 
 def _receive_pictures(data: Manifest | TrainedOn) -> Received:
     encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
-    problems = preparation.problems(encoded)
-    readable = tf.equal(problems, "")
-    # A blank picture takes the place of one that cannot be read, so that the others get answers.
-    blank = tf.io.encode_png(tf.zeros([1, 1, 1], tf.uint8))
-    sound = tf.where(readable, encoded, blank)
     channels = data.image_shape[2]
     if data.pictures == DIGIT:
-        images, has_ink = preparation.digit_images(sound, data.image_shape)
+        images, has_ink, problems = preparation.digits_and_problems(encoded, data.image_shape)
     elif channels <= preparation.MAX_CHANNELS:
-        images, has_ink = preparation.plain_images(sound, data.image_shape), readable
+        images, problems = preparation.plain_and_problems(encoded, data.image_shape)
+        has_ink = tf.equal(problems, "")
     else:  # No picture has so many channels. The other signatures take such images.
         line = f"a picture, which has no {channels} channels, as the images have"
         problems = tf.fill(tf.shape(encoded), line)
         images = tf.zeros([tf.size(encoded), *data.image_shape], tf.uint8)
-        has_ink = tf.zeros_like(readable)
+        has_ink = tf.fill(tf.shape(encoded), False)
     outputs = {HAS_INK: has_ink, PROBLEM: problems}
     return Received({IMAGE_BYTES: encoded}, pixels.dim_pictures(images, data), outputs)
 

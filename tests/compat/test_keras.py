@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.machinery
 import importlib.util
 import os
@@ -78,3 +79,21 @@ def test_a_switch_to_keras_2_that_is_not_installed_is_not_heeded(monkeypatch, ca
     said = capsys.readouterr().err
     assert said.startswith("warning: TF_USE_LEGACY_KERAS is set, but tf-keras is not installed")
     assert said.count("\n") == 1
+
+
+def test_keras_can_be_left_for_its_first_use(tf_keras, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "")  # So that what the block leaves is undone after it.
+    for name in ("keras", "keras.src.optimizers", "tf_keras.src.optimizers", "tensorflow"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setattr(_keras, "_is_chosen", False)
+    monkeypatch.setattr(_keras, "_is_deferred", False)
+    monkeypatch.setattr(_keras, "_choose_now", lambda: pytest.fail("chooses, which imports it"))
+    monkeypatch.setattr(_keras, "remedy", "not decided")
+    _keras.defer_keras()
+    with _keras.chosen():
+        with pytest.raises(ImportError, match="halted"):
+            importlib.import_module("tf_keras.src.optimizers")
+        assert importlib.util.find_spec("tf_keras") is not None
+    assert "tf_keras.src.optimizers" not in sys.modules  # It may be imported from now on.
+    assert (os.environ["TF_USE_LEGACY_KERAS"], os.environ["KERAS_BACKEND"]) == ("1", "tensorflow")
+    assert _keras.remedy == ""

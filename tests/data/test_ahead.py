@@ -66,5 +66,8 @@ def test_closing_ends_the_thread_and_closes_what_it_reads(step, asked: int):
     found = step(step(items()))
     assert [next(found) for _ in range(asked)] == list(range(asked))
     assert len(_threads()) == (2 if step is ahead else 0)
-    found.close()
+    closing = threading.Thread(target=found.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
     assert not _threads() and len(closed) == 1

@@ -281,6 +281,18 @@ def test_bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_wrong_checksums_are_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real = frames.crc32c.masked
+    monkeypatch.setattr(frames.crc32c, "masked", lambda rows: real(rows) ^ 1)
+    frames._header.cache_clear()
+    try:
+        with pytest.raises(InputError, match="record 0 is corrupt"):
+            tiny_dataset.write(tmp_path)
+    finally:
+        frames._header.cache_clear()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_interrupt_leaves_nothing(tmp_path: Path):
     def interrupt(line: str) -> None:
         raise KeyboardInterrupt

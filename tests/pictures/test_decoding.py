@@ -26,7 +26,7 @@ from support.drawing import (
 )
 
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.pictures import decoding, picture_files, preparation
+from mnist_estimator.pictures import decoding, picture_files
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +129,7 @@ def test_no_cut_between_restarts_goes_unnoticed():
     cut = [file[: place + more] for place in cuts for more in (0, 1, 2)]
     with tf.Graph().as_default(), v1.Session() as session:
         assert all(
-            b"cut off" in line for line in session.run(preparation.problems(tf.constant(cut)))
+            b"cut off" in line for line in session.run(decoding.examined(tf.constant(cut)).problems)
         )
 
 
@@ -167,7 +167,7 @@ def test_problems_are_those_of_each_file():
     }
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.string, [None])
-        found = session.run(preparation.problems(fed), {fed: sum(files.values(), [])})
+        found = session.run(decoding.examined(fed).problems, {fed: sum(files.values(), [])})
     expected = [line for line, alike in files.items() for _ in alike]
     for line, start in zip(found, expected, strict=True):
         assert start in line.decode() and bool(start) == bool(line)
@@ -180,10 +180,16 @@ def test_a_gif_is_its_first_frame(size):
     noise = np.random.default_rng(0).integers(256, size=(height, width), dtype=np.uint8)
     file = encoded(noise, "GIF", comment=b"x" * 600)
     whole = tf.io.decode_image(file, expand_animations=False).numpy()
-    longest = max(size)
-    np.testing.assert_array_equal(decoding.decoded(tf.constant(file), longest).numpy(), whole)
+    np.testing.assert_array_equal(pixels_of(file), whole)
     more = file[:-1] + b"\x2c" + struct.pack("<4HB", 0, 0, 30_000, 30_000, 0) + b"\x02\xff"
-    np.testing.assert_array_equal(decoding.decoded(tf.constant(more), longest).numpy(), whole)
+    np.testing.assert_array_equal(pixels_of(more), whole)
+
+
+def pixels_of(file: bytes) -> np.ndarray:
+    encoded = tf.constant([file])
+    files = decoding.examined(encoded)
+    decodable = tf.strings.substr(encoded[0], 0, files.ends[0]) + files.suffixes[0]
+    return decoding.decoded(decodable, files.orientations[0], 10_000).numpy()
 
 
 def test_a_gif_in_too_many_pieces_is_given_up():
@@ -191,14 +197,17 @@ def test_a_gif_in_too_many_pieces_is_given_up():
     file = b"GIF89a" + struct.pack("<2H3B", 2, 2, 0, 0, 0) + frame
     # In a graph, as where pictures are served: eagerly, the walk over 10,000 pieces takes a minute.
     with tf.Graph().as_default(), v1.Session() as session:
-        assert b"blocks do not follow" in session.run(decoding.problem(tf.constant(file)))
+        assert (
+            b"blocks do not follow"
+            in session.run(decoding.examined(tf.constant([file])).problems)[0]
+        )
 
 
 @pytest.mark.parametrize("made", [lambda: scanned(100), lambda: with_texts(50)])
 def test_what_takes_a_little_longer_is_read(made):
     file = made()
     assert picture_files.problem(file) == ""
-    assert decoding.problem(tf.constant(file)).numpy() == b""
+    assert decoding.examined(tf.constant([file])).problems.numpy().tolist() == [b""]
     prepared(file)
 
 

@@ -8,9 +8,10 @@ from support.datasets import CLASSES
 from support.scored import LABELS, PROBABILITIES, scored
 from support.short_runs import train
 from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
-from mnist_estimator.compat import tf
+from mnist_estimator.compat import tf, v1
 from mnist_estimator.scoring import summaries
 
 
@@ -77,6 +78,20 @@ def test_a_dense_units_weights_lie_as_the_pixels_do():
     kernel = np.arange(24).reshape(12, 2)
     found = summaries.first_layer({"k": kernel}, (3, 4, 1))
     assert found[1, 2, 1, 0] == kernel[2 * 4 + 1, 1]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).normal(size=[37, 5]).astype(np.float32),
+        np.linspace(-1, 1, 61, dtype=np.float32),  # On the edges of buckets.
+        np.full([4], 0.1, np.float32),
+    ],
+    ids=["normal", "edges", "one value"],
+)
+def test_a_histogram_is_that_of_tensorboard(values):
+    expected = histogram_pb("weights/a", values).SerializeToString()
+    assert summaries._histogram("weights/a", values) == v1.Summary.FromString(expected)
 
 
 _WEIGHTS = ("kernel", "bias")
