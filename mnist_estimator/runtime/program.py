@@ -6,6 +6,7 @@ import atexit
 import functools
 import gc
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -42,6 +43,9 @@ def run(
     # while graphs are built nor when Python ends, which takes as long as a fifth of the import.
     compat.on_import(gc.freeze)
     atexit.register(gc.freeze)
+    # TensorFlow takes oneDNN by itself only on processors with AVX512-VNNI or newer, and without it
+    # a training step costs 2.2 times as much on one with AVX2.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # Estimator's log is for its developers; the hooks report progress and results.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     parse = functools.partial(_parse, opens_paths=opens_paths, hint=hint)
