@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 from mnist_estimator import compat
 
 compat.quiet()  # As in the commands. Tests read what programs and this process print.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # The same: tests compare their bits.
 
 TESTS = Path(__file__).parent
 # Files that run whole programs or train, the longest ones first. They come before all others, so
