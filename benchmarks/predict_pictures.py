@@ -141,10 +141,10 @@ def box_centred(digit: tf.Tensor, height: int, width: int) -> tf.Tensor:
     )
 
 
-def dark_ink(grey: tf.Tensor) -> float:
-    """What `digits._polarity` says, if ink is always the darker."""
+def dark_ink(grey: tf.Tensor) -> tf.Tensor:
+    """What `digits._is_dark` says, if ink is always the darker."""
     del grey
-    return -1.0
+    return tf.constant(True)
 
 
 def plain_digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -157,8 +157,8 @@ def plain_digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, 
 ABLATIONS: dict[str, dict[str, Callable]] = {
     "recipe": {},
     "no centring": {"_centred": box_centred},
-    "no polarity": {"_polarity": dark_ink},
-    "neither": {"_centred": box_centred, "_polarity": dark_ink},
+    "no polarity": {"_is_dark": dark_ink},
+    "neither": {"_centred": box_centred, "_is_dark": dark_ink},
     "plain resize": {"digit": plain_digit},
 }
 

@@ -15,8 +15,9 @@ from mnist_estimator.pictures import paper, parts
 from mnist_estimator.pictures.decoding import shrunk
 
 _BOX = 20 / 28  # Of the frame: the box that the digit fits.
-WORK_SIDE = 256  # A picture's longer side, at most, where its digit is cut out.
+WORK_SIDE = 320  # A picture's longer side, at most, where its digit is cut out.
 _GRID_SIDE = 128  # The same where its digit is looked for.
+_LARGE = 3  # Sides of a frame: a digit of so many pixels loses nothing that the frame would show.
 
 # What is a stroke, in grey levels of 255 or as a share.
 _LEAST_CONTRAST = 12.0
@@ -28,16 +29,18 @@ class _Sheet(NamedTuple):
     """What is known of a picture's paper and ink.
 
     Attributes:
-      surface: float32 [c,3,3], the paper's colours: factors of 1, y, yy times 1, x, xx.
-      direction: float32 [1,c], from colours less the paper's to grey levels.
-      polarity: as `_polarity` returns it.
-      mean: float32 [], of the paper's grey level.
+      direction: float32 [c,1], from colours to grey levels.
+      paper: float32 [3,3], the paper's grey level, a surface as of `paper.level`.
+      shade: float32 [3,3], the paper's mean colour; of dark paper, which has none, 1.
+      least_shade: float32 [], what is darker counts as this.
+      ink: float32 [], turns grey levels less the paper's, divided by the shade, into ink.
     """
 
-    surface: tf.Tensor
     direction: tf.Tensor
-    polarity: tf.Tensor
-    mean: tf.Tensor
+    paper: tf.Tensor
+    shade: tf.Tensor
+    least_shade: tf.Tensor
+    ink: tf.Tensor
 
 
 def digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -52,9 +55,12 @@ def digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Ten
     """
     pixels = _opaque(pixels)
     small = shrunk(pixels, _GRID_SIDE)
-    sheet, grid = _ink(small, paper.fitted(shrunk(small, paper.SIDE)))
-    kept, level, has_ink = _strokes(grid)
-    fitted = _fitted(_cut_out(pixels, sheet, kept, level), height, width)
+    sheet = _sheet(small, paper.fitted(shrunk(small, paper.SIDE)))
+    kept, level, has_ink = _strokes(_ink(small, sheet, *_powers(small)))
+    # A digit that is large on the grid is cut out there, as what is more would be averaged away.
+    is_large = _longer_side(kept) >= _LARGE * max(height, width)
+    source = tf.cond(is_large, lambda: tf.identity(small), lambda: tf.identity(pixels))
+    fitted = _fitted(_cut_out(source, sheet, kept, level), height, width)
     image = _centred(fitted, height, width)
     has_ink &= ~_is_blob(image, height, width)
     image = tf.cast(tf.round(255 * image), tf.uint8)
@@ -90,55 +96,64 @@ def _mean(colours: tf.Tensor, weights: tf.Tensor):
     return mean, tf.sqrt(tf.reduce_sum(weights * (colours - mean) ** 2) / total)
 
 
-def _ink(pixels: tf.Tensor, surface: tf.Tensor):
-    """What is known of the sheet whose colours are [h,w,c], and its ink [h,w]."""
-    shape = tf.shape(pixels)
-    colours = paper.colours(surface, paper.powers(shape[0]), paper.powers(shape[1]))
-    difference = paper.planes(pixels) - colours
-    direction = _direction(difference)
-    grey = _grey(difference, direction)
-    polarity = _polarity(grey)
-    sheet = _Sheet(surface, direction, polarity, tf.reduce_mean(colours))
-    return sheet, grey * _light(sheet, colours)
+def _sheet(pixels: tf.Tensor, surface: tf.Tensor):
+    """What is known of the sheet on [h,w,c] whose paper has the colours `surface` [c,3,3]."""
+    rows, columns = _powers(pixels)
+    difference = paper.planes(pixels) - paper.colours(surface, rows, columns)
+    flat = tf.reshape(difference, [tf.shape(pixels)[2], -1])
+    direction = _direction(flat)
+    grey = tf.reshape(tf.matmul(direction, flat), tf.shape(pixels)[:2])
+    is_dark = _is_dark(grey)
+    mean = tf.reduce_mean(surface, 0)
+    level = tf.reduce_mean(paper.level(mean, rows, columns))
+    flat = tf.constant([[1.0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    return _Sheet(
+        tf.transpose(direction),
+        tf.reshape(tf.matmul(direction, tf.reshape(surface, [-1, 9])), [3, 3]),
+        tf.where(is_dark, mean, flat),
+        tf.where(is_dark, level / 4 + 1e-6, 1.0),
+        tf.where(is_dark, -level, 1.0),
+    )
+
+
+def _powers(pixels: tf.Tensor):
+    return [paper.powers(tf.shape(pixels)[axis]) for axis in (0, 1)]
 
 
 def _direction(difference: tf.Tensor):
-    """The direction of most change of colours less the paper's [c,h,w], as `_Sheet.direction`.
+    """The direction of most change of colours less the paper's [c,n]: float32 [1,c].
 
     The first principal component. Lighter is positive.
     """
-    flat = tf.reshape(difference, [tf.shape(difference)[0], -1])
-    moments = tf.matmul(flat, flat, transpose_b=True)
+    moments = tf.matmul(difference, difference, transpose_b=True)
     direction = tf.linalg.eigh(moments)[1][:, -1]
     direction *= tf.where(tf.reduce_sum(direction) < 0, -1.0, 1.0)
     return direction[None] / tf.sqrt(tf.cast(tf.size(direction), tf.float32))
 
 
-def _grey(difference: tf.Tensor, direction: tf.Tensor):
-    """Colours less the paper's [c,h,w] -> grey levels [h,w]."""
-    shape = tf.shape(difference)
-    flat = tf.reshape(difference, [shape[0], -1])
-    return tf.reshape(tf.matmul(direction, flat), shape[1:])
-
-
-def _polarity(grey: tf.Tensor):
-    """1.0 if the ink is lighter than the paper, which is at 0, else -1.0.
+def _is_dark(grey: tf.Tensor):
+    """Whether the ink among grey levels less the paper's [h,w] is darker than the paper: bool [].
 
     Ink is what little there is far from the paper; near the border it may be the edge of a sheet.
     """
     rows, columns = (1 - 0.8 * paper.places(tf.shape(grey)[axis]) ** 4 for axis in (0, 1))
     inner = tf.matmul(rows[None], grey * grey * grey)
-    return tf.where(tf.reduce_sum(inner * columns) < 0, -1.0, 1.0)
+    return tf.reduce_sum(inner * columns) < 0
 
 
-def _light(sheet: _Sheet, colours: tf.Tensor):
-    """Factors [h,w] that turn grey levels into ink on paper of the colours [c,h,w].
+def _ink(pixels: tf.Tensor, sheet: _Sheet, rows: tf.Tensor, columns: tf.Tensor):
+    """The ink [h,w] of pixels [h,w,c] that are at places of a sheet with these powers.
 
-    They correct uneven light: in the shade dark ink differs less from the paper.
+    Corrects uneven light: in the shade dark ink differs less from the paper.
     """
-    grey = tf.reduce_mean(colours, 0)
-    shade = -sheet.mean / tf.maximum(grey, sheet.mean / 4 + 1e-6)
-    return tf.where(sheet.polarity < 0, shade, 1.0)
+    grey = tf.cond(
+        tf.equal(tf.shape(pixels)[2], 1),
+        lambda: tf.identity(pixels),  # The direction is 1.
+        lambda: tf.matmul(tf.reshape(pixels, [-1, 3]), sheet.direction),
+    )
+    grey = tf.reshape(grey, tf.shape(pixels)[:2]) - paper.level(sheet.paper, rows, columns)
+    shade = tf.maximum(paper.level(sheet.shade, rows, columns), sheet.least_shade)
+    return grey * (sheet.ink / shade)
 
 
 def _strokes(ink: tf.Tensor):
@@ -152,8 +167,9 @@ def _strokes(ink: tf.Tensor):
     noise = _noise(ink)
     least = tf.maximum(3.5 * noise, _LEAST_CONTRAST / 2)
     level = _level(_chosen(ink, ink > least)[0])
-    values, places = _chosen(ink, ink > tf.maximum(least, 0.3 * level))
-    is_kept, has_ink = parts.largest(places, values, tf.shape(ink))
+    mask = ink > tf.maximum(least, 0.3 * level)
+    values, places = _chosen(ink, mask)
+    is_kept, has_ink = parts.largest(mask, places, values)
     kept = tf.where(is_kept)
     level = _level(tf.gather_nd(values, kept))
     has_ink &= (level > _LEAST_CONTRAST) & (level > _LEAST_NOISES * noise)
@@ -190,10 +206,8 @@ def _cut_out(pixels: tf.Tensor, sheet: _Sheet, kept: tf.Tensor, level: tf.Tensor
         bounds.append((first, last))
     rows, columns = (slice(*bound) for bound in bounds)
     kept = tf.gather(tf.gather(kept, nearest[1], axis=1), nearest[0])
-    ink = tf.clip_by_value(
-        (_ink_at(pixels, sheet, rows, columns) - floor) / (level - floor + 1e-6), 0, 1
-    )
-    return tf.where(kept, ink, 0.0)
+    ink = (_ink_at(pixels, sheet, rows, columns) - floor) / (level - floor + 1e-6)
+    return tf.clip_by_value(ink, 0, 1) * tf.cast(kept, tf.float32)
 
 
 def _sampled_ink(pixels: tf.Tensor, sheet: _Sheet):
@@ -204,11 +218,14 @@ def _sampled_ink(pixels: tf.Tensor, sheet: _Sheet):
 
 def _ink_at(pixels: tf.Tensor, sheet: _Sheet, rows: slice, columns: slice):
     """The ink of some rows and columns of [h,w,c]."""
-    shape = tf.shape(pixels)
-    powers = paper.powers(shape[0])[:, rows], paper.powers(shape[1])[:, columns]
-    colours = paper.colours(sheet.surface, *powers)
-    difference = paper.planes(pixels[rows, columns]) - colours
-    return _grey(difference, sheet.direction) * _light(sheet, colours)
+    all_rows, all_columns = _powers(pixels)
+    return _ink(pixels[rows, columns], sheet, all_rows[:, rows], all_columns[:, columns])
+
+
+def _longer_side(mask: tf.Tensor):
+    """Of the box around what is True in [h,w]: int32 []."""
+    ends = [_ends(tf.reduce_any(mask, 1 - axis)) for axis in (0, 1)]
+    return tf.reduce_max([last - first for first, last in ends])
 
 
 def _ends(found: tf.Tensor):

@@ -7,14 +7,12 @@ import numpy as np
 from mnist_estimator.compat import tf
 
 SIDE = 64  # A picture's longer side, at most, where its paper is estimated.
-_ROUNDS = (1, 3, 3, 6, 6, 6, 6)  # Terms of the surface in each round.
+_ROUNDS = (1, 3, 3, 6, 6, 6, 6)  # Terms of the surface in each round, the first ones.
 _SPREAD = 2.0  # Grey levels that every paper is allowed.
-# Which of the terms 1, x, xx, y, yx, yxx, yy, yyx, yyxx there are in a round of so many: [9,1].
-_USED = {
-    count: np.isin(np.arange(9), terms).astype(np.float32)[:, None]
-    for count, terms in {1: (0,), 3: (0, 1, 3), 6: (0, 1, 2, 3, 4, 6)}.items()
-}
-_RIDGE = 1e-5 * np.eye(9, dtype=np.float32)
+# The terms 1, x, y, xx, yx, yy: powers of y and of x.
+_TERMS = ((0, 0), (0, 1), (1, 0), (0, 2), (1, 1), (2, 0))
+_IN_SQUARE = np.eye(9, dtype=np.float32)[[3 * y + x for y, x in _TERMS]]
+_RIDGE = 1e-5 * np.eye(len(_TERMS), dtype=np.float32)
 
 
 def fitted(small: tf.Tensor) -> tf.Tensor:
@@ -28,9 +26,12 @@ def fitted(small: tf.Tensor) -> tf.Tensor:
     step = tf.where(tf.reduce_max(tf.shape(small)[:2]) > SIDE // 2, 2, 1)
     shape = tf.shape(small)
     values = tf.reshape(planes(small[::step, ::step]), [shape[2], -1])
-    rows, columns = (powers(shape[axis])[:, ::step] for axis in (0, 1))
-    terms = tf.reshape(rows[:, None, :, None] * columns[:, None], [9, -1])
-    size = tf.size(terms) // 9
+    size = tf.shape(values)[1]
+    rows, columns = (
+        tf.gather(powers(shape[axis])[:, ::step], [term[axis] for term in _TERMS])
+        for axis in (0, 1)
+    )
+    terms = tf.reshape(rows[:, :, None] * columns[:, None], [len(_TERMS), -1])
     median = tf.raw_ops.NthElement(input=values, n=size // 2)[:, None]
     # Of grey each of the three colours is as far away.
     scale = tf.sqrt(3 / tf.cast(shape[2], tf.float32))
@@ -39,18 +40,28 @@ def fitted(small: tf.Tensor) -> tf.Tensor:
     near = tf.cast(0.4 * tf.cast(size - 1, tf.float32), tf.int32)
     weights = _weights(values, near)
     for count in _ROUNDS:
-        sums = tf.matmul(terms * weights, both, transpose_b=True) * _USED[count]
-        # The small number keeps a picture of one row solvable, and the terms not used at 0.
-        normal = sums[:, :9] + sums[0, 0] * _RIDGE
-        surface = tf.linalg.solve(normal, sums[:, 9:])
-        weights = _weights(values - tf.matmul(surface, terms, transpose_a=True), near)
-    surface = tf.transpose(surface) / scale + median * _USED[1][:, 0]
-    return tf.reshape(surface, [-1, 3, 3])
+        used = both if count == len(_TERMS) else tf.concat([terms[:count], values], 0)
+        sums = tf.matmul(used[:count] * weights, used, transpose_b=True)
+        # The small number keeps a picture of one row solvable.
+        normal = sums[:, :count] + sums[0, 0] * _RIDGE[:count, :count]
+        surface = tf.linalg.solve(normal, sums[:, count:])
+        weights = _weights(values - tf.matmul(surface, used[:count], transpose_a=True), near)
+    surface = tf.transpose(surface) / scale + median * np.eye(1, len(_TERMS), dtype=np.float32)
+    return tf.reshape(tf.matmul(surface, _IN_SQUARE), [-1, 3, 3])
 
 
 def colours(factors: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
     """The paper's colours [c,h,w] at the places whose powers are [3,h] and [3,w]."""
-    return tf.matmul(tf.matmul(rows[None], factors, transpose_a=True), columns[None])
+    both = tf.matmul(tf.reshape(tf.transpose(factors, [0, 2, 1]), [-1, 3]), rows)
+    both = tf.transpose(tf.reshape(both, [-1, 3, tf.shape(rows)[1]]), [0, 2, 1])
+    flat = tf.matmul(tf.reshape(both, [-1, 3]), columns)
+    return tf.reshape(flat, [-1, tf.shape(rows)[1], tf.shape(columns)[1]])
+
+
+def level(factors: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """The values [h,w] of a surface with the factors [3,3], at places as for `colours`."""
+    half = tf.raw_ops.MatMul(a=rows, b=factors, transpose_a=True)
+    return tf.raw_ops.MatMul(a=half, b=columns)
 
 
 def planes(pixels: tf.Tensor) -> tf.Tensor:

@@ -32,16 +32,19 @@ class _Parts(NamedTuple):
     covered: tf.Tensor
 
 
-def largest(places: tf.Tensor, ink: tf.Tensor, shape: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Looks for a digit among the ink [n], float32, at some places of a picture, int64 [n,2].
+def largest(mask: tf.Tensor, places: tf.Tensor, ink: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Looks for a digit among the ink on a picture.
 
     Args:
-      shape: int32 [2], of the picture.
+      mask: bool [h,w], where there is ink.
+      places: int64 [n,2], the same: its rows and columns, as of `tf.where`.
+      ink: float32 [n], how much is there.
 
     Returns:
       Which of the ink is the digit's, bool [n]; and if it is one, bool [].
     """
-    part, count = _numbered(places, shape)
+    shape = tf.shape(mask)
+    part, count = _numbered(mask, places)
     found = _measured(places, ink, shape, part, count)
     # The edge of a sheet or a shadow lies along the border, a digit meets it here and there.
     along = tf.maximum(0.5 * (1 - found.border / found.side), 0.05)
@@ -93,14 +96,14 @@ def _belonging(found: _Parts, is_main: tf.Tensor):
     return tf.cast((belongs | is_main) & (found.mass > 0), tf.float32)
 
 
-def _numbered(places: tf.Tensor, shape: tf.Tensor):
+def _numbered(mask: tf.Tensor, places: tf.Tensor):
     """The number of the part that each place [n,2] of a mask belongs to, int32 [n]; their limit.
 
     Parts that nearly touch are one. The unit is a run, the neighbours in a row of the grown mask,
     of which there are some hundred.
     """
-    width = tf.cast(shape[1], tf.int32) + 2
-    padded = tf.reshape(tf.pad(grown(mask(places, shape)), [[1, 1], [1, 1]]), [-1])
+    width = tf.shape(mask)[1] + 2
+    padded = tf.reshape(tf.pad(grown(mask), [[1, 1], [1, 1]]), [-1])
     starts = tf.cast(tf.where(padded[1:] & ~padded[:-1])[:, 0], tf.int32) + 1
     count = tf.size(starts) + 1  # One more, so that there is a part.
 

@@ -12,8 +12,8 @@ from mnist_estimator.pictures import parts
 def numbered(mask: np.ndarray) -> np.ndarray:
     """The number of each place's part, as `largest` tells parts apart."""
     with tf.Graph().as_default(), v1.Session() as session:
-        places = tf.where(tf.constant(mask))
-        return session.run(parts._numbered(places, tf.constant(mask.shape))[0])
+        found = tf.constant(mask)
+        return session.run(parts._numbered(found, tf.where(found))[0])
 
 
 def by_flooding(mask: np.ndarray) -> np.ndarray:
@@ -71,9 +71,10 @@ def test_places_that_touch_have_one_number(name):
 
 def largest(ink: np.ndarray) -> tuple[np.ndarray, bool]:
     with tf.Graph().as_default(), v1.Session() as session:
-        places = tf.where(tf.constant(ink > 0))
+        mask = tf.constant(ink > 0)
+        places = tf.where(mask)
         values = tf.gather_nd(tf.constant(ink, tf.float32), places)
-        kept, is_digit = session.run(parts.largest(places, values, tf.constant(ink.shape)))
+        kept, is_digit = session.run(parts.largest(mask, places, values))
     found = np.zeros(ink.shape, bool)
     found[ink > 0] = kept
     return found, bool(is_digit)
