@@ -49,6 +49,7 @@ FOREIGN = {
     "tensorboard --logdir": "serves until it is stopped",
     "docker run": "needs Docker",
     "python benchmarks/strangers.py": "needs clones of other repositories",
+    "python -m benchmarks.run": "makes environments and measures for hours",
     "curl": "asks the server that docker runs",
 }
 # Flags of other programs that the pages name.
@@ -65,6 +66,8 @@ FOREIGN_FLAGS = {
     *("strict", "check", "quick", "follow"),  # mkdocs, make_docs.py, run_tests.sh, git log
     *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
     *("list", "python_control", "python_new"),  # benchmarks/strangers.py
+    *("rounds", "seeds", "threads", "work_dir", "docs_dir"),  # benchmarks.run
+    *("keep", "again", "only_write"),
     *("detect_file_replacement", "profile"),  # tensorboard, aws
 }
 
