@@ -8,7 +8,8 @@ DIR holds the four IDX files of MNIST, .gz or not; nothing but the contenders' e
 downloaded. All contenders take turns (A B C A B C ...), one at a time, each in a pinned virtual
 environment that is made the first time. Leave the machine alone meanwhile. Killed and started
 again with the same flags, it goes on where it was; what is measured is in WORK_DIR/results.jsonl.
-With --quick the page is written to WORK_DIR/quick.
+Cut off at any time, the same flags and --only_write make the page of what is there. Round 1 of all
+contenders of a part comes before round 2. With --quick the page is written to WORK_DIR/quick.
 """
 
 from __future__ import annotations

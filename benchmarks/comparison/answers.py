@@ -74,6 +74,7 @@ PART = Part(
         Value("right", "Right answers", "share of the images"),
     ),
     ours=_OURS,
+    settings_down=True,
     tasks=_tasks,
     prepare=_prepare,
 )

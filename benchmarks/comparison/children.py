@@ -18,6 +18,15 @@ from benchmarks.comparison.parts import Options
 
 ROOT = Path(__file__).resolve().parents[2]
 PEERS = ROOT / "benchmarks" / "peers"
+# The same for all programs. This package's commands switch oneDNN on by themselves, TensorFlow only
+# on newer processors: it is on for all, so that this switch is not what is compared.
+SETTINGS = {
+    "PYTHONDONTWRITEBYTECODE": "",  # Empty: bytecode is written, so imports are not slow twice.
+    "CUDA_VISIBLE_DEVICES": "",
+    "JAX_PLATFORMS": "cpu",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+}
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
@@ -72,19 +81,16 @@ def _wait(command: Sequence[str], deadline: float, **options: Any) -> int:
 
 
 def _environment(options: Options) -> dict[str, str]:
-    return os.environ | {
+    own = {
         "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "",  # Empty: bytecode is written, so imports are not slow twice.
         "OMP_NUM_THREADS": str(options.threads),
-        "CUDA_VISIBLE_DEVICES": "",
-        "JAX_PLATFORMS": "cpu",
-        "TF_CPP_MIN_LOG_LEVEL": "2",
         "BENCHMARK_STARTED": str(time.time()),
         "BENCHMARK_THREADS": str(options.threads),
         "BENCHMARK_QUICK": "1" if options.quick else "",
         "BENCHMARK_DATA": str(options.data_dir.resolve()),
         "BENCHMARK_WORK": str(options.work_dir.resolve()),
     }
+    return os.environ | SETTINGS | own
 
 
 def _confine(threads: int) -> None:

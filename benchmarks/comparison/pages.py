@@ -17,8 +17,9 @@ _TITLE = "## Beside other packages"
 _ABOUT = """\
 `python -m benchmarks.run` measures this package and its peers alternately in one run and writes
 what follows. Each number is the median or the mean over the rounds, with the least and the most
-in brackets. A *ratio* says how many times as fast this package (the row in bold) is in the same
-round: above 1 this package is ahead; it is the median of the rounds, with the least and the most. A
+in brackets; a number of fewer rounds than others in its table says of how many. A *ratio* says how
+many times as fast this package (in bold) is in the same round: above 1 this package is ahead; it is
+the median of the rounds that both have, with the least and the most. A
 contender that gives no result stays in the table with its reason."""
 
 

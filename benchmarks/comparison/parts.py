@@ -14,6 +14,11 @@ from typing import Any
 
 BFLOAT16 = "bfloat16"  # What a task may need: a processor that multiplies bfloat16 in hardware.
 
+# For the texts of the parts that train.
+ONEDNN = """\
+All that runs on TensorFlow has oneDNN switched on (`TF_ENABLE_ONEDNN_OPTS=1`): this package's
+commands do so by themselves, TensorFlow does so only on newer processors."""
+
 Record = dict[str, Any]  # A line of the results, as `results.Results` describes it.
 
 
@@ -45,8 +50,8 @@ class Task:
     """What is measured once a round.
 
     Attributes:
-      contender: its row in the table.
-      setting: its column, as "batch 100".
+      contender: its row in the table, or its column if there are many settings.
+      setting: what it is compared in, as "batch 100".
       environment: the name of a requirement file in `benchmarks/peers/`, without .txt.
       program: a file in `benchmarks/peers/`.
       arguments: of the program.
@@ -94,6 +99,7 @@ class Part:
       prepare: makes what the tasks need, below work_dir, unless it is there.
       clean: removes what is too large to stay, unless it is to be kept.
       shown: whether a contender belongs into the tables and plots.
+      settings_down: whether the table has a row for each setting, and its columns are contenders.
       more: Markdown to add below the tables, from the records of the part.
     """
 
@@ -107,4 +113,5 @@ class Part:
     prepare: Callable[[Options], None] = lambda options: None
     clean: Callable[[Options], None] = lambda options: None
     shown: Callable[[str], bool] = lambda contender: True
+    settings_down: bool = False
     more: Callable[[Sequence[Record]], str] = lambda records: ""

@@ -8,11 +8,11 @@ from benchmarks.comparison.parts import Options, Part, Task, Value
 
 _TEXT = """\
 `prepare` writes records and reads them back, from start to end of the command, TensorFlow's import
-included. *MNIST* are its 70,000 images; the large file has MNIST's digits drawn by a seed and
-shifted, and is measured once. *Training* streams the large set (`--cache_mb=0`); its images/s are
-those of the progress lines after the first. The peak is of all processes of the command together,
-and the last table has what it is above a process that only imports TensorFlow. TensorFlow Datasets
-(`download_and_prepare`, without a download) writes PNG, of MNIST's training images only."""
+included. *MNIST* are its 70,000 images, for both; the large file has MNIST's digits drawn by a seed
+and shifted, and is measured once. *Training* streams the large set (`--cache_mb=0`); its images/s
+are those of the progress lines after the first. The peak is of all processes of the command
+together, and the last table has what it is above a process that only imports TensorFlow. TensorFlow
+Datasets (`download_and_prepare`, without a download) writes PNG."""
 
 _OURS = "mnist_estimator"
 _LARGE, _LARGE_QUICK = 8_100_000, 200_000

@@ -31,14 +31,14 @@ def measure(task: Task, options: Options) -> dict[str, Any]:
 
 
 def versions(task: Task, options: Options) -> str:
-    """What a result depends on: this package, the environment, the program, its arguments, cores.
+    """What a result depends on: this package, the environment, the program and what it gets.
 
     The package counts for its peers, too: they are compared with it round by round, so they are
     measured again when it changes.
     """
     programs = [(children.PEERS / name).read_bytes() for name in (task.program, "common.py")]
-    said = repr((programs, task.arguments, task.needs, options.threads, options.quick)).encode()
-    found = hashlib.sha256(said).hexdigest()[:12]
+    given = (task.arguments, task.needs, options.threads, options.quick, children.SETTINGS)
+    found = hashlib.sha256(repr((programs, *given)).encode()).hexdigest()[:12]
     digest = environments.digest(task.environment)
     return f"{environments.package_digest()}-{digest}-{found}"
 

@@ -22,7 +22,9 @@ def markdown(part: Part, records: Sequence[Record]) -> str:
     blocks = [f"### {part.title}", part.text]
     for value in part.values:
         rows = spreads.rows(shown, value, part.ours)
-        blocks += [f"**{value.title}, {value.unit}, {value.average}**", _table(rows, part)]
+        most = _most(rows)
+        caption = f"{value.title}, {value.unit}, {value.average} of {_rounds(most)}"
+        blocks += [f"**{caption}**", _table(rows, part, most)]
         blocks.append(f"![{value.title}]({plot_name(part, value)})")
     return "\n\n".join(filter(None, [*blocks, part.more(records)]))
 
@@ -62,28 +64,50 @@ def spread_text(found: Spread | None) -> str:
     return f"{number(found.middle)} ({number(found.least)} to {number(found.most)})"
 
 
-def _table(rows: Sequence[Row], part: Part) -> str:
-    settings = list(dict.fromkeys(row.setting for row in rows))
-    cells = {(row.contender, row.setting): row for row in rows}
-    heads = [f"{setting} | ratio" for setting in settings]
-    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: | ---: |" * len(settings)]
-    for contender in dict.fromkeys(row.contender for row in rows):
-        found = [cells.get((contender, setting)) for setting in settings]
-        name = f"**{contender}**" if contender == part.ours else contender
-        lines.append(f"| {name} | " + " | ".join(_cell(row, part.ours) for row in found) + " |")
+def _most(rows: Sequence[Row]) -> int:
+    """The rounds of the contender that has most results."""
+    return max((row.measured.count for row in rows if row.measured), default=0)
+
+
+def _rounds(count: int) -> str:
+    return f"{count} round" + "s" * (count != 1)
+
+
+def _table(rows: Sequence[Row], part: Part, most: int) -> str:
+    settings, contenders = (
+        dict.fromkeys(getattr(row, name) for row in rows) for name in ("setting", "contender")
+    )
+    cells = {(row.setting, row.contender): _cell(row, part.ours, most) for row in rows}
+    down, across = contenders, settings
+    if part.settings_down:
+        down, across = settings, contenders
+    else:
+        cells = {(contender, setting): cell for (setting, contender), cell in cells.items()}
+    heads = [f"{_name(name, part)} | ratio" for name in across]
+    lines = ["| | " + " | ".join(heads) + " |", "| --- |" + " ---: | ---: |" * len(across)]
+    for name in down:
+        found = [cells.get((name, other), " | ") for other in across]
+        lines.append(f"| {_name(name, part)} | " + " | ".join(found) + " |")
     return "\n".join(lines)
 
 
-def _cell(row: Row | None, ours: str) -> str:
-    if row is None:
-        return " | "
+def _name(name: str, part: Part) -> str:
+    return f"**{name}**" if name == part.ours else name
+
+
+def _cell(row: Row, ours: str, most: int) -> str:
     # A bar would end the cell.
     reason = row.failed.replace("|", "/")
     if row.measured is None:
         return f"*{reason}* | "
-    reason = f"; *in {row.measured.count} rounds, else {reason}*" if reason else ""
+    count = row.measured.count
+    few = f"; *in {_rounds(count)}*" if count < most else ""
+    if reason:
+        few = f"; *in {_rounds(count)}, else {reason}*"
     ratio = "1" if row.contender == ours else spread_text(row.ratio)
-    return f"{spread_text(row.measured)}{reason} | {ratio}"
+    if row.ratio and row.ratio.count < count:
+        ratio += f"; *in {_rounds(row.ratio.count)}*"
+    return f"{spread_text(row.measured)}{few} | {ratio}"
 
 
 def _cells(found: Spread | None) -> tuple[float | int | str, ...]:

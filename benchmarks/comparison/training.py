@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.comparison import package_data, roof
-from benchmarks.comparison.parts import BFLOAT16, Options, Part, Task, Value
+from benchmarks.comparison.parts import BFLOAT16, ONEDNN, Options, Part, Task, Value
 
 _OURS = "this package"
 _BATCHES = (32, 100, 256, 1024)
@@ -46,14 +46,14 @@ _CONTENDERS: dict[str, tuple[str, str, tuple[str, ...], str]] = {
     "plain Estimator, TensorFlow 2.15.1": ("estimator", "estimator_mnist.py", (), ""),
 }
 
-_TEXT = """\
+_TEXT = f"""\
 The network is conv 5x5x32, ReLU, pooling, conv 5x5x64, ReLU, pooling, dense 1024, ReLU, dropout 0.4
 and 10 logits, trained by Adam with rate 0.001 on all of MNIST in memory. This package is measured
 by its `train` command, from report to report: hooks, summaries and input are in the time. It is in
 the table with `--precision=auto` and with each precision by name. Each peer has its usual input:
 Keras' `fit` gets arrays, PyTorch and Flax gather shuffled batches from memory, the Estimator has a
 tf.data pipeline that caches and shuffles. Compilation and the first steps are not in the time.
-PyTorch's modes other than eager use the fused Adam."""
+PyTorch's modes other than eager use the fused Adam. {ONEDNN}"""
 
 
 def _tasks(options: Options, number: int) -> Sequence[Task]:

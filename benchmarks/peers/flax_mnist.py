@@ -115,7 +115,7 @@ def trainer(
 
 
 def race_same(run: common.Race, seed: int) -> None:
-    """The schedule of `common`: evaluates the validation images, saves, goes on."""
+    """The schedule of `common`: saves, evaluates the validation images, goes on."""
     images, labels = common.of_race(arrays("train"))
     cut = common.VALIDATION
     schedule = optax.cosine_decay_schedule(common.RATE, common.STEPS)

@@ -17,7 +17,7 @@ import tensorflow_datasets as tfds
 
 
 class Digits(tfds.core.GeneratorBasedBuilder):
-    """MNIST's training images from the IDX files."""
+    """MNIST from the IDX files."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -34,10 +34,10 @@ class Digits(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        return {"train": self._generate_examples()}
+        return {split: self._generate_examples(split) for split in ("train", "test")}
 
-    def _generate_examples(self) -> Iterator[tuple[int, dict]]:
-        images, labels = common.mnist("train")
+    def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
+        images, labels = common.mnist(split)
         for key, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield key, {"image": image[..., None], "label": int(label)}
 

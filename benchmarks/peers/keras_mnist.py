@@ -124,14 +124,19 @@ def speed(model: keras.Model, batch: int, seconds: float) -> None:
 
 
 class _Scorer(keras.callbacks.Callback):
-    """Scores the weights after each epoch; comes after the callback that saves them."""
+    """Saves the model after each epoch and scores it, before `fit` evaluates it.
 
-    def __init__(self, race: common.Race, steps: int, test: tuple[np.ndarray, np.ndarray]) -> None:
+    `ModelCheckpoint` saves in `on_epoch_end`, which comes after the evaluation.
+    """
+
+    def __init__(self, race: common.Race, test: tuple[np.ndarray, np.ndarray]) -> None:
         super().__init__()
-        self._race, self._steps, self._test = race, steps, test
+        self._race, self._test, self._done = race, test, 0
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.model.stop_training = self._race.saved((epoch + 1) * self._steps, self._accuracy)
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._done += self.params["steps"]
+        self.model.save(f"checkpoint-{self._done}.keras")
+        self.model.stop_training = self._race.saved(self._done, self._accuracy)
 
     def _accuracy(self) -> float:
         images, labels = self._test
@@ -139,10 +144,9 @@ class _Scorer(keras.callbacks.Callback):
         return float((found == labels).mean())
 
 
-def _fit(race: common.Race, model: keras.Model, steps: int, *data: Any, **options: Any) -> None:
-    scorer = _Scorer(race, steps, common.of_race(arrays("test")))
-    saver = keras.callbacks.ModelCheckpoint("checkpoint-{epoch}.keras")
-    model.fit(*data, verbose=0, callbacks=[saver, scorer], **options)
+def _fit(race: common.Race, model: keras.Model, *data: Any, **options: Any) -> None:
+    scorer = _Scorer(race, common.of_race(arrays("test")))
+    model.fit(*data, verbose=0, callbacks=[scorer], **options)
     race.report()
 
 
@@ -155,7 +159,6 @@ def race_same(race: common.Race, model: keras.Model, seed: int) -> None:
     _fit(
         race,
         model,
-        common.EVERY,
         data,
         steps_per_epoch=common.EVERY,
         epochs=common.STEPS // common.EVERY,
@@ -178,7 +181,7 @@ def race_own(race: common.Race) -> None:
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
     images, labels = common.of_race(arrays("train"))
     one_hot = keras.utils.to_categorical(labels, 10)
-    _fit(race, model, 422, images, one_hot, batch_size=128, epochs=15, validation_split=0.1)
+    _fit(race, model, images, one_hot, batch_size=128, epochs=15, validation_split=0.1)
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def accuracy(model: nn.Module, data: tuple[torch.Tensor, ...], mode: str = "eage
 
 
 def race_same(run: common.Race, mode: str, seed: int) -> None:
-    """The schedule of `common`: evaluates the validation images, saves, goes on."""
+    """The schedule of `common`: saves, evaluates the validation images, goes on."""
     images, labels = common.of_race(tensors("train"))
     validation = images[: common.VALIDATION], labels[: common.VALIDATION]
     images, labels = images[common.VALIDATION :], labels[common.VALIDATION :]

@@ -43,6 +43,12 @@ def test_a_child_gets_its_cores_and_its_folders(run, tmp_path):
     }
 
 
+def test_all_contenders_have_onednn_whatever_the_shell_says(run, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    program = "import json, os; print(json.dumps({'on': os.environ['TF_ENABLE_ONEDNN_OPTS']}))"
+    assert run(program) == {"on": "1"}
+
+
 @pytest.mark.parametrize(
     ("program", "message"),
     [

@@ -119,6 +119,13 @@ def test_a_line_says_which_value_there_is_not():
     assert rounds.describe(record) == "accuracy, s: A, round 2: early 12.5, late none"
 
 
+def test_what_all_programs_get_is_of_the_version(options, monkeypatch):
+    one = Task("A", "s", "tensorflow", "roof.py")
+    before = rounds.versions(one, options)
+    monkeypatch.setitem(children.SETTINGS, "TF_ENABLE_ONEDNN_OPTS", "0")
+    assert rounds.versions(one, options) != before
+
+
 def test_versions_follow_from_arguments_cores_and_haste(tmp_path, options):
     one = Task("A", "s", "tensorflow", "roof.py", ("--seconds=1",))
     other = Task("A", "s", "tensorflow", "roof.py", ("--seconds=2",))

@@ -1,6 +1,7 @@
 """Markdown, CSV and plots of fake contenders."""
 
 import csv
+import dataclasses
 import io
 import xml.etree.ElementTree as ET
 
@@ -41,10 +42,10 @@ def test_a_section_has_the_table_the_plot_and_what_is_added():
     assert tables.markdown(PART, RECORDS).split("\n\n") == [
         "### Fake speed",
         "What it is.",
-        "**Speed, images/s, median**",
+        "**Speed, images/s, median of 2 rounds**",
         "| | batch 1 | ratio | batch 2 | ratio |\n"
         "| --- | ---: | ---: | ---: | ---: |\n"
-        "| **ours** | 2,500 (2,000 to 3,000) | 1 | 0.25 | 1 |\n"
+        "| **ours** | 2,500 (2,000 to 3,000) | 1 | 0.25; *in 1 round* | 1 |\n"
         "| <peer> | 1,000 (1,000 to 1,000) | 2.50 (2.00 to 3.00) |  |  |\n"
         "| broken | *no / memory* |  |  |  |",
         "![Speed](results/fake_speed.svg)",
@@ -58,7 +59,31 @@ def test_a_cell_says_in_how_many_rounds_there_was_a_result():
         record("ours", "batch 1", 1, failed="took more than 5 s"),
     ]
     text = tables.markdown(PART, records)
-    assert "| **ours** | 5.00; *in 1 rounds, else took more than 5 s* | 1 |" in text
+    assert "| **ours** | 5.00; *in 1 round, else took more than 5 s* | 1 |" in text
+
+
+def test_of_a_part_that_was_cut_off_fewer_rounds_are_said_and_pairs_alone_compared():
+    records = [
+        *(record("ours", "batch 1", number, values={"speed": 6.0}) for number in (0, 1)),
+        *(record("peer", "batch 1", number, values={"speed": 3.0}) for number in (0, 1, 2)),
+        record("late", "batch 1", 0, values={"speed": 2.0}),
+    ]
+    text = tables.markdown(PART, records)
+    assert "median of 3 rounds**" in text
+    assert "| **ours** | 6.00 (6.00 to 6.00); *in 2 rounds* | 1 |" in text
+    assert "| peer | 3.00 (3.00 to 3.00) | 2.00 (2.00 to 2.00); *in 2 rounds* |" in text
+    assert "| late | 2.00; *in 1 round* | 3.00 |" in text
+
+
+def test_a_table_of_many_settings_has_a_row_for_each():
+    part = dataclasses.replace(PART, settings_down=True)
+    assert tables.markdown(part, RECORDS).split("\n\n")[3] == (
+        "| | **ours** | ratio | <peer> | ratio | broken | ratio |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| batch 1 | 2,500 (2,000 to 3,000) | 1 | 1,000 (1,000 to 1,000) | 2.50 (2.00 to 3.00) "
+        "| *no / memory* |  |\n"
+        "| batch 2 | 0.25; *in 1 round* | 1 |  |  |  |  |"
+    )
 
 
 def test_csv_has_a_line_for_each_contender_in_each_setting():
