@@ -212,13 +212,12 @@ def _metrics(
     They are exact: TensorFlow's own count in float32, exact up to 2**24, and take variables and
     checks of their own for each class.
     """
-    counts = v1.get_variable(
-        "class_counts",
-        [num_classes, 2],
-        tf.int64,
-        v1.zeros_initializer(),
+    # Not by get_variable: a user's own network may have made one of this name.
+    counts = v1.Variable(
+        tf.zeros([num_classes, 2], tf.int64),
         trainable=False,
         collections=[v1.GraphKeys.LOCAL_VARIABLES, v1.GraphKeys.METRIC_VARIABLES],
+        name="class_counts",
         use_resource=True,
     )
     correct = tf.cast(tf.equal(labels, classes), tf.int64)

@@ -16,6 +16,21 @@ from mnist_estimator.data.shard_streams import Stream
 from mnist_estimator.runtime.files import check_plain
 
 
+def prepare_split(dataset: Dataset, split: str) -> None:
+    """Checks the shards of a split, or brings their local copies, before a session reads them.
+
+    Raises:
+      InputError, tf.errors.DataLossError: as `read_all`.
+      RunError: if a shard is not to be had from the store.
+    """
+    cache = shard_cache.of(dataset)
+    if cache is None:
+        _check_all(dataset.shard_paths(split), dataset.manifest)
+    else:
+        # Here, and not in the session: there no signal is heard.
+        cache.bring(dataset.manifest.splits[split])
+
+
 def read_split(dataset: Dataset, split: str, *, trains: bool = False) -> tf.data.Dataset:
     """The records of a split, serialized, one shard after another; local copies where there are.
 
@@ -26,11 +41,10 @@ def read_split(dataset: Dataset, split: str, *, trains: bool = False) -> tf.data
       InputError, tf.errors.DataLossError: as `read_all`.
       RunError: if a shard is not to be had from the store.
     """
+    prepare_split(dataset, split)
     cache, shards = shard_cache.of(dataset), dataset.manifest.splits[split]
     if cache is None:
-        return read_all(dataset.shard_paths(split), dataset.manifest)
-    # Here, and not in the session: there no signal is heard.
-    cache.bring(shards)
+        return tf.data.TFRecordDataset(dataset.shard_paths(split))
     stream = cache.stream(trains=trains)
 
     def records(place: tf.Tensor) -> tf.data.Dataset:
@@ -48,10 +62,7 @@ def read_all(files: list[str], manifest: Manifest) -> tf.data.Dataset:
       InputError: if a shard is no plain file.
       tf.errors.DataLossError: if a record's length is more than it can be.
     """
-    for path in files:
-        overlong = _overlong(path, manifest)
-        if overlong:
-            raise tf.errors.DataLossError(None, None, f"{path}: {overlong}")
+    _check_all(files, manifest)
     return tf.data.TFRecordDataset(files)
 
 
@@ -115,6 +126,13 @@ def numbered_records(
     """
     numbered = tf.data.Dataset.zip((numbers, records))
     return numbered.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _check_all(files: list[str], manifest: Manifest) -> None:
+    for path in files:
+        overlong = _overlong(path, manifest)
+        if overlong:
+            raise tf.errors.DataLossError(None, None, f"{path}: {overlong}")
 
 
 def _overlong(path: str, manifest: Manifest) -> Overlong | None:

@@ -11,7 +11,7 @@ from typing import Any
 from mnist_estimator import InputError, RunError, estimators, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records, shard_cache
+from mnist_estimator.data import checked_records, inputs, records, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn, prepare_again
 from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
 from mnist_estimator.runs import checkpoints
@@ -85,12 +85,15 @@ def evaluate(
         _explain_errors(data_dir, manifest, checkpoint, batch_size),
         checkpoints.readable(checkpoint) as path,
     ):
+        # Each time: the graph and its input are made once.
+        checked_records.prepare_split(dataset, split)
         result = model.evaluate(
             lambda: inputs.eval_batches(dataset, split, batch_size=batch_size),
             steps=None,
             hooks=[ScoresHook(scores)] if scores else None,
             checkpoint_path=path,
             name=name,
+            split=split,
         )
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:

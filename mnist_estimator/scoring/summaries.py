@@ -89,10 +89,11 @@ def first_layer(
     Returns None if there is neither.
     """
     height, width, channels = image_shape
-    for _, value in sorted(weights.items()):
+    layers = [value for _, value in sorted(weights.items()) if value.size]
+    for value in layers:
         if value.ndim == 4 and value.shape[2] == channels:
             return np.moveaxis(value, -1, 0)
-    for _, value in sorted(weights.items()):
+    for value in layers:
         if value.ndim == 2 and value.shape[0] == height * width * channels:
             return value.T.reshape(-1, height, width, channels)
     return None
@@ -184,20 +185,29 @@ def _curves(scores: Scores) -> Iterator[v1.Summary]:
 
 def _histogram(tag: str, values: np.ndarray) -> v1.Summary:
     """As TensorBoard's `histogram_pb`, which compares each value with each bucket's edges."""
-    low, high = float(values.min()), float(values.max())
-    if high > low:
-        offsets = values.ravel().astype(np.float64) - low
-        places = (offsets / ((high - low) / _BUCKETS)).astype(np.int64)
-        counts = np.bincount(np.minimum(places, _BUCKETS - 1), minlength=_BUCKETS)
-    else:
-        counts = np.eye(_BUCKETS)[-1] * values.size
-    edges = np.linspace(low, high, _BUCKETS + 1)
-    buckets = np.stack([edges[:-1], edges[1:], counts], axis=1)
+    # Values that are not finite are in no bucket.
+    with np.errstate(all="ignore"):
+        buckets = _buckets(values.ravel().astype(np.float64))
     found = histogram_metadata.create_summary_metadata(display_name=None, description=None)
     # TensorBoard has a class of its own for the same message.
     metadata = v1.SummaryMetadata.FromString(found.SerializeToString())
     tensor = tf.make_tensor_proto(buckets, tf.float64)
     return v1.Summary(value=[v1.Summary.Value(tag=tag, metadata=metadata, tensor=tensor)])
+
+
+def _buckets(values: np.ndarray) -> np.ndarray:
+    """Left edge, right edge and count of each bucket: float64 [_BUCKETS,3]."""
+    if not values.size:
+        return np.zeros([_BUCKETS, 3])
+    low, high = values.min(), values.max()
+    if high - low == 0:
+        counts = np.eye(_BUCKETS)[-1] * values.size
+    else:
+        places = np.floor((values - low) / ((high - low) / _BUCKETS)).astype(np.int64)
+        places = np.minimum(places, _BUCKETS - 1)
+        counts = np.bincount(places[places >= 0], minlength=_BUCKETS)
+    edges = np.linspace(low, high, _BUCKETS + 1)
+    return np.stack([edges[:-1], edges[1:], counts], axis=1)
 
 
 def _image(tag: str, picture: np.ndarray) -> v1.Summary:

@@ -88,3 +88,23 @@ def test_missing_records_are_an_error(there: int):
     else:
         with pytest.raises(tf.errors.FailedPreconditionError, match="contained only 2 elements"):
             list(numbered)
+
+
+def test_the_shards_of_a_store_are_brought_before_a_session_reads_them(tmp_path: Path):
+    with stored_shards.dataset() as stored:
+        shards = stored.manifest.splits["train"]
+        with shard_cache.opened(stored, folder=str(tmp_path), limit=None):
+            checked_records.prepare_split(stored, "train")
+            stream = shard_cache.of(stored).stream()
+            for shard in shards:
+                tf.io.gfile.remove(stored_shards.path(stored, shard))
+            assert all(is_local(stream.take([shard])) for shard in shards)
+            stream.end()
+
+
+def test_the_shards_of_a_split_are_checked_again_each_time(dataset: Dataset):
+    checked_records.prepare_split(dataset, "train")
+    path = dataset.shard_paths("train")[-1]
+    os.truncate(path, os.path.getsize(path) - 1)
+    with pytest.raises(tf.errors.DataLossError, match="longer than the file"):
+        checked_records.prepare_split(dataset, "train")

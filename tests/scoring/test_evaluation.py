@@ -10,7 +10,7 @@ import pytest
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.data import inputs, records
+from mnist_estimator.data import checked_records, inputs, records
 from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.scoring import evaluation, scores
 
@@ -35,6 +35,7 @@ class Model:
 def evaluate(monkeypatch, tmp_path):
     """Returns a function that evaluates a checkpoint, which is there, with a stand-in."""
     monkeypatch.setattr(inputs, "check_split", lambda *given: None)
+    monkeypatch.setattr(checked_records, "prepare_split", lambda *given: None)
     monkeypatch.setattr(records, "find_damage", lambda *given: "")
     checkpoint = str(tmp_path / "model.ckpt-7")
     (tmp_path / "model.ckpt-7.index").touch()
@@ -67,6 +68,15 @@ def test_scores_are_asked_for_only_if_there_are_any(evaluate):
     evaluate(model, scores=scores.Scores(2))
     (hook,) = model.asked["hooks"]
     assert isinstance(hook, evaluation.ScoresHook)
+
+
+def test_the_shards_are_made_ready_before_each_evaluation(evaluate, monkeypatch):
+    steps, model = [], Model(FOUND)
+    monkeypatch.setattr(checked_records, "prepare_split", lambda *given: steps.append(given[1]))
+    monkeypatch.setattr(model, "evaluate", lambda *given, **_: steps.append("session") or FOUND)
+    for _ in range(2):
+        evaluate(model)
+    assert steps == ["test", "session"] * 2
 
 
 def test_an_example_that_was_not_counted_is_an_error(evaluate):

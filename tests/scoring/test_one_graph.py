@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +14,12 @@ import pytest
 from support.datasets import CLASSES, TEST, TRAIN, VALIDATION, array_source
 from support.short_runs import train
 
-from mnist_estimator import estimators, model_fn
+from mnist_estimator import InputError, estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs, writer
 from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.runs import record
-from mnist_estimator.scoring import one_graph
+from mnist_estimator.scoring import evaluation, one_graph
 
 STEPS = (2, 4, 6)
 
@@ -47,10 +50,10 @@ def run(tmp_path_factory):
     return Dataset(data_dir, read_manifest(data_dir)), folder / "model", graphs
 
 
-def make(run) -> estimator.Estimator:
+def make(run, **options) -> estimator.Estimator:
     dataset, model_dir, _ = run
     config, _ = record.read_run(str(model_dir))
-    return estimators.make_estimator(config, dataset.manifest)
+    return estimators.make_estimator(dataclasses.replace(config, **options), dataset.manifest)
 
 
 def asked(run, step: int, split: str, hooks=None) -> dict:
@@ -130,3 +133,63 @@ def test_a_checkpoint_that_is_gone_is_an_error_and_the_next_one_is_evaluated(run
     with pytest.raises(ValueError, match="model.ckpt-5"):
         model.evaluate(**asked(run, 5, "test"))
     assert np.isfinite(model.evaluate(**asked(run, 4, "test"))["loss"])
+
+
+def test_a_name_that_comes_with_another_split_gives_that_splits_result(run):
+    model = one_graph.OneGraph(make(run))
+    for split, examples in [("validation", VALIDATION), ("test", TEST)]:
+        given = asked(run, 4, split) | {"name": None, "split": split}
+        assert model.evaluate(**given)["examples"] == examples
+
+
+def test_what_becomes_of_the_data_between_evaluations_is_noticed(run):
+    dataset, model_dir, _ = run
+    model, checkpoint = one_graph.OneGraph(make(run)), str(model_dir / "model.ckpt-4")
+    given = (model, dataset.folder, dataset.manifest, "test")
+    assert evaluation.evaluate(*given, batch_size=7, checkpoint=checkpoint)["examples"] == TEST
+    (path,) = dataset.shard_paths("test")
+    os.rename(path, f"{path}.aside")
+    os.mkdir(path)
+    try:
+        with pytest.raises(InputError, match="not a plain file"):
+            evaluation.evaluate(*given, batch_size=7, checkpoint=checkpoint)
+    finally:
+        os.rmdir(path)
+        os.rename(f"{path}.aside", path)
+
+
+def noise(images, **_):
+    return images + tf.random.normal(tf.shape(images))
+
+
+def looked_up(images, **_):
+    content = tf.lookup.KeyValueTensorInitializer(tf.constant([1]), tf.constant([2.0]))
+    return images * tf.lookup.StaticHashTable(content, 0.0).lookup(tf.constant(1))
+
+
+def of_the_name_of_a_metric(images, **_):
+    return images * v1.get_variable("class_counts", [], initializer=v1.ones_initializer())
+
+
+@pytest.mark.parametrize("change", [noise, looked_up, of_the_name_of_a_metric])
+def test_a_network_of_a_users_own_is_evaluated_as_by_estimator(run, change, tmp_path, monkeypatch):
+    def network(images, *, num_classes, params, **_):
+        values = networks.flatten(change(images))
+        return networks.dense(values, "logits", units=num_classes, params=params)
+
+    module = types.ModuleType("mine")
+    module.network = network
+    monkeypatch.setitem(sys.modules, "mine", module)
+    ours, theirs = (make(run, model="mine:network", model_dir=f"{tmp_path}/{n}") for n in "ab")
+    checkpoint = str(tmp_path / "model.ckpt-0")
+    with tf.Graph().as_default(), v1.Session() as session:
+        v1.set_random_seed(0)
+        v1.train.create_global_step()
+        shape = [None, *run[0].manifest.image_shape]
+        network(v1.placeholder(tf.float32, shape), num_classes=CLASSES, params=ours.params)
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, checkpoint)
+    model = one_graph.OneGraph(ours)
+    for split in ("validation", "test", "validation"):
+        given = asked(run, 0, split) | {"checkpoint_path": checkpoint}
+        assert model.evaluate(**given) == theirs.evaluate(**given)

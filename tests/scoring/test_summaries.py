@@ -67,6 +67,7 @@ def test_filters_are_shown_in_rows(shape):
         ({"conv1/kernel": [5, 5, 1, 32], "dense/kernel": [12, 7]}, (32, 5, 5, 1)),
         ({"logits/bias": [10], "logits/kernel": [12, 10]}, (10, 3, 4, 1)),
         ({"deep/kernel": [99, 10]}, None),
+        ({"conv/kernel": [5, 5, 1, 0], "dense/kernel": [12, 0]}, None),
     ],
 )
 def test_the_first_layer_is_found(weights, expected):
@@ -86,12 +87,22 @@ def test_a_dense_units_weights_lie_as_the_pixels_do():
         np.random.default_rng(0).normal(size=[37, 5]).astype(np.float32),
         np.linspace(-1, 1, 61, dtype=np.float32),  # On the edges of buckets.
         np.full([4], 0.1, np.float32),
+        np.zeros([3, 0], np.float32),
+        np.array([0, 5e-324]),  # A bucket has no width.
+        np.array([1, np.nan, 2], np.float32),
+        np.array([1, np.inf, 2], np.float32),
+        np.array([-np.inf, 1, np.inf], np.float32),
+        np.full([2], np.inf, np.float32),
+        np.array([-1.7e308, 1.7e308]),
     ],
-    ids=["normal", "edges", "one value"],
+    ids=lambda values: str(values.ravel()[:3]),
 )
 def test_a_histogram_is_that_of_tensorboard(values):
-    expected = histogram_pb("weights/a", values).SerializeToString()
-    assert summaries._histogram("weights/a", values) == v1.Summary.FromString(expected)
+    with np.errstate(all="ignore"):
+        expected = v1.Summary.FromString(histogram_pb("weights/a", values).SerializeToString())
+    # As bytes: NaN equals nothing.
+    found = summaries._histogram("weights/a", values)
+    assert found.SerializeToString() == expected.SerializeToString()
 
 
 _WEIGHTS = ("kernel", "bias")
