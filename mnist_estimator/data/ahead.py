@@ -16,13 +16,16 @@ from mnist_estimator.runtime import background
 _Item = TypeVar("_Item")
 _Made = queue.SimpleQueue[tuple[list[_Item], BaseException | None]]
 _MOST = 2  # Items that are made and not yet asked for.
+# A slow store may take long for an item, and a program that is stopped has 30 s to tidy up.
+_PATIENCE_SECS = 1.0
 
 
 def ahead(items: Iterable[_Item]) -> Generator[_Item]:
     """Yields what `items` yields, which a thread makes before it is asked for.
 
-    An error comes where the item would have come. Close the generator: that ends the thread, which
-    waits for nothing but the item that it is at.
+    An error comes where the item would have come. Close the generator: that ends the thread when
+    the item that it is at is made. Closing waits for this only a moment, so `items` must not write
+    anything that is gone afterwards.
     """
     made: _Made[_Item] = queue.SimpleQueue()
     room, over = threading.Semaphore(_MOST), threading.Event()
@@ -40,7 +43,7 @@ def ahead(items: Iterable[_Item]) -> Generator[_Item]:
             failure = error
         made.put(([], failure))
 
-    with background.running(work, "ahead"):
+    with background.running(work, "ahead", _PATIENCE_SECS):
         try:
             yield from _taken(made, room)
         finally:

@@ -149,32 +149,19 @@ def read_records(path: str, *, most: int | None = None) -> Iterator[bytes]:
     with file_errors(path):
         if not tf.io.gfile.stat(path).length:
             return
-    overlong = find_overlong(path, most)
-    # TensorFlow reads only what comes before it, and finds what is damaged there.
-    yield from _read(path, overlong and overlong.number)
-    if overlong:
-        raise DatasetError(f"{path}: {overlong}")
-
-
-def read_first(path: str) -> bytes:
-    """Returns the first record of a shard whose lengths are known to be right.
-
-    Raises:
-      DatasetError: if it is corrupt, or the file cannot be read.
-    """
-    return next(_read(path, 1))
-
-
-def _read(path: str, most: int | None) -> Iterator[bytes]:
-    number = 0
+    number, overlong = 0, find_overlong(path, most)
     with file_errors(path):
         try:
-            for record in itertools.islice(v1.io.tf_record_iterator(path), most):
+            # TensorFlow reads only what comes before it, and finds what is damaged there.
+            readable = overlong and overlong.number
+            for record in itertools.islice(v1.io.tf_record_iterator(path), readable):
                 yield record
                 number += 1
         except tf.errors.DataLossError as error:
             reason = re.split("[;']", error.message)[0]  # The rest is TensorFlow's own advice.
             raise DatasetError(f"{path}: record {number} is corrupt ({reason})") from None
+    if overlong:
+        raise DatasetError(f"{path}: {overlong}")
 
 
 @dataclasses.dataclass(frozen=True)

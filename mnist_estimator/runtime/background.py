@@ -8,13 +8,16 @@ from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def running(work: Callable[[threading.Event], None], name: str) -> Iterator[None]:
+def running(
+    work: Callable[[threading.Event], None], name: str, patience: float | None = None
+) -> Iterator[None]:
     """Runs `work` in a daemon thread while the block runs; waits for it at the end of the block.
 
     Args:
       work: is called with an event. It returns soon after the event is set, which is when the
         block ends.
       name: the name of the thread.
+      patience: the most seconds that the end of the block waits; None: until `work` returns.
     """
     done = threading.Event()
     thread = threading.Thread(target=work, args=(done,), daemon=True, name=name)
@@ -23,4 +26,4 @@ def running(work: Callable[[threading.Event], None], name: str) -> Iterator[None
         yield
     finally:
         done.set()
-        thread.join()
+        thread.join(patience)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import threading
 from collections.abc import Iterator
 
 import pytest
 
 from mnist_estimator.data.ahead import ahead, in_turn
+from mnist_estimator.runtime import signals
 
 
 def _threads() -> list[str]:
@@ -71,3 +75,32 @@ def test_closing_ends_the_thread_and_closes_what_it_reads(step, asked: int):
     closing.join(60)
     assert not closing.is_alive()
     assert not _threads() and len(closed) == 1
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_signal_does_not_wait_for_an_item_that_takes_long(monkeypatch, nested: bool):
+    monkeypatch.setattr("mnist_estimator.data.ahead._PATIENCE_SECS", 0.01)
+    asked, release, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def items() -> Iterator[int]:
+        try:
+            yield 0
+            asked.wait(60)
+            os.kill(os.getpid(), signal.SIGTERM)
+            release.wait(20)
+            yield 1
+        finally:
+            ended.set()
+
+    found = ahead(ahead(items())) if nested else ahead(items())
+    stopped = pytest.raises(signals.Interruption, match="SIGTERM")
+    with signals.handled(restore=True), stopped, contextlib.closing(found):
+        assert next(found) == 0
+        asked.set()
+        next(found)
+    assert not ended.is_set()
+    threads = [thread for thread in threading.enumerate() if thread.name == "ahead"]
+    release.set()
+    for thread in threads:
+        thread.join(60)
+    assert ended.is_set() and not _threads()

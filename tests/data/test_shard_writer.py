@@ -6,11 +6,13 @@ import os
 import secrets
 from pathlib import Path
 
+import numpy as np
 import pytest
+from support import tiny_dataset
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import records, shard_writer
+from mnist_estimator.data import crc32c, records, shard_writer
 from mnist_estimator.data.shard_writer import ShardWriter, shard_counts
 
 
@@ -86,3 +88,28 @@ def test_every_example_is_counted_while_shards_are_read_back(tmp_path: Path, mon
         writer.add([_frame(bytes([example])) for example in range(100)])
     writer.read_back(lambda doing, examples: told.append(examples))
     assert sum(told) == 100 and len(told) > 50 and min(told) >= 0
+
+
+@pytest.mark.parametrize("bit", [0, 31])
+def test_a_wrong_checksum_of_the_last_record_alone_is_found(tmp_path: Path, monkeypatch, bit: int):
+    real = crc32c.masked
+
+    def wrong(rows: np.ndarray) -> np.ndarray:
+        checksums = real(rows)
+        checksums[-1] ^= np.uint32((len(rows) > 1) << bit)
+        return checksums
+
+    monkeypatch.setattr(crc32c, "masked", wrong)
+    data_dir = tmp_path / "data"
+    line = f"{data_dir}/train-00001-of-00003.tfrecord: record 16 is corrupt"
+    with pytest.raises(InputError, match=line):
+        tiny_dataset.write(data_dir, train=50, test=0, validation_split="0")
+    assert not data_dir.exists()
+
+
+def test_a_record_too_many_is_found(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(shard_writer, "CHUNK_EXAMPLES", 2)
+    with ShardWriter(str(tmp_path), "test", 1) as writer:
+        writer.add([_frame(b"one") * 2, _frame(b"two")])
+    with pytest.raises(InputError, match="reads back other than it was written"):
+        writer.read_back(_tick)

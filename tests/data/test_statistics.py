@@ -1,12 +1,13 @@
 """What is counted of a dataset's examples."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from mnist_estimator.data import idx, known_datasets
-from mnist_estimator.data.statistics import Statistics, full_scale
+from mnist_estimator.data.statistics import Statistics, _masses, full_scale
 
 
 def _sample() -> np.ndarray:
@@ -78,3 +79,24 @@ def test_counts_of_parts_add_up_also_through_json():
         total.add_all(Statistics.parse(json.loads(json.dumps(part.content))))
     assert total.content == whole.content
     assert (total.pictures, total.num_examples("train")) == ("digit", 990)
+
+
+@pytest.mark.parametrize("shape", [(40, 28, 28), (3, 1, 300), (1, 2000, 2100), (5, 7, 70_000)])
+def test_masses_are_the_same_however_they_are_summed(monkeypatch, shape: tuple[int, int, int]):
+    pixels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+    found = []
+    for most in (0, 2**40):
+        monkeypatch.setattr("mnist_estimator.data.statistics._MOST_COPIED", most)
+        found.append(_masses(pixels))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == other.dtype == np.float64 and np.array_equal(one, other)
+
+
+def test_large_images_are_not_copied():
+    images = np.zeros((1, 3000, 3000, 1), np.uint8)
+    tracemalloc.start()
+    try:
+        _pictures(images)
+        assert tracemalloc.get_traced_memory()[1] < images.size / 4
+    finally:
+        tracemalloc.stop()

@@ -22,6 +22,20 @@ def test_it_runs_beside_the_block_and_has_ended_after_it():
     assert ended.is_set()
 
 
+def test_the_end_of_the_block_waits_no_longer_than_it_has_patience():
+    release, ended = threading.Event(), threading.Event()
+
+    def work(_: threading.Event) -> None:
+        release.wait(20)
+        ended.set()
+
+    with background.running(work, "slow", 0.01):
+        pass
+    assert not ended.is_set()
+    release.set()
+    assert ended.wait(60)
+
+
 def test_it_ends_if_the_block_fails():
     ended = threading.Event()
     with (
