@@ -50,15 +50,17 @@ class Log:
 
 
 def watch(log: Log) -> None:
-    """Makes the model_fn, the saver and the first hook of training write to the log."""
+    """Makes the model_fn, the saver, evaluations and the first hook of training write to it."""
     from mnist_estimator import estimators, model_fn
     from mnist_estimator.compat import estimator, v1
     from mnist_estimator.data import inputs
+    from mnist_estimator.scoring import one_graph
     from mnist_estimator.serving import signatures
     from mnist_estimator.training import hooks
 
     phases = {"train": "training", "eval": "evaluating", "infer": "exporting"}
     build, save, guard = model_fn.model_fn, v1.train.Saver.save, hooks.FiniteGuard
+    evaluate = one_graph.OneGraph.evaluate
 
     # Estimator reads the names of a model_fn's arguments.
     def logged_model_fn(
@@ -75,6 +77,10 @@ def watch(log: Log) -> None:
         log("training")
         return path
 
+    def logged_evaluate(*args: object, **options: object) -> dict:
+        log("evaluating")
+        return evaluate(*args, **options)
+
     class LogExamples(guard):
         """Before any other hook: what a step consumed is known before its checkpoint is there."""
 
@@ -89,6 +95,7 @@ def watch(log: Log) -> None:
 
     estimators.model_fn = signatures.model_fn = logged_model_fn
     v1.train.Saver.save = logged_save
+    one_graph.OneGraph.evaluate = logged_evaluate
     hooks.FiniteGuard = LogExamples
 
 

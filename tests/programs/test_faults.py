@@ -115,7 +115,8 @@ def test_signals_in_every_phase_lose_nothing(tmp_path, data_dir, undisturbed):
 
 def test_the_second_trainer_of_a_model_dir_is_refused(tmp_path, data_dir):
     run = plan(tmp_path / "run", data_dir, steps=100_000)
-    with started(run, "training") as first:
+    # At a step there is a checkpoint.
+    with started(run, "training", steps=1) as first:
         second = start(run)
         try:
             error = second.communicate(timeout=TIMEOUT_SECS)[1]
