@@ -16,7 +16,7 @@ from mnist_estimator.data import inputs
 from mnist_estimator.data.manifest import Dataset, read_manifest
 from mnist_estimator.optimizers import OPTIMIZERS
 from mnist_estimator.runs import open_run
-from mnist_estimator.scoring import evaluation
+from mnist_estimator.scoring import evaluation, one_graph
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 
 
@@ -100,7 +100,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     run = estimators.make_estimator(config, manifest)
     train_and_save(run, data_dir, manifest, steps=2)
     metrics = evaluation.evaluate(
-        run,
+        one_graph.OneGraph(run),
         data_dir,
         manifest,
         "test",
