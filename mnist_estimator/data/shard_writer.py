@@ -135,10 +135,9 @@ def _check(path: str, shard: Shard) -> Iterator[int]:
 def _check_records(path: str, examples: int) -> Iterator[int]:
     """Has TensorFlow check each record's checksum, which is numpy's work; yields 0 meanwhile."""
     found = 0
-    for _ in records.read_records(path):
-        found += 1
-        if found % CHUNK_EXAMPLES == 0:
-            yield 0
+    for more in _counted(path):
+        found += more
+        yield 0
     if found != examples:
         raise reads_otherwise(path)
 
@@ -146,11 +145,20 @@ def _check_records(path: str, examples: int) -> Iterator[int]:
 def count_records(path: str, tick: Callable[[str, int], None]) -> int:
     """Reads the records of a file, each with its checksum; returns how many there are."""
     found = 0
+    for more in _counted(path):
+        tick("verifying", more)
+        found += more
+    return found
+
+
+def _counted(path: str) -> Iterator[int]:
+    """Yields how many more records are read, again and again."""
+    found = 0
     for _ in records.read_records(path):
         found += 1
         if found % CHUNK_EXAMPLES == 0:
-            tick("verifying", CHUNK_EXAMPLES)
-    return found
+            yield CHUNK_EXAMPLES
+    yield found % CHUNK_EXAMPLES
 
 
 def reads_otherwise(path: str) -> DatasetError:
