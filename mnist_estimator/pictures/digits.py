@@ -58,9 +58,11 @@ def digit(pixels: tf.Tensor, height: int, width: int) -> tuple[tf.Tensor, tf.Ten
     sheet = _sheet(small, paper.fitted(shrunk(small, paper.SIDE)))
     kept, level, has_ink = _strokes(_ink(small, sheet, *_powers(small)))
     # A digit that is large on the grid is cut out there, as what is more would be averaged away.
-    is_large = _longer_side(kept) >= _LARGE * max(height, width)
+    box = [_ends(tf.reduce_any(kept, 1 - axis)) for axis in (0, 1)]
+    side = tf.reduce_max([last - first for first, last in box])
+    is_large = side >= _LARGE * max(height, width)
     source = tf.cond(is_large, lambda: tf.identity(small), lambda: tf.identity(pixels))
-    fitted = _fitted(_cut_out(source, sheet, kept, level), height, width)
+    fitted = _fitted(_cut_out(source, sheet, kept, box, level), height, width)
     image = _centred(fitted, height, width)
     has_ink &= ~_is_blob(image, height, width)
     image = tf.cast(tf.round(255 * image), tf.uint8)
@@ -192,13 +194,22 @@ def _level(ink: tf.Tensor):
     return paper.quantile(tf.concat([[0.0], ink], 0), 0.7)
 
 
-def _cut_out(pixels: tf.Tensor, sheet: _Sheet, kept: tf.Tensor, level: tf.Tensor):
-    """The ink, from 0 to 1, of the part of [h,w,c] that a smaller mask keeps: [h',w']."""
+def _cut_out(
+    pixels: tf.Tensor,
+    sheet: _Sheet,
+    kept: tf.Tensor,
+    box: list[tuple[tf.Tensor, tf.Tensor]],
+    level: tf.Tensor,
+):
+    """The ink, from 0 to 1, of the part of [h,w,c] that a smaller mask keeps: [h',w'].
+
+    Args:
+      box: the ends of what is kept, of its rows and of its columns.
+    """
     shape, grid = tf.shape(pixels), tf.shape(kept)
     floor = tf.minimum(2.5 * _noise(_sampled_ink(pixels, sheet)), 0.4 * level)
     bounds, nearest = [], []
-    for axis in (0, 1):
-        first, last = _ends(tf.reduce_any(kept, 1 - axis))
+    for axis, (first, last) in enumerate(box):
         first = first * shape[axis] // grid[axis]
         last = (last * shape[axis] + grid[axis] - 1) // grid[axis]
         middles = 2 * tf.range(first, last) + 1
@@ -220,12 +231,6 @@ def _ink_at(pixels: tf.Tensor, sheet: _Sheet, rows: slice, columns: slice):
     """The ink of some rows and columns of [h,w,c]."""
     all_rows, all_columns = _powers(pixels)
     return _ink(pixels[rows, columns], sheet, all_rows[:, rows], all_columns[:, columns])
-
-
-def _longer_side(mask: tf.Tensor):
-    """Of the box around what is True in [h,w]: int32 []."""
-    ends = [_ends(tf.reduce_any(mask, 1 - axis)) for axis in (0, 1)]
-    return tf.reduce_max([last - first for first, last in ends])
 
 
 def _ends(found: tf.Tensor):
