@@ -89,7 +89,6 @@ def evaluate(
         checked_records.prepare_split(dataset, split)
         result = model.evaluate(
             lambda: inputs.eval_batches(dataset, split, batch_size=batch_size),
-            steps=None,
             hooks=[ScoresHook(scores)] if scores else None,
             checkpoint_path=path,
             name=name,

@@ -1,7 +1,7 @@
 """Evaluates checkpoints of one network again and again, all in one graph.
 
 `Estimator.evaluate` builds its graph and starts a session for every checkpoint. This is as its
-method of the same name: the same arguments, results and events for TensorBoard.
+method of the same name on all of the data: the same results and events for TensorBoard.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ class OneGraph:
     def evaluate(
         self,
         input_fn: Callable[[], tf.data.Dataset],
-        steps: None = None,
         hooks: Sequence[v1.train.SessionRunHook] | None = None,
         checkpoint_path: str = "",
         name: str | None = None,

@@ -61,7 +61,6 @@ def asked(run, step: int, split: str, hooks=None) -> dict:
     dataset, model_dir, _ = run
     return {
         "input_fn": lambda: inputs.eval_batches(dataset, split, batch_size=7),
-        "steps": None,
         "hooks": hooks,
         "checkpoint_path": str(model_dir / f"model.ckpt-{step}"),
         "name": split,
