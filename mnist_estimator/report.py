@@ -50,14 +50,14 @@ def main(argv: list[str]) -> None:
         )
     # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
+    for name in ("matplotlib", "tensorboard"):
+        # They log caches that are built, also while they are imported, and restarts of runs.
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
     from mnist_estimator.reporting import panels, results
     from mnist_estimator.runs import open_run
     from mnist_estimator.runtime import files
 
-    for name in ("matplotlib", "tensorboard"):
-        # They log caches that are built, and restarts of runs.
-        logging.getLogger(name).setLevel(logging.ERROR)
     runs = [
         open_run.open_run(name, given.checkpoint, model)
         for name, model in zip(model_dirs, models, strict=True)
