@@ -314,12 +314,12 @@ def test_a_tensorflow_that_cannot_be_imported_is_one_line(monkeypatch, error):
     assert "ulimit -v" in line and "\n" not in line
 
 
-def test_a_call_at_the_import_of_tensorflow_comes_with_it():
+def test_a_call_at_the_import_of_tensorflow_comes_before_the_collector():
     program = (
-        "import sys; from mnist_estimator import compat\n"
-        "compat.on_import(lambda: print('tensorflow' in sys.modules))\n"
+        "import gc, sys; from mnist_estimator import compat\n"
+        "compat.on_import(lambda: print('tensorflow' in sys.modules, gc.isenabled()))\n"
         "print('wait'); compat.tf; compat.on_import(lambda: print('again'))"
     )
     words = [sys.executable, "-c", program]
     result = subprocess.run(words, capture_output=True, check=True, text=True, timeout=300)
-    assert result.stdout.split() == ["wait", "True", "again"]
+    assert result.stdout.split() == ["wait", "True", "False", "again"]
