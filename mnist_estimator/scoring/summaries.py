@@ -29,6 +29,7 @@ WEIGHTS = "weights"
 _MAX_CURVES = 20  # Classes that get a precision-recall curve: nobody looks through more.
 _MAX_FILTERS = 64
 _BUCKETS = 30  # Of a histogram, as in TensorBoard's own.
+_BLOCK = 2**15  # Values that are counted at once: those of all weights would leave the caches.
 # 3x5 pixels a character, a number of 3 bits a row: no library to draw text is installed.
 _GLYPHS = {
     "0": "75557", "1": "26227", "2": "71747", "3": "71317", "4": "55711", "5": "74717",
@@ -187,7 +188,7 @@ def _histogram(tag: str, values: np.ndarray) -> v1.Summary:
     """As TensorBoard's `histogram_pb`, which compares each value with each bucket's edges."""
     # Values that are not finite are in no bucket.
     with np.errstate(all="ignore"):
-        buckets = _buckets(values.ravel().astype(np.float64))
+        buckets = _buckets(values.ravel())
     found = histogram_metadata.create_summary_metadata(display_name=None, description=None)
     # TensorBoard has a class of its own for the same message.
     metadata = v1.SummaryMetadata.FromString(found.SerializeToString())
@@ -199,13 +200,16 @@ def _buckets(values: np.ndarray) -> np.ndarray:
     """Left edge, right edge and count of each bucket: float64 [_BUCKETS,3]."""
     if not values.size:
         return np.zeros([_BUCKETS, 3])
-    low, high = values.min(), values.max()
+    low, high = np.float64(values.min()), np.float64(values.max())
     if high - low == 0:
         counts = np.eye(_BUCKETS)[-1] * values.size
     else:
-        places = np.floor((values - low) / ((high - low) / _BUCKETS)).astype(np.int64)
-        places = np.minimum(places, _BUCKETS - 1)
-        counts = np.bincount(places[places >= 0], minlength=_BUCKETS)
+        counts = np.zeros(_BUCKETS, np.int64)
+        for first in range(0, values.size, _BLOCK):
+            block = values[first : first + _BLOCK].astype(np.float64)
+            places = np.floor((block - low) / ((high - low) / _BUCKETS)).astype(np.int64)
+            places = np.minimum(places, _BUCKETS - 1)
+            counts += np.bincount(places[places >= 0], minlength=_BUCKETS)
     edges = np.linspace(low, high, _BUCKETS + 1)
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
 

@@ -85,6 +85,7 @@ def test_a_dense_units_weights_lie_as_the_pixels_do():
     "values",
     [
         np.random.default_rng(0).normal(size=[37, 5]).astype(np.float32),
+        np.random.default_rng(1).normal(size=[3, 20_000]).astype(np.float32),  # Several blocks.
         np.linspace(-1, 1, 61, dtype=np.float32),  # On the edges of buckets.
         np.full([4], 0.1, np.float32),
         np.zeros([3, 0], np.float32),
