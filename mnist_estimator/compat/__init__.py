@@ -37,7 +37,11 @@ from mnist_estimator.compat._quiet import quiet, without_noise
 from mnist_estimator.compat._versions import VersionError
 
 if TYPE_CHECKING:
-    from mnist_estimator.compat._internals import event_writer, look_for_variables_every
+    from mnist_estimator.compat._internals import (
+        event_writer,
+        graph_to_save,
+        look_for_variables_every,
+    )
     from mnist_estimator.compat._loaded import estimator, estimator_v1, tf, v1
 
 __all__ = [
@@ -47,6 +51,7 @@ __all__ = [
     "estimator",
     "estimator_v1",
     "event_writer",
+    "graph_to_save",
     "install",
     "look_for_variables_every",
     "on_import",
@@ -63,6 +68,7 @@ _MODULES = {
     "tf": "_loaded",
     "v1": "_loaded",
     "event_writer": "_internals",
+    "graph_to_save": "_internals",
     "look_for_variables_every": "_internals",
 }
 

@@ -37,3 +37,9 @@ def event_writer(folder: str, prefix: str) -> Any:
             events.reopen()
             cache._cache[folder] = made
         return cache.get(folder)
+
+
+def graph_to_save(builder: Any) -> Any:
+    """The MetaGraphDef that was added to a builder of a SavedModel; it is saved as it is then."""
+    (graph,) = builder._saved_model.meta_graphs
+    return graph

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from mnist_estimator.data.cache_folder import CacheError, CacheFolder
 from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.data.shard_streams import ShardCache
-from mnist_estimator.runtime import progress
+from mnist_estimator.runtime import progress, user_cache
 from mnist_estimator.runtime.files import error_line, is_local
 
 _SHARDS = "shards"  # In a cache_dir: what lies beside it is not touched.
@@ -88,12 +88,9 @@ def _folder(dataset: Dataset, folder: str, limit: int | None) -> CacheFolder | N
 
 
 def _usual(limit: int | None) -> CacheFolder:
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):
-        home = os.path.expanduser("~/.cache")
-    if os.path.isabs(home):
+    if folder := user_cache.folder():
         with contextlib.suppress(CacheError):
-            return CacheFolder(os.path.join(home, "mnist_estimator", _SHARDS), limit)
+            return CacheFolder(os.path.join(folder, _SHARDS), limit)
     try:
         temporary = tempfile.gettempdir()
     except OSError as error:

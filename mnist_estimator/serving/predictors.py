@@ -114,7 +114,8 @@ def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
     """
     data = run.trained_on
     with tf.Graph().as_default():
-        built = signatures.build([signatures.PREDICT_IMAGES], run.params, data)
+        names, receivers = [signatures.PREDICT_IMAGES], signatures.WITH_KEPT_PICTURES
+        built = signatures.build(names, run.params, data, receivers)
         with sessions.restore(run.checkpoint) as session:
             signature = built[signatures.PREDICT_IMAGES]
             yield Predictor(session, signature, data.class_names, data.pictures)

@@ -10,13 +10,13 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mnist_estimator import RunError, __version__, storage
+from mnist_estimator import RunError, __version__, compat, storage
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors
-from mnist_estimator.serving import sessions, signatures, warmup
+from mnist_estimator.serving import picture_graph, sessions, signatures, warmup
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
@@ -75,7 +75,7 @@ def save(
 ) -> None:
     """Writes a SavedModel with signatures of these names and the weights of a checkpoint."""
     with tf.Graph().as_default():
-        built = signatures.build(names, params, trained_on)
+        built = signatures.build(names, params, trained_on, signatures.WITHOUT_PICTURES)
         for key in (v1.GraphKeys.COND_CONTEXT, v1.GraphKeys.WHILE_CONTEXT):
             # Only gradients need them. They come in the order of a set, which is another one in
             # every process.
@@ -90,6 +90,8 @@ def save(
                 {name: signature.definition(name) for name, signature in built.items()},
                 strip_default_attrs=True,  # So that an older TensorFlow can read it.
             )
+            if signatures.PREDICT_IMAGES in names:
+                picture_graph.insert(compat.graph_to_save(builder), trained_on)
             builder.save()
 
 

@@ -16,9 +16,9 @@ cannot be read has a `problem`, the class -1 and probabilities of 0.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,19 +28,17 @@ from mnist_estimator.data import inputs
 from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.data.records import IMAGE_KEY
 from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
-from mnist_estimator.pictures import preparation
-from mnist_estimator.pictures.methods import DIGIT
-from mnist_estimator.serving import pixels
+from mnist_estimator.serving import picture_graph, pixels
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
 SERVING_UINT8 = "serving_uint8"
-PREDICT_IMAGES = "predict_images"
+PREDICT_IMAGES = picture_graph.SCOPE
 CLASSIFY = "classify"
 EXPORTED = (SERVING_DEFAULT, SERVING_UINT8, PREDICT_IMAGES, CLASSIFY)
 FIXED = "fixed_shape"  # float32 [N,H,W,C] -> probabilities, for converters; not exported.
 
 # Inputs and outputs, beside the predictions of `model_fn`.
-IMAGE_BYTES = "image_bytes"
+IMAGE_BYTES = picture_graph.IMAGE_BYTES
 EXAMPLES = "examples"
 HAS_INK = "has_ink"  # bool [N]: False where a picture should show a digit and shows nothing.
 PROBLEM = "problem"  # string [N]: why a picture cannot be read; empty if it can.
@@ -69,6 +67,7 @@ def build(
     names: Sequence[str],
     params: Mapping[str, Any],
     data: Manifest | TrainedOn,
+    receivers: Mapping[str, Receiver] | None = None,
 ) -> dict[str, Signature]:
     """Builds signatures in the current graph; all of them share its variables.
 
@@ -78,12 +77,13 @@ def build(
       names: keys of `RECEIVERS`.
       params: as for `model_fn.model_fn`.
       data: what the network was trained on.
+      receivers: build the inputs; without them `RECEIVERS`.
     """
     params = {**params, "precision": params["serving_precision"]}
     built = {}
     for name in names:
-        with tf.name_scope(name), _reproducible_names():
-            received = RECEIVERS[name](data)
+        with tf.name_scope(name), picture_graph.reproducible_names():
+            received = (receivers or RECEIVERS)[name](data)
             # The scope as it is, so that variables keep the names they have in checkpoints.
             with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
                 features, mode = {inputs.IMAGES: received.images}, estimator.ModeKeys.PREDICT
@@ -111,22 +111,6 @@ def example_requests(image_shape: tuple[int, int, int]) -> dict[str, dict[str, A
     }
 
 
-@contextlib.contextmanager
-def _reproducible_names() -> Iterator[None]:
-    """Builds loops and conditions as operations of the graph, as TensorFlow 1 did.
-
-    TensorFlow 2 builds functions, and names them by a counter of the whole process. Then a model
-    that is exported after training would differ from the same model exported by a restarted run.
-    """
-    before = v1.control_flow_v2_enabled()
-    v1.disable_control_flow_v2()
-    try:
-        yield
-    finally:
-        if before:
-            v1.enable_control_flow_v2()
-
-
 @dataclasses.dataclass(frozen=True)
 class Received:
     """A signature's input tensors, the images [N,H,W,C] made of them, and outputs known so far."""
@@ -134,6 +118,9 @@ class Received:
     inputs: Tensors
     images: tf.Tensor
     outputs: Tensors = dataclasses.field(default_factory=dict)
+
+
+Receiver = Callable[[Manifest | TrainedOn], Received]
 
 
 def _receive_floats(data: Manifest | TrainedOn) -> Received:
@@ -153,21 +140,13 @@ def _receive_fixed(data: Manifest | TrainedOn) -> Received:
     return Received({inputs.IMAGES: images}, images)
 
 
-def _receive_pictures(data: Manifest | TrainedOn) -> Received:
+def _receive_pictures(
+    data: Manifest | TrainedOn, prepare: Callable[..., picture_graph.Prepared] = picture_graph.build
+) -> Received:
     encoded = v1.placeholder(tf.string, [None], IMAGE_BYTES)
-    channels = data.image_shape[2]
-    if data.pictures == DIGIT:
-        images, has_ink, problems = preparation.digits_and_problems(encoded, data.image_shape)
-    elif channels <= preparation.MAX_CHANNELS:
-        images, problems = preparation.plain_and_problems(encoded, data.image_shape)
-        has_ink = tf.equal(problems, "")
-    else:  # No picture has so many channels. The other signatures take such images.
-        line = f"a picture, which has no {channels} channels, as the images have"
-        problems = tf.fill(tf.shape(encoded), line)
-        images = tf.zeros([tf.size(encoded), *data.image_shape], tf.uint8)
-        has_ink = tf.fill(tf.shape(encoded), False)
-    outputs = {HAS_INK: has_ink, PROBLEM: problems}
-    return Received({IMAGE_BYTES: encoded}, pixels.dim_pictures(images, data), outputs)
+    found = prepare(encoded, data)
+    outputs = {HAS_INK: found.has_ink, PROBLEM: found.problems}
+    return Received({IMAGE_BYTES: encoded}, pixels.dim_pictures(found.images, data), outputs)
 
 
 def _receive_examples(data: Manifest | TrainedOn) -> Received:
@@ -178,13 +157,18 @@ def _receive_examples(data: Manifest | TrainedOn) -> Received:
     return Received({EXAMPLES: serialized}, pixels.check_bytes(images, data))
 
 
-RECEIVERS: dict[str, Callable[[Manifest | TrainedOn], Received]] = {
+RECEIVERS: dict[str, Receiver] = {
     SERVING_DEFAULT: _receive_floats,
     SERVING_UINT8: _receive_bytes,
     PREDICT_IMAGES: _receive_pictures,
     CLASSIFY: _receive_examples,
     FIXED: _receive_fixed,
 }
+# With the operations for pictures that were kept, and without any, for `picture_graph.insert`.
+WITH_KEPT_PICTURES, WITHOUT_PICTURES = (
+    RECEIVERS | {PREDICT_IMAGES: functools.partial(_receive_pictures, prepare=prepare)}
+    for prepare in (picture_graph.load, picture_graph.stand_in)
+)
 
 
 def _outputs(
