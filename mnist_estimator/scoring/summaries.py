@@ -56,8 +56,8 @@ def write_evaluation(
     if filters is not None:
         pictures[FILTERS] = filters_picture(filters)
     writer = events.writer(folder)
-    for tag, picture in pictures.items():
-        writer.add_summary(_image(tag, picture), step)
+    for summary in _images(pictures):
+        writer.add_summary(summary, step)
     for summary in _curves(scores):
         _add(writer, summary, step)
     for name, values in weights.items():
@@ -214,15 +214,19 @@ def _buckets(values: np.ndarray) -> np.ndarray:
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
 
 
-def _image(tag: str, picture: np.ndarray) -> v1.Summary:
-    height, width, channels = picture.shape
+def _images(pictures: Mapping[str, np.ndarray]) -> Iterator[v1.Summary]:
     # A graph of its own: this is called during training, too.
     with tf.Graph().as_default(), v1.Session() as session:
-        encoded = session.run(tf.io.encode_png(picture))
-    image = v1.Summary.Image(
-        height=height, width=width, colorspace=channels, encoded_image_string=encoded
-    )
-    return v1.Summary(value=[v1.Summary.Value(tag=tag, image=image)])
+        encoded = session.run({tag: tf.io.encode_png(each) for tag, each in pictures.items()})
+    for tag, picture in pictures.items():
+        height, width, channels = picture.shape
+        image = v1.Summary.Image(
+            height=height,
+            width=width,
+            colorspace=channels,
+            encoded_image_string=encoded[tag],
+        )
+        yield v1.Summary(value=[v1.Summary.Value(tag=tag, image=image)])
 
 
 def _add(writer: v1.summary.FileWriter, summary: object, step: int) -> None:
