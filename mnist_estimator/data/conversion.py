@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from mnist_estimator.data import frames, splits
 from mnist_estimator.data.ahead import ahead, in_turn
+from mnist_estimator.data.frames import Frames
 from mnist_estimator.data.manifest import DatasetError
 from mnist_estimator.data.outline import shape_text
 from mnist_estimator.data.plan import Source, max_items
@@ -74,7 +74,7 @@ class Conversion:
             for picked, found in encoded:
                 numbers = np.concatenate(picked)
                 for which, writer in enumerate(writers):
-                    writer.add(list(itertools.compress(found, numbers == which)))
+                    writer.add(found, np.flatnonzero(numbers == which))
                 for chunk in picked:
                     self._tick("converting", len(chunk))
 
@@ -127,7 +127,7 @@ class Conversion:
             )
 
 
-def _encoded(chunks: Generator[_Chunk]) -> Generator[tuple[list[np.ndarray], list[bytes]]]:
+def _encoded(chunks: Generator[_Chunk]) -> Generator[tuple[list[np.ndarray], Frames]]:
     """Encodes chunks, several at once; yields the numbers of the writers, and the frames."""
     group: list[_Chunk] = []
     with contextlib.closing(chunks):
@@ -146,7 +146,7 @@ def _is_enough(group: Sequence[_Chunk]) -> bool:
     return examples >= _GROUP_EXAMPLES or size >= _GROUP_BYTES
 
 
-def _encode(group: Sequence[_Chunk]) -> tuple[list[np.ndarray], list[bytes]]:
+def _encode(group: Sequence[_Chunk]) -> tuple[list[np.ndarray], Frames]:
     images, labels, picked = zip(*group, strict=True)
     if len(group) == 1:
         return list(picked), frames.encode(images[0], labels[0])

@@ -6,6 +6,7 @@ places. So protobuf encodes one record for each length of a label, and numpy fil
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import struct
@@ -17,28 +18,54 @@ from mnist_estimator.data import crc32c, records
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
 
 
-def encode(images: np.ndarray, labels: np.ndarray) -> list[bytes]:
-    """Returns what a TFRecord file has for each example: length, record, and their checksums.
+@dataclasses.dataclass(frozen=True)
+class Frames:
+    """What a TFRecord file has for each example: length, record, and their checksums.
+
+    Attributes:
+      rows: uint8 [N, F], the bytes of each example, and zeros behind them.
+      sizes: int64 [N], how many bytes each example has.
+    """
+
+    rows: np.ndarray
+    sizes: np.ndarray
+
+    def content(self, examples: np.ndarray) -> bytes:
+        """The bytes of the examples with these numbers, one after another."""
+        rows, sizes = self.rows[examples], self.sizes[examples]
+        width = rows.shape[1]
+        return (
+            rows if (sizes == width).all() else rows[np.arange(width) < sizes[:, None]]
+        ).tobytes()
+
+
+def encode(images: np.ndarray, labels: np.ndarray) -> Frames:
+    """Lays out examples.
 
     Args:
       images: uint8 [N, H, W, C].
       labels: int64 [N], 0 or more.
     """
     pixels = images.reshape(len(images), math.prod(images.shape[1:]))
-    sizes = _varint_bytes(labels)
-    found: list[bytes] = [b""] * len(labels)
-    for size in np.unique(sizes).tolist():
-        places = np.flatnonzero(sizes == size)
-        if len(places) == len(labels):
-            return _encode(pixels, labels, size)
-        encoded = _encode(pixels[places], labels[places], size)
-        for place, frame in zip(places.tolist(), encoded, strict=True):
-            found[place] = frame
-    return found
+    label_bytes = _varint_bytes(labels)
+    kinds = np.unique(label_bytes).tolist()
+    if len(kinds) == 1:
+        rows = _encode(pixels, labels, kinds[0])
+        return Frames(rows, np.full(len(rows), rows.shape[1]))
+    places = [np.flatnonzero(label_bytes == kind) for kind in kinds]
+    found = [
+        _encode(pixels[of_kind], labels[of_kind], kind)
+        for of_kind, kind in zip(places, kinds, strict=True)
+    ]
+    rows = np.zeros((len(labels), max((some.shape[1] for some in found), default=0)), np.uint8)
+    sizes = np.zeros(len(labels), np.int64)
+    for of_kind, some in zip(places, found, strict=True):
+        rows[of_kind, : some.shape[1]], sizes[of_kind] = some, some.shape[1]
+    return Frames(rows, sizes)
 
 
-def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> list[bytes]:
-    """The frames of examples whose labels all take so many bytes."""
+def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> np.ndarray:
+    """The frames of examples whose labels all take so many bytes, uint8 [N, F]."""
     count, num_pixels = pixels.shape
     before, after = _around(num_pixels, label_bytes)
     length = len(before) + num_pixels + len(after)
@@ -54,7 +81,7 @@ def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> list[by
         record[:, place - label_bytes] = labels >> 7 * place & 0x7F | more
     checksums = crc32c.masked(record).astype("<u4")
     frames[:, -_FOOTER_BYTES:] = checksums.view(np.uint8).reshape(count, _FOOTER_BYTES)
-    return frames.view(f"V{frames.shape[1]}").ravel().tolist()
+    return frames
 
 
 @functools.cache

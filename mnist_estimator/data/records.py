@@ -7,6 +7,8 @@ its class.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -14,6 +16,7 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
+from typing import IO
 
 import numpy as np
 from google.protobuf import message
@@ -145,21 +148,48 @@ def read_records(path: str, *, most: int | None = None) -> Iterator[bytes]:
         read. Records are numbered from 0. Reading cannot go on after it: `ignore_errors` of
         tf.data can meet the same corrupt record forever.
     """
+    with _numbered(path, most) as numbered:
+        for record, _ in numbered:
+            yield record
+
+
+def counts(path: str, at_once: int) -> Iterator[int]:
+    """Yields how many more records are read, each with its checksum verified, again and again.
+
+    Args:
+      at_once: the most of them.
+
+    Raises:
+      DatasetError: as `read_records`.
+    """
+    found = 0
+    with _numbered(path) as numbered:
+        # A loop in Python would take as long as TensorFlow does.
+        while last := collections.deque(itertools.islice(numbered, at_once), maxlen=1):
+            ((_, number),) = last
+            yield number + 1 - found
+            found = number + 1
+
+
+@contextlib.contextmanager
+def _numbered(path: str, most: int | None = None) -> Iterator[Iterator[tuple[bytes, int]]]:
+    """The records of a shard and their numbers, from 0; errors are as in `read_records`."""
     files.check_plain(path)
     with file_errors(path):
-        if not tf.io.gfile.stat(path).length:
-            return
-    number, overlong = 0, find_overlong(path, most)
+        is_empty = not tf.io.gfile.stat(path).length
+    if is_empty:
+        yield iter(())
+        return
+    numbers, overlong = itertools.count(), find_overlong(path, most)
     with file_errors(path):
         try:
             # TensorFlow reads only what comes before it, and finds what is damaged there.
             readable = overlong and overlong.number
-            for record in itertools.islice(v1.io.tf_record_iterator(path), readable):
-                yield record
-                number += 1
+            read = itertools.islice(v1.io.tf_record_iterator(path), readable)
+            yield zip(read, numbers, strict=False)
         except tf.errors.DataLossError as error:
             reason = re.split("[;']", error.message)[0]  # The rest is TensorFlow's own advice.
-            raise DatasetError(f"{path}: record {number} is corrupt ({reason})") from None
+            raise DatasetError(f"{path}: record {next(numbers)} is corrupt ({reason})") from None
     if overlong:
         raise DatasetError(f"{path}: {overlong}")
 
@@ -188,11 +218,11 @@ def find_overlong(path: str, most: int | None = None) -> Overlong | None:
     with file_errors(path):
         size = tf.io.gfile.stat(path).length
         limit = size if most is None else most
-        with tf.io.gfile.GFile(path, "rb") as file:
+        with files.reading(path) as file:
             return _first_overlong(file, size, limit)
 
 
-def _first_overlong(file: tf.io.gfile.GFile, size: int, most: int) -> Overlong | None:
+def _first_overlong(file: IO[bytes], size: int, most: int) -> Overlong | None:
     number, place, block, start = 0, 0, b"", 0
     while size - place >= _HEADER_BYTES:
         if place - start + _LENGTH.size > len(block):

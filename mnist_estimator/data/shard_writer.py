@@ -9,9 +9,12 @@ import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO
 
+import numpy as np
+
 from mnist_estimator import InputError
 from mnist_estimator.data import records
 from mnist_estimator.data.ahead import ahead
+from mnist_estimator.data.frames import Frames
 from mnist_estimator.data.manifest import DatasetError, Shard, shard_name
 from mnist_estimator.data.plan import CHUNK_EXAMPLES
 from mnist_estimator.runtime import files
@@ -51,14 +54,14 @@ class ShardWriter:
         with contextlib.suppress(InputError) if kind else contextlib.nullcontext():
             self._stack.close()
 
-    def add(self, frames: Sequence[bytes]) -> None:
-        """Writes the next examples of the split, as `frames.encode` returns them."""
+    def add(self, frames: Frames, examples: np.ndarray) -> None:
+        """Writes the next examples of the split: those of `frames` with these numbers [N]."""
         shards = len(self._paths)
         for index in range(shards):
-            content = b"".join(frames[(index - self.first - self.added) % shards :: shards])
-            if content:
-                self._write(index, content)
-        self.added += len(frames)
+            of_shard = examples[(index - self.first - self.added) % shards :: shards]
+            if len(of_shard):
+                self._write(index, frames.content(of_shard))
+        self.added += len(examples)
 
     def _write(self, index: int, content: bytes) -> None:
         path = self._paths[index]
@@ -135,7 +138,7 @@ def _check(path: str, shard: Shard) -> Iterator[int]:
 def _check_records(path: str, examples: int) -> Iterator[int]:
     """Has TensorFlow check each record's checksum, which is numpy's work; yields 0 meanwhile."""
     found = 0
-    for more in _counted(path):
+    for more in records.counts(path, CHUNK_EXAMPLES):
         found += more
         yield 0
     if found != examples:
@@ -145,20 +148,10 @@ def _check_records(path: str, examples: int) -> Iterator[int]:
 def count_records(path: str, tick: Callable[[str, int], None]) -> int:
     """Reads the records of a file, each with its checksum; returns how many there are."""
     found = 0
-    for more in _counted(path):
+    for more in records.counts(path, CHUNK_EXAMPLES):
         tick("verifying", more)
         found += more
     return found
-
-
-def _counted(path: str) -> Iterator[int]:
-    """Yields how many more records are read, again and again."""
-    found = 0
-    for _ in records.read_records(path):
-        found += 1
-        if found % CHUNK_EXAMPLES == 0:
-            yield CHUNK_EXAMPLES
-    yield found % CHUNK_EXAMPLES
 
 
 def reads_otherwise(path: str) -> DatasetError:

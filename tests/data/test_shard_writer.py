@@ -13,6 +13,7 @@ from support import tiny_dataset
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import crc32c, records, shard_writer
+from mnist_estimator.data.frames import Frames
 from mnist_estimator.data.shard_writer import ShardWriter, shard_counts
 
 
@@ -29,6 +30,15 @@ def _frame(record: bytes) -> bytes:
         return file.read()
 
 
+def _add(writer: ShardWriter, contents: list[bytes]) -> None:
+    """Adds examples with these bytes."""
+    sizes = np.array([len(content) for content in contents], np.int64)
+    rows = np.zeros((len(contents), max(sizes, default=0)), np.uint8)
+    for row, content in zip(rows, contents, strict=True):
+        row[: len(content)] = np.frombuffer(content, np.uint8)
+    writer.add(Frames(rows, sizes), np.arange(len(contents)))
+
+
 @pytest.mark.parametrize("shards", [1, 3, 8])
 def test_pieces_that_follow_one_another_are_the_shards(tmp_path: Path, shards: int):
     joined: dict[str, list[bytes]] = {}
@@ -38,7 +48,7 @@ def test_pieces_that_follow_one_another_are_the_shards(tmp_path: Path, shards: i
         with ShardWriter(str(folder), "train", shards, first) as writer:
             middle = (first + stop) // 2
             for begin, end in ((first, middle), (middle, stop)):
-                writer.add([_frame(bytes([example])) for example in range(begin, end)])
+                _add(writer, [_frame(bytes([example])) for example in range(begin, end)])
         found = writer.read_back(_tick)
         assert [shard.file for shard in found] == sorted(os.listdir(folder))
         assert sum(shard.examples for shard in found) == stop - first
@@ -60,11 +70,11 @@ def test_counts_are_those_of_the_numbers():
 
 def test_what_reads_back_otherwise_is_an_error(tmp_path: Path):
     with ShardWriter(str(tmp_path), "test", 1) as writer:
-        writer.add([_frame(b"one")])
+        _add(writer, [_frame(b"one")])
     path = tmp_path / "test-00000-of-00001.tfrecord"
     path.unlink()
     with ShardWriter(str(tmp_path), "test", 1) as other:
-        other.add([_frame(b"two")])
+        _add(other, [_frame(b"two")])
     with pytest.raises(InputError, match=f"{path}: reads back other than it was written"):
         writer.read_back(_tick)
 
@@ -73,7 +83,7 @@ def test_what_reads_back_otherwise_is_an_error(tmp_path: Path):
 @pytest.mark.parametrize("shard", range(5))
 def test_any_shard_that_is_not_as_it_was_given(tmp_path: Path, damage, shard: int):
     with ShardWriter(str(tmp_path), "test", 5) as writer:
-        writer.add([_frame(bytes([example])) for example in range(13)])
+        _add(writer, [_frame(bytes([example])) for example in range(13)])
     path = tmp_path / f"test-{shard:05d}-of-00005.tfrecord"
     content = path.read_bytes()
     path.write_bytes(damage(content) if damage else content[:-1] + bytes([content[-1] ^ 1]))
@@ -85,7 +95,7 @@ def test_every_example_is_counted_while_shards_are_read_back(tmp_path: Path, mon
     monkeypatch.setattr(shard_writer, "_BLOCK_BYTES", 20)
     told = []
     with ShardWriter(str(tmp_path), "test", 3) as writer:
-        writer.add([_frame(bytes([example])) for example in range(100)])
+        _add(writer, [_frame(bytes([example])) for example in range(100)])
     writer.read_back(lambda doing, examples: told.append(examples))
     assert sum(told) == 100 and len(told) > 50 and min(told) >= 0
 
@@ -110,6 +120,6 @@ def test_a_wrong_checksum_of_the_last_record_alone_is_found(tmp_path: Path, monk
 def test_a_record_too_many_is_found(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(shard_writer, "CHUNK_EXAMPLES", 2)
     with ShardWriter(str(tmp_path), "test", 1) as writer:
-        writer.add([_frame(b"one") * 2, _frame(b"two")])
+        _add(writer, [_frame(b"one") * 2, _frame(b"two")])
     with pytest.raises(InputError, match="reads back other than it was written"):
         writer.read_back(_tick)
