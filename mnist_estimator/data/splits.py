@@ -56,22 +56,12 @@ class ValidationSplit:
         without a list of the examples.
         """
         # Imported here: every command imports this module, and its --help needs no numpy.
-        import numpy as np
+        from mnist_estimator.data.sampling import Sampling
 
-        needed, left = map(list, zip(*(self.classes or ((self.count, self.total),)), strict=True))
-        words = _words(self.seed) if self.seed is not None else None
-
-        def pick(label: int) -> bool:
-            at = label if self.classes else 0
-            if not 0 <= at < len(needed) or not needed[at]:
-                return False
-            # word / 2**64 < needed / left, in whole numbers: the same on every machine.
-            picked = words is None or next(words) * left[at] < needed[at] << 64
-            needed[at] -= picked
-            left[at] -= 1
-            return picked
-
-        return lambda labels: np.fromiter(map(pick, labels.tolist()), bool, len(labels))
+        if self.classes:
+            return Sampling(self.classes, self.seed).pick
+        sampling = Sampling(((self.count, self.total),), self.seed)
+        return lambda labels: sampling.pick(labels * 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,13 +176,8 @@ def _parse(text: str) -> int | fractions.Fraction | None:
 
 
 def _words(seed: int) -> Iterator[int]:
-    """Yields 64-bit words from `seed`.
+    from mnist_estimator.data.sampling import bits
 
-    numpy keeps the raw stream of a bit generator the same in every version (NEP 19); it does not
-    promise that of `Generator.permutation` or `choice`, on which the split must not depend.
-    """
-    import numpy as np
-
-    bits = np.random.Philox(key=seed)
+    source = bits(seed)
     while True:
-        yield from bits.random_raw(4096).tolist()
+        yield from source.random_raw(4096).tolist()
