@@ -23,6 +23,9 @@ _Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
 _Step = Callable[[Iterable[Any]], Generator[Any]]
 _GROUP_EXAMPLES = 4096  # What is encoded at once, or so many bytes of pixels.
 _GROUP_BYTES = 2**22
+# Once so much has been freed, glibc keeps the memory of arrays for the next ones. Else it gives it
+# back, and the kernel clears each page anew.
+_KEPT_BYTES = 2**25 - 2**20
 _MOST_BYTES = 2**23  # Of an image: of larger ones no more than one is in memory.
 
 
@@ -68,6 +71,7 @@ class Conversion:
         Raises:
           InputError: if the source is not what it promised to be.
         """
+        np.empty(_KEPT_BYTES, np.uint8)
         step = ahead if math.prod(source.image_shape) <= _MOST_BYTES else in_turn
         checked = step(self._checked(step, source, pick, writers, rows))
         with contextlib.closing(step(_encoded(checked))) as encoded:

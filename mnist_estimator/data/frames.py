@@ -16,6 +16,7 @@ import numpy as np
 from mnist_estimator.data import crc32c, records
 
 _HEADER_BYTES, _FOOTER_BYTES = 12, 4
+_WORD = 8  # Bytes. Where words are in one piece, `crc32c` takes less time for them.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +70,7 @@ def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> np.ndar
     count, num_pixels = pixels.shape
     before, after = _around(num_pixels, label_bytes)
     length = len(before) + num_pixels + len(after)
-    frames = np.empty((count, _HEADER_BYTES + length + _FOOTER_BYTES), np.uint8)
+    frames = _aligned(count, length)
     frames[:, :_HEADER_BYTES] = np.frombuffer(_header(length), np.uint8)
     record = frames[:, _HEADER_BYTES:-_FOOTER_BYTES]
     record[:, : len(before)] = np.frombuffer(before, np.uint8)
@@ -82,6 +83,13 @@ def _encode(pixels: np.ndarray, labels: np.ndarray, label_bytes: int) -> np.ndar
     checksums = crc32c.masked(record).astype("<u4")
     frames[:, -_FOOTER_BYTES:] = checksums.view(np.uint8).reshape(count, _FOOTER_BYTES)
     return frames
+
+
+def _aligned(count: int, length: int) -> np.ndarray:
+    """Room for frames of records of so many bytes, all of which end at a whole word."""
+    front = -(_HEADER_BYTES + length) % _WORD
+    used = front + _HEADER_BYTES + length + _FOOTER_BYTES
+    return np.empty((count, used + -used % _WORD), np.uint8)[:, front:used]
 
 
 @functools.cache
