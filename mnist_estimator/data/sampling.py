@@ -93,5 +93,5 @@ def _one_by_one(
 
 
 def _is_taken(word: int, needed: int, left: int) -> bool:
-    """word / 2**64 < needed / left, in whole numbers: the same on every machine."""
+    """In whole numbers, so the same on every machine: word / 2**64 < needed / left."""
     return word * left < needed << 64

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import IO
 
@@ -21,6 +22,9 @@ from mnist_estimator.runtime import files
 
 _BLOCK_BYTES = 2**20
 _READERS = 2  # Shards that are read back at the same time.
+# TensorFlow's reader takes and gives back Python's lock at each record. Two of them at the same
+# time would do little else than wait for it.
+_TURN = threading.Lock()
 
 
 class ShardWriter:
@@ -137,8 +141,12 @@ def _check(path: str, shard: Shard) -> Iterator[int]:
 
 def _check_records(path: str, examples: int) -> Iterator[int]:
     """Has TensorFlow check each record's checksum, which is numpy's work; yields 0 meanwhile."""
-    found = 0
-    for more in records.counts(path, CHUNK_EXAMPLES):
+    found, counts = 0, records.counts(path, CHUNK_EXAMPLES)
+    while True:
+        with _TURN:
+            more = next(counts, None)
+        if more is None:
+            break
         found += more
         yield 0
     if found != examples:

@@ -144,6 +144,25 @@ def test_a_shard_without_bytes_has_no_records(tmp_path):
     assert list(records.read_records(str(tmp_path / "a.tfrecord"))) == []
 
 
+@pytest.mark.parametrize(("at_once", "expected"), [(1, [1] * 5), (2, [2, 2, 1]), (8, [5])])
+def test_counts(tmp_path: Path, at_once: int, expected: list[int]):
+    path = str(tmp_path / "shard")
+    with tf.io.TFRecordWriter(path) as file:
+        for number in range(5):
+            file.write(bytes(number))
+    assert list(records.counts(path, at_once)) == expected
+
+
+def test_counts_name_the_first_corrupt_record(data_dir: Path):
+    path = data_dir / "test-00000-of-00003.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    last = read_manifest(str(data_dir)).splits["test"][0].examples - 1
+    with pytest.raises(DatasetError, match=f"{path}: record {last} is corrupt"):
+        list(records.counts(str(path), 1024))
+
+
 def test_missing_shard(data_dir: Path):
     (data_dir / "train-00001-of-00003.tfrecord").unlink()
     assert records.verify(str(data_dir)) == ["train-00001-of-00003.tfrecord: missing"]

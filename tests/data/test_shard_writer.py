@@ -123,3 +123,20 @@ def test_a_record_too_many_is_found(tmp_path: Path, monkeypatch):
         _add(writer, [_frame(b"one") * 2, _frame(b"two")])
     with pytest.raises(InputError, match="reads back other than it was written"):
         writer.read_back(_tick)
+
+
+def test_tensorflow_reads_one_shard_at_a_time(tmp_path: Path, monkeypatch):
+    real, held = records.counts, []
+
+    def counts(path: str, at_once: int):
+        for more in real(path, at_once):
+            held.append(shard_writer._TURN.locked())
+            yield more
+
+    monkeypatch.setattr(records, "counts", counts)
+    monkeypatch.setattr(shard_writer, "CHUNK_EXAMPLES", 1)
+    with ShardWriter(str(tmp_path), "test", 4) as writer:
+        _add(writer, [_frame(bytes([example])) for example in range(100)])
+    writer.read_back(_tick)
+    assert held == [True] * 100
+    assert not shard_writer._TURN.locked()
