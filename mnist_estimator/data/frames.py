@@ -24,7 +24,7 @@ class Frames:
     """What a TFRecord file has for each example: length, record, and their checksums.
 
     Attributes:
-      rows: uint8 [N, F], the bytes of each example, and zeros behind them.
+      rows: uint8 [N, F], the bytes of each example, and zeros behind those of shorter ones.
       sizes: int64 [N], how many bytes each example has.
     """
 
@@ -34,10 +34,9 @@ class Frames:
     def content(self, examples: np.ndarray) -> bytes:
         """The bytes of the examples with these numbers, one after another."""
         rows, sizes = self.rows[examples], self.sizes[examples]
-        width = rows.shape[1]
-        return (
-            rows if (sizes == width).all() else rows[np.arange(width) < sizes[:, None]]
-        ).tobytes()
+        if (sizes < rows.shape[1]).any():
+            rows = rows[np.arange(rows.shape[1]) < sizes[:, None]]
+        return rows.tobytes()
 
 
 def encode(images: np.ndarray, labels: np.ndarray) -> Frames:

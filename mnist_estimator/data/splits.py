@@ -51,9 +51,7 @@ class ValidationSplit:
     def picks(self) -> Callable[[np.ndarray], np.ndarray]:
         """Returns a function: labels [N] of the next training examples -> bool [N], who validates.
 
-        The random choice is selection sampling (Knuth, The Art of Computer Programming, volume 2,
-        3.4.2, algorithm S): every subset of `count` is as likely as any other, in one pass and
-        without a list of the examples.
+        Every subset of `count` is as likely as any other, and no list of the examples is needed.
         """
         # Imported here: every command imports this module, and its --help needs no numpy.
         from mnist_estimator.data.sampling import Sampling
