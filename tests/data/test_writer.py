@@ -265,7 +265,7 @@ def test_full_disk(tmp_path: Path):
 def test_bad_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """What reads back is well-formed, but not what was written."""
 
-    size = len(frames.encode(np.zeros((1, 2, 3, 3), np.uint8), np.zeros(1, np.int64))[0])
+    (size,) = frames.encode(np.zeros((1, 2, 3, 3), np.uint8), np.zeros(1, np.int64)).sizes
     created = shard_writer.files.created
 
     @contextlib.contextmanager
