@@ -164,7 +164,7 @@ def counts(path: str, at_once: int) -> Iterator[int]:
     """
     found = 0
     with _numbered(path) as numbered:
-        # A loop in Python would take as long as TensorFlow does.
+        # Python code for each record would add to the time.
         while last := collections.deque(itertools.islice(numbered, at_once), maxlen=1):
             ((_, number),) = last
             yield number + 1 - found
