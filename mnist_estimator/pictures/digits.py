@@ -188,8 +188,7 @@ def _without_shade(grey: tf.Tensor, light: tf.Tensor, sheet: _Sheet):
     Args:
       light: float32 [h,w], the paper's mean colour.
     """
-    light = tf.maximum(light, tf.maximum(sheet.level, 0) / 4 + 1e-6)
-    by_shade = -sheet.level / light
+    by_shade = -sheet.level / tf.maximum(light, sheet.level / 4 + 1e-6)
     # Not tf.where: it takes ten times as long where it repeats a condition.
     is_dark = tf.cast(sheet.is_dark, tf.float32)
     return grey * (by_shade * is_dark + (1 - is_dark))
@@ -277,7 +276,7 @@ def _cleaned(ink: tf.Tensor, kept: tf.Tensor, noise: tf.Tensor, level: tf.Tensor
 
 def _fitted(ink: tf.Tensor, height: int, width: int):
     """Ink [h,w] cut out and resized to the box of a frame, its aspect kept: [h',w'], 0 to 1."""
-    box = _box(ink > 0.05)
+    box = tf.stack([_ends(tf.reduce_max(ink, 1 - axis) > 0.05) for axis in (0, 1)], 1)
     size = tf.cast(box[1] - box[0], tf.float32)
     scale = tf.reduce_min([round(_BOX * height), round(_BOX * width)] / size)
     wanted = tf.maximum(tf.cast(tf.round(size * scale), tf.int32), 1)
@@ -300,13 +299,12 @@ def _cubic(size: tf.Tensor, wanted: tf.Tensor):
     return weights / tf.reduce_sum(weights, 1, keepdims=True)
 
 
-def _box(mask: tf.Tensor):
-    """The box around what is True of [h,w], as of `_Strokes`: one place if nothing is."""
-    places = tf.where(mask)
-    last = tf.shape(mask, tf.int64) - 1
-    # Of no places the least is the largest number that there is, and the other way round.
-    first = tf.minimum(tf.reduce_min(places, 0), last)
-    return tf.cast(tf.stack([first, tf.maximum(tf.reduce_max(places, 0), first) + 1]), tf.int32)
+def _ends(found: tf.Tensor):
+    """The first place of [n] that is True, and the one behind the last: one place if none is."""
+    found, size = tf.cast(found, tf.int32), tf.size(found)
+    up = tf.range(1, size + 1)
+    first = tf.minimum(size - tf.reduce_max(found * (size + 1 - up)), size - 1)
+    return tf.stack([first, tf.maximum(tf.reduce_max(found * up), first + 1)])
 
 
 def _is_blob(image: tf.Tensor, height: int, width: int):

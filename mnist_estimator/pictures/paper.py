@@ -12,9 +12,8 @@ _SPREAD = 2.0  # Grey levels that every paper is allowed.
 # Powers of x and of y: 1, x, y, xx, xy, yy, xxx and so on; the terms are the first six.
 _MONOMIALS = [(degree - y, y) for degree in range(5) for y in range(degree + 1)]
 _TERMS = _MONOMIALS[:6]
-_PRODUCTS = np.array(  # Which monomial two terms make.
-    [[_MONOMIALS.index((a + c, b + d)) for a, b in _TERMS] for c, d in _TERMS], np.int32
-)
+_PRODUCTS = [[_MONOMIALS.index((a + c, b + d)) for a, b in _TERMS] for c, d in _TERMS]
+_PRODUCTS = np.array(_PRODUCTS, np.int32)  # Which monomial two terms make.
 _IN_SQUARE = np.eye(9, dtype=np.float32)[[3 * y + x for x, y in _TERMS]]
 _RIDGE = 1e-5
 
