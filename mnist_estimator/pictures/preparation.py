@@ -110,18 +110,16 @@ def _each(prepare: Callable, encoded: tf.Tensor, longest: int, returned: object)
     """Prepares each picture by itself; returns what it becomes, and its problem."""
 
     def prepared(place: tf.Tensor) -> object:
-        whole = tf.strings.substr(tf.gather(encoded, place), 0, tf.gather(ends, place))
-        whole = tf.strings.join([whole, tf.gather(suffixes, place)])
+        whole = tf.strings.substr(tf.gather(encoded, place), 0, tf.gather(files.ends, place))
+        whole = tf.strings.join([whole, tf.gather(files.suffixes, place)])
+        whole = tf.where(tf.gather(readable, place), whole, _BLANK)
         return prepare(decoding.decoded(whole, tf.gather(files.orientations, place), longest))
 
     # On a GPU the bits would be others. Within, `==` would compare Python objects: TensorFlow gives
     # it to tensors in its own graphs only, and not in those of a tf.compat.v1.Session.
     with tf.name_scope("pictures"), tf.device("/cpu:0"):
         files = decoding.examined(encoded)
-        # Of a picture with a problem nothing is taken, and a blank one follows.
         readable = tf.equal(files.problems, "")
-        ends = files.ends * tf.cast(readable, tf.int32)
-        suffixes = tf.where(readable, files.suffixes, _BLANK)
         images = tf.map_fn(
             # AutoGraph has nothing to convert, and warns of it.
             tf.autograph.experimental.do_not_convert(prepared),

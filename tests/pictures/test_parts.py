@@ -12,8 +12,8 @@ from mnist_estimator.pictures import parts
 def numbered(mask: np.ndarray) -> np.ndarray:
     """The number of each place's part, as `largest` tells parts apart."""
     with tf.Graph().as_default(), v1.Session() as session:
-        runs = session.run(parts._numbered(tf.constant(mask))[0])
-    return np.repeat(runs.part, runs.end - runs.first)
+        found = tf.constant(mask)
+        return session.run(parts._numbered(found, tf.where(found))[0])
 
 
 def by_flooding(mask: np.ndarray) -> np.ndarray:
@@ -69,9 +69,15 @@ def test_places_that_touch_have_one_number(name):
     assert len(pairs) == len(set(found)) == len(set(expected))
 
 
-def largest(ink: np.ndarray) -> parts.Digit:
+def largest(ink: np.ndarray) -> tuple[np.ndarray, bool]:
     with tf.Graph().as_default(), v1.Session() as session:
-        return session.run(parts.largest(tf.constant(ink > 0), tf.constant(ink, tf.float32)))
+        mask = tf.constant(ink > 0)
+        places = tf.where(mask)
+        values = tf.gather_nd(tf.constant(ink, tf.float32), places)
+        kept, is_digit = session.run(parts.largest(mask, places, values))
+    found = np.zeros(ink.shape, bool)
+    found[ink > 0] = kept
+    return found, bool(is_digit)
 
 
 def test_specks_edges_and_what_is_far_off_do_not_belong():
@@ -82,24 +88,22 @@ def test_specks_edges_and_what_is_far_off_do_not_belong():
     ink[50, 50] = 9  # one that does not,
     ink[20:60, 90:93] = 9  # a stroke far off,
     ink[:, 0] = 30  # and the edge of a sheet.
-    found = largest(ink)
+    kept, is_digit = largest(ink)
     expected = np.zeros(ink.shape, bool)
     expected[20:60, 30:34] = expected[20:40, 40:44] = expected[22, 38] = True
-    np.testing.assert_array_equal(found.kept & (ink > 0), expected)
-    assert found.is_digit
-
-
-def test_neighbours_are_kept_too_and_the_box_is_around_them():
-    ink = np.zeros((40, 50))
-    ink[0:20, 4:7] = ink[30:34, 46:50] = 9
-    found = largest(ink)
-    expected = np.zeros(ink.shape, bool)
-    expected[0:21, 3:8] = True
-    np.testing.assert_array_equal(found.kept, expected)
-    assert found.box.tolist() == [[0, 3], [21, 8]]
+    np.testing.assert_array_equal(kept, expected)
+    assert is_digit
 
 
 def test_nothing_is_no_digit():
-    found = largest(np.zeros((20, 30)))
-    assert not found.kept.any() and not found.is_digit
-    assert (found.box[1] > found.box[0]).all()
+    kept, is_digit = largest(np.zeros((20, 30)))
+    assert not kept.any() and not is_digit
+
+
+def test_places_grow_by_their_neighbours():
+    mask = np.zeros((5, 6), bool)
+    mask[0, 0] = mask[3, 4] = True
+    grown = parts.grown(tf.constant(mask)).numpy()
+    expected = np.zeros_like(mask)
+    expected[:2, :2] = expected[2:5, 3:6] = True
+    np.testing.assert_array_equal(grown, expected)
