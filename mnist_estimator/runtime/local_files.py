@@ -205,3 +205,17 @@ def is_left_over(path: str) -> bool:
         return time.time() - os.lstat(path).st_mtime > _LEFT_OVER_SECS
     except OSError:
         return False
+
+
+def user_folder(variable: str, usual: str) -> str:
+    """This package's folder in $variable, or in `usual`; "" if the user has no home folder."""
+    folder = os.environ.get(variable, "")
+    if not os.path.isabs(folder):
+        folder = os.path.expanduser(usual)
+    return os.path.join(folder, "mnist_estimator") if os.path.isabs(folder) else ""
+
+
+def is_private(found: os.stat_result) -> bool:
+    """Whether it is a plain file of this user's, to which nobody else may write."""
+    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not writable

@@ -12,11 +12,11 @@ import contextlib
 import importlib.util
 import json
 import os
-import stat
 import sys
 from importlib import machinery
 
 from mnist_estimator import InputError
+from mnist_estimator.runtime import local_files
 
 _MOST_BYTES = 2**24
 
@@ -108,10 +108,8 @@ def _note(name: str, found: str) -> str:
 
 def _notes() -> str:
     """The path of the notes; "" if the user has no home folder."""
-    folder = os.environ.get("XDG_STATE_HOME", "")
-    if not os.path.isabs(folder):
-        folder = os.path.expanduser("~/.local/state")
-    return os.path.join(folder, "mnist_estimator", "networks") if os.path.isabs(folder) else ""
+    folder = local_files.user_folder("XDG_STATE_HOME", "~/.local/state")
+    return os.path.join(folder, "networks") if folder else ""
 
 
 def _noted(path: str) -> list[str]:
@@ -119,11 +117,6 @@ def _noted(path: str) -> list[str]:
     with contextlib.suppress(OSError, ValueError):
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         with open(os.open(path, flags), encoding="ascii") as file:
-            if _is_private(os.fstat(file.fileno())):
+            if local_files.is_private(os.fstat(file.fileno())):
                 return file.read(_MOST_BYTES).splitlines()
     return []
-
-
-def _is_private(found: os.stat_result) -> bool:
-    writable = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not writable

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import stat
 
 from mnist_estimator import InputError
 from mnist_estimator.runtime import local_files
@@ -20,10 +19,7 @@ _MOST_BYTES = 2**26
 
 def folder() -> str:
     """This package's folder in $XDG_CACHE_HOME or ~/.cache; "" if the user has no home folder."""
-    home = os.environ.get("XDG_CACHE_HOME", "")
-    if not os.path.isabs(home):
-        home = os.path.expanduser("~/.cache")
-    return os.path.join(home, "mnist_estimator") if os.path.isabs(home) else ""
+    return local_files.user_folder("XDG_CACHE_HOME", "~/.cache")
 
 
 def read(kind: str, name: str, key: str) -> bytes | None:
@@ -38,7 +34,7 @@ def read(kind: str, name: str, key: str) -> bytes | None:
         contextlib.suppress(OSError, InputError),
         local_files.reading(os.path.join(folder(), kind, name)) as file,
     ):
-        if _is_private(os.fstat(file.fileno())):
+        if local_files.is_private(os.fstat(file.fileno())):
             found = file.read(_MOST_BYTES)
     seal, _, content = found.partition(b"\n")
     return content if seal == _seal(name, key, content) else None
@@ -58,7 +54,3 @@ def keep(kind: str, name: str, key: str, content: bytes) -> None:
 
 def _seal(name: str, key: str, content: bytes) -> bytes:
     return hashlib.sha256(f"{name}\n{key}\n".encode() + content).hexdigest().encode()
-
-
-def _is_private(found: os.stat_result) -> bool:
-    return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
