@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MODELS = ("cnn", "softmax", "dnn")
 BATCH_NORMS = ("none", "dense", "all")
 INITIALIZERS = ("glorot_uniform", "truncated_normal")
-SCHEDULES = ("constant", "exponential", "cosine")
+SCHEDULES = ("constant", "exponential", "cosine", "one_cycle")
 SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "ps")
@@ -241,7 +241,9 @@ class TrainConfig:
         LEARNING,
         "cosine",
         "Course of the learning rate after the warm-up: constant, exponential (times decay_rate "
-        "every decay_steps), cosine (to 0 at decay_steps).",
+        "every decay_steps), cosine (to 0 at decay_steps), one_cycle (up from a 25th of the peak, "
+        "then down to 0 at decay_steps, both as a cosine; without --warmup_steps the way up takes "
+        "0.3 of the steps).",
         choices=SCHEDULES,
         report_line="Learning rate",
     )
@@ -253,6 +255,27 @@ class TrainConfig:
     momentum: float = _setting(LEARNING, 0.9, "Momentum of the momentum optimizer.")
     clip_norm: float = _setting(
         LEARNING, 0.0, "Scale gradients down to this global norm; 0: leave them."
+    )
+    weight_decay: float = _setting(
+        LEARNING,
+        0.0,
+        "Share of itself that each kernel loses in a step, times the learning rate (decoupled "
+        "weight decay); biases lose nothing.",
+    )
+    label_smoothing: float = _setting(
+        LEARNING, 0.0, "Probability that a label shares out among all classes.", most=1
+    )
+    ema_decay: float = _setting(
+        LEARNING,
+        0.0,
+        "Keep a moving average of each weight, of which this share stays in each step, as 0.999; "
+        "0: keep none. Checkpoints hold the weights and their averages.",
+    )
+    use_ema: bool = _setting(
+        (EVALUATION, EXPORT),
+        True,
+        "Evaluate and export the moving averages in place of the weights, where --ema_decay keeps "
+        "them.",
     )
     deterministic: bool | None = _setting(
         LEARNING,
@@ -267,6 +290,42 @@ class TrainConfig:
         "validation split.",
         most=splits.MAX_SEED,
         report_line="Seed",
+    )
+
+    rotate: float = _setting(
+        LEARNING,
+        0.0,
+        "Turn each image of a batch by up to so many degrees, either way.",
+        most=180,
+        heading="Augmentation",
+    )
+    scale: float = _setting(
+        LEARNING, 0.0, "Make each image larger or smaller, by up to this share, as 0.1.", most=0.9
+    )
+    shear: float = _setting(
+        LEARNING, 0.0, "Slant each image by up to so many degrees, either way.", most=60
+    )
+    shift: float = _setting(
+        LEARNING, 0.0, "Move each image by up to so many pixels, up or down and left or right."
+    )
+    elastic: float = _setting(
+        LEARNING,
+        0.0,
+        "Bend each image: the standard deviation of how far a pixel moves, in pixels; neighbours "
+        "move alike.",
+    )
+    erase: float = _setting(
+        LEARNING,
+        0.0,
+        "Probability that a rectangle of an image, of 2 to 20% of its area, becomes 0.",
+        most=1,
+    )
+    mixup: float = _setting(
+        LEARNING,
+        0.0,
+        "Mix each image and its label with another one of the batch, in shares drawn from "
+        "Beta(mixup, mixup), as 0.2; 0: no mixing.",
+        most=100,
     )
 
     save_checkpoints_steps: int = _setting(
@@ -429,8 +488,9 @@ class TrainConfig:
         for name in ("pixel_max", "initial_stddev"):
             if not getattr(self, name):
                 raise InputError(f"--{name}: found 0, expected more")
-        if self.dropout_rate >= 1:
-            raise InputError(f"--dropout_rate: found {self.dropout_rate}, expected less than 1")
+        for name in ("dropout_rate", "ema_decay", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise InputError(f"--{name}: found {getattr(self, name)}, expected less than 1")
         if self.deterministic and self.strategy == "ps":
             raise InputError(
                 "--deterministic: found it with --strategy=ps, whose workers are never in step; "

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mnist_estimator import own_networks
+from mnist_estimator import augmentation, own_networks, weight_updates
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
 from mnist_estimator.optimizers import OPTIMIZERS
@@ -54,11 +54,14 @@ def model_fn(
             mode, found.predictions, found.loss, eval_metric_ops=found.metrics
         )
     training = mode == estimator.ModeKeys.TRAIN
-    pixels, predictions = _predictions(features, params, training=training)
+    pixels, share = tf.cast(features[inputs.IMAGES], tf.float32), None
+    if training:
+        pixels, share = augmentation.augment(pixels, params)
+    predictions = _predictions(pixels, params, training=training)
     if mode == estimator.ModeKeys.PREDICT:
         return estimator.EstimatorSpec(mode, predictions=predictions)
     with tf.name_scope("losses"):
-        losses = _losses(labels, predictions[LOGITS])
+        losses = _training_losses(labels, predictions[LOGITS], share, params)
         total = tf.reduce_sum(losses)
         if params["loss_reduction"] == "sum":
             # Estimator averages the losses of the replicas, so this gives the sum over all.
@@ -85,7 +88,8 @@ def evaluation(
 
     An EstimatorSpec of it would import Keras, to see whether a metric is one of Keras.
     """
-    _, predictions = _predictions(features, params, training=False)
+    pixels = tf.cast(features[inputs.IMAGES], tf.float32)
+    predictions = _predictions(pixels, params, training=False)
     logits = predictions[LOGITS]
     with tf.name_scope("losses"):
         # Estimator averages the loss of an evaluation over its batches. Each batch's sum is divided
@@ -99,18 +103,17 @@ def evaluation(
 
 
 def _predictions(
-    features: dict[str, tf.Tensor], params: Mapping[str, Any], *, training: bool
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """The pixels as float32, and the predictions for them."""
+    pixels: tf.Tensor, params: Mapping[str, Any], *, training: bool
+) -> dict[str, tf.Tensor]:
+    """The predictions for float32 pixels [B,H,W,C]."""
     with tf.name_scope("scale"):
-        pixels = tf.cast(features[inputs.IMAGES], tf.float32)
         # The largest pixel, 255 or in black and white data 1, becomes pixel_max.
         scaled = pixels / (params["full_scale"] / params["pixel_max"])
         scaled = tf.cast(scaled, compute_dtype(params["precision"]))
     logits = own_networks.logits(params["model"], scaled, params, training=training)
     with tf.name_scope("predictions"):
         logits = tf.cast(logits, tf.float32)
-        return pixels, {
+        return {
             CLASSES: tf.argmax(logits, axis=1),
             PROBABILITIES: tf.nn.softmax(logits),
             LOGITS: logits,
@@ -119,6 +122,28 @@ def _predictions(
 
 def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
+
+
+def _training_losses(
+    labels: tf.Tensor, logits: tf.Tensor, share: tf.Tensor | None, params: Mapping[str, Any]
+) -> tf.Tensor:
+    """The losses [B], of smoothed labels and of mixed images too.
+
+    Label smoothing: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016.
+
+    Args:
+      share: as in `augmentation.Mixed`.
+    """
+    smoothing = params["label_smoothing"]
+    if share is None and not smoothing:
+        return _losses(labels, logits)
+    num_classes = logits.shape[1]
+    targets = tf.one_hot(labels, num_classes)
+    if share is not None:
+        others = augmentation.neighbours(targets)
+        targets = others + (targets - others) * share[:, None]
+    targets = targets * (1 - smoothing) + smoothing / num_classes
+    return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
 
 
 def compute_dtype(precision: str) -> tf.DType:
@@ -139,11 +164,14 @@ def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     """The learning rate at a global step, float32 []: linear warm-up, then the schedule.
 
     Cosine: Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR
-    2017, without the restarts.
+    2017, without the restarts. One cycle: Smith and Topin, "Super-Convergence: Very Fast Training
+    of Neural Networks Using Large Learning Rates", 2018, with cosines in place of lines.
     """
     step = tf.cast(step, tf.float32)
     warmup = float(params["warmup_steps"])
     length = float(params["schedule_steps"])
+    if params["schedule"] == "one_cycle":
+        return params["learning_rate"] * _one_cycle(step, warmup or 0.3 * length, length)
     if params["schedule"] == "cosine":
         done = tf.clip_by_value((step - warmup) / max(length - warmup, 1.0), 0.0, 1.0)
         factor = 0.5 * (1 + tf.cos(math.pi * done))
@@ -154,6 +182,15 @@ def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     if warmup:
         factor *= tf.minimum((step + 1) / warmup, 1.0)
     return params["learning_rate"] * factor
+
+
+def _one_cycle(step: tf.Tensor, rise: float, length: float) -> tf.Tensor:
+    """The share of the peak at a step: up from a 25th of it, then down to 0."""
+    up = tf.clip_by_value(step / rise, 0.0, 1.0)
+    down = tf.clip_by_value((step - rise) / max(length - rise, 1.0), 0.0, 1.0)
+    low = 1 / 25
+    rising = low + (1 - low) * 0.5 * (1 - tf.cos(math.pi * up))
+    return tf.where(step < rise, rising, 0.5 * (1 + tf.cos(math.pi * down)))
 
 
 def _summarize(images: tf.Tensor, labels: tf.Tensor, classes: tf.Tensor) -> None:
@@ -172,7 +209,12 @@ def _train_op(loss: tf.Tensor, params: Mapping[str, Any]) -> tf.Operation:
     v1.summary.scalar(LEARNING_RATE, rate)
     v1.add_to_collection(LEARNING_RATE, rate)
     _sum_stop_votes()
-    optimizer = OPTIMIZERS[params["optimizer"]].make(v1.train, rate, params)
+    optimizer = weight_updates.refined(
+        OPTIMIZERS[params["optimizer"]].make(v1.train, rate, params),
+        rate,
+        weight_decay=params["weight_decay"],
+        ema_decay=params["ema_decay"],
+    )
     gradients = optimizer.compute_gradients(loss)
     if params["clip_norm"]:
         gradients = _clip(gradients, params["clip_norm"])

@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, draws
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runtime import own_modules
 
@@ -188,7 +188,7 @@ def dropout(values: tf.Tensor, *, rate: float, seed: int, name: str = "") -> tf.
     if not rate:
         return values
     with tf.name_scope("dropout"):
-        mask = _dropout_mask(values, rate, seed + zlib.crc32(name.encode()))
+        mask = _dropout_mask(values, rate, seed, name)
         return values * mask / tf.cast(1 - rate, values.dtype)
 
 
@@ -236,22 +236,14 @@ def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return mean, mean_of_all(tf.math.squared_difference(values, mean))
 
 
-def _dropout_mask(values: tf.Tensor, rate: float, seed: int) -> tf.Tensor:
+def _dropout_mask(values: tf.Tensor, rate: float, seed: int, name: str) -> tf.Tensor:
     """The mask of `values` [b,...]: 1 for a value that is kept, 0 for one that is dropped."""
-    replica = tf.distribute.get_replica_context()
-    rows = tf.shape(values)[0]
     sizes = [
         tf.shape(values)[axis] if size is None else size
         for axis, size in enumerate(values.shape[1:], 1)
     ]
-    step = tf.cast(v1.train.get_or_create_global_step(), tf.int64)
-    drawn = tf.random.stateless_uniform(
-        [replica.num_replicas_in_sync * rows, *sizes],
-        seed=tf.stack([tf.constant(seed, tf.int64), step]),
-        alg="philox",
-    )
-    first = tf.cast(replica.replica_id_in_sync_group, tf.int32) * rows
-    return tf.cast(drawn[first : first + rows] >= rate, values.dtype)
+    drawn = draws.uniform(tf.shape(values)[0], sizes, seed=seed, name=name)
+    return tf.cast(drawn >= rate, values.dtype)
 
 
 def _multiply(values: tf.Tensor, units: int, params: Mapping[str, Any]) -> tf.Tensor:

@@ -10,6 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 
+# The last part of the name of a weight's moving average, whatever the optimizer.
+AVERAGE = "ExponentialMovingAverage"
+
+
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
     """One choice of `--optimizer`.
@@ -46,6 +50,8 @@ OPTIMIZERS: dict[str, Optimizer] = {
 def is_optimizer_variable(name: str) -> bool:
     """Whether a variable of a checkpoint is one that an optimizer has added."""
     scope, _, last = name.rpartition("/")
+    if scope and last == AVERAGE:
+        return True
     for optimizer in OPTIMIZERS.values():
         if last in optimizer.shared or (scope and last in optimizer.slots):
             return True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.optimizers import AVERAGE
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files
 
@@ -38,6 +40,18 @@ def graph_variables() -> dict[str, list[int]]:
         for variable in v1.global_variables()
         if variable.shape.is_fully_defined() and "/replica_" not in variable.op.name
     }
+
+
+def stored_variables(params: Mapping[str, Any]) -> dict[str, tf.Variable]:
+    """The graph's variables, each by the name under which a checkpoint has its value.
+
+    Args:
+      params: as for `model_fn.model_fn`; they say whether weights get their moving averages.
+    """
+    averaged = v1.trainable_variables() if params["ema_decay"] and params["use_ema"] else []
+    names = {variable.op.name: f"{variable.op.name}/{AVERAGE}" for variable in averaged}
+    every = v1.global_variables()
+    return {names.get(variable.op.name, variable.op.name): variable for variable in every}
 
 
 def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:

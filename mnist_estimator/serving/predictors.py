@@ -116,7 +116,7 @@ def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
     with tf.Graph().as_default():
         names, receivers = [signatures.PREDICT_IMAGES], signatures.WITH_KEPT_PICTURES
         built = signatures.build(names, run.params, data, receivers)
-        with sessions.restore(run.checkpoint) as session:
+        with sessions.restore(run.checkpoint, run.params) as session:
             signature = built[signatures.PREDICT_IMAGES]
             yield Predictor(session, signature, data.class_names, data.pictures)
 

@@ -80,7 +80,7 @@ def save(
             # Only gradients need them. They come in the order of a set, which is another one in
             # every process.
             v1.get_default_graph().clear_collection(key)
-        with sessions.restore(checkpoint) as session:
+        with sessions.restore(checkpoint, params) as session:
             files.make_folder(folder)
             builder = v1.saved_model.Builder(folder)
             files.make_folder(os.path.join(folder, tf.saved_model.VARIABLES_DIRECTORY))
@@ -107,6 +107,7 @@ def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, check
         "brightest_pixel": trained_on.brightest_pixel,
         "pictures": trained_on.pictures,
         "compute_dtype": params["serving_precision"],
+        "averages": bool(params["ema_decay"] and params["use_ema"]),
         "signatures": signatures.EXPORTED,
         "mnist_estimator": __version__,
     }

@@ -16,8 +16,11 @@ from mnist_estimator.serving.signatures import Signature, Tensors
 
 
 @contextlib.contextmanager
-def restore(checkpoint: str) -> Iterator[v1.Session]:
+def restore(checkpoint: str, params: Mapping[str, Any]) -> Iterator[v1.Session]:
     """A session of the current graph with the weights of a checkpoint.
+
+    Args:
+      params: as for `model_fn.model_fn`.
 
     Raises:
       RunError: if the checkpoint cannot be read, or is of another network.
@@ -27,8 +30,10 @@ def restore(checkpoint: str) -> Iterator[v1.Session]:
             with checkpoints.readable(checkpoint) as path:
                 # TensorFlow restores other shapes, too. Then the image size in a run's record would
                 # decide how much memory each image takes.
-                saver.check_variables(path, saver.graph_variables())
-                v1.train.Saver().restore(session, path)
+                variables = saver.stored_variables(params)
+                shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
+                saver.check_variables(path, shapes)
+                v1.train.Saver(variables).restore(session, path)
         except (tf.errors.OpError, ValueError) as error:
             raise RunError(f"{checkpoint}: cannot be restored: {error_line(error)}") from error
         yield session
