@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mnist_estimator import model_fn
+from mnist_estimator import model_fn, predictions
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import idx, inputs
 from mnist_estimator.data.manifest import read_manifest
@@ -130,7 +130,7 @@ def classify(images: np.ndarray, model_dir: str) -> np.ndarray:
         checkpoint = open_run.find_checkpoint(model_dir, open_run.NEWEST)
         v1.train.Saver().restore(session, checkpoint)
         print(f"{checkpoint}:\n")
-        return session.run(spec.predictions[model_fn.CLASSES], {fed: images})
+        return session.run(spec.predictions[predictions.CLASSES], {fed: images})
 
 
 def box_centred(digit: tf.Tensor, height: int, width: int) -> tf.Tensor:

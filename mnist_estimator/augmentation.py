@@ -66,7 +66,7 @@ def neighbours(values: tf.Tensor) -> tf.Tensor:
 
 def _warp(images: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     """Moves and bends each image by its own draw."""
-    _, height, width, channels = images.shape
+    _, height, width, _ = images.shape
     rows, columns = _affine_places(tf.shape(images)[0], height, width, params)
     if params["elastic"]:
         down, right = tf.unstack(_displacements(tf.shape(images)[0], height, width, params))
@@ -170,9 +170,7 @@ def _erase(images: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     Random erasing: Zhong et al., "Random Erasing Data Augmentation", AAAI 2020.
     """
     count, (_, height, width, _) = tf.shape(images)[0], images.shape
-    drawn = draws.uniform(
-        count, [5], seed=params["seed"], name="erase", change=_erased
-    )
+    drawn = draws.uniform(count, [5], seed=params["seed"], name="erase", change=_erased)
     chosen, tall, wide, down, right = tf.unstack(drawn[:, :, None], axis=1)  # [B,1] each
     inside = []
     for size, part, first in ((height, tall, down), (width, wide, right)):

@@ -7,6 +7,7 @@ TensorFlow, so that a wrong flag and `--help` are answered at once.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -538,6 +539,10 @@ class TrainConfig:
             "full_scale": full_scale(data.brightest_pixel),
             "hidden_units": self.layers,
             "schedule_steps": self.schedule_steps,
+            # What a command that answers may change.
+            "views": 1,
+            "temperature": 1.0,
+            "members": (),
         }
 
 
@@ -575,13 +580,29 @@ def define_label_column(values: flags.FlagValues = flags.FLAGS) -> None:
     flag_fields.show_in_help("label_column", values)
 
 
-def define_run_flags(*, data: bool = True) -> None:
+def define_calibrate() -> None:
+    """Defines the flag of `evaluate` and `export` that fits a temperature."""
+    flags.DEFINE_bool(
+        "calibrate",
+        False,
+        "Divide the logits by the temperature that fits the validation split of the run's data "
+        "best. The classes stay; their probabilities become honest.",
+    )
+    flag_fields.show_in_help("calibrate", flags.FLAGS)
+
+
+def define_run_flags(*, data: bool = True, answers: bool = True) -> None:
     """Defines the flags of commands that work on a trained run.
 
     Args:
       data: whether --data_dir is one of them.
+      answers: whether several runs may answer together, and an image may be looked at several
+        times.
     """
-    flag_fields.define_path("model_dir", "tboard/mod1", "Folder of the run.")
+    text = "Folder of the run, or folders of several, with commas in between"
+    if answers:
+        text += ": they answer together, with the mean of their probabilities"
+    flag_fields.define_path("model_dir", "tboard/mod1", f"{text}.")
     flag_fields.define_path(
         "checkpoint",
         "",
@@ -595,11 +616,59 @@ def define_run_flags(*, data: bool = True) -> None:
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
     flag_fields.show_in_help("model", flags.FLAGS)
-    help_text.group("The run", ["model_dir", "checkpoint", "model"])
+    views = []
+    if answers:
+        flags.DEFINE_enum(
+            "views",
+            "1",
+            ("1", "5", "9"),
+            "How often the network looks at each image: as it is; also moved by a pixel in four "
+            "directions; or in eight. The answer is the mean of the probabilities.",
+        )
+        flag_fields.show_in_help("views", flags.FLAGS)
+        views = ["views"]
+    help_text.group("The run", ["model_dir", "checkpoint", "model", *views])
     if data:
         text = "Folder with prepared records. Default: the run's own."
         flag_fields.define_path("data_dir", "", text)
         help_text.group("The data", ["data_dir"])
+
+
+def runs(given: flags.FlagValues) -> dict[str, str]:
+    """The runs that --model_dir names, in their order, each with its --model, "" if none is given.
+
+    Raises:
+      InputError: if they do not fit one another, or the --checkpoint.
+    """
+    model_dirs = _model_dirs(given.model_dir, given.checkpoint)
+    return dict(zip(model_dirs, _models(given.model, len(model_dirs)), strict=True))
+
+
+def _model_dirs(text: str, checkpoint: str) -> list[str]:
+    if os.path.isdir(text):
+        names = [text]  # Sweeps name folders after their flags, as in lr=0.1,seed=2.
+    else:
+        names = [os.path.expanduser(name.strip()) for name in text.split(",")]
+    if "" in names:
+        raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"--model_dir: found {name} twice")
+    if len(names) > 1 and checkpoint not in ("", "best", "newest"):
+        raise InputError(
+            f"--checkpoint: found {checkpoint}, expected best or newest with several runs"
+        )
+    return names
+
+
+def _models(text: str, count: int) -> list[str]:
+    """The network of each run; "" for a run whose network is not given."""
+    names = [name.strip() for name in text.split(",")]
+    if len(names) not in (1, count):
+        raise InputError(
+            f"--model: found {len(names)}, expected one for all {count} runs, or one for each"
+        )
+    return names * count if len(names) == 1 else names
 
 
 def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:

@@ -37,9 +37,7 @@ def uniform(
     return _own_rows(rows, shape, draw)
 
 
-def normal(
-    rows: tf.Tensor, shape: Sequence[int | tf.Tensor], *, seed: int, name: str
-) -> tf.Tensor:
+def normal(rows: tf.Tensor, shape: Sequence[int | tf.Tensor], *, seed: int, name: str) -> tf.Tensor:
     """Numbers of the standard normal distribution; as `uniform` otherwise."""
     return _own_rows(
         rows, shape, lambda whole: tf.random.stateless_normal(whole, _key(seed, name), alg="philox")
@@ -54,7 +52,9 @@ def beta(rows: tf.Tensor, concentration: float, *, seed: int, name: str) -> tf.T
             rows,
             [],
             lambda whole: tf.random.stateless_gamma(
-                whole, _key(seed, f"{name}/{part}"), alpha=tf.constant(concentration, tf.float64),
+                whole,
+                _key(seed, f"{name}/{part}"),
+                alpha=tf.constant(concentration, tf.float64),
                 dtype=tf.float64,
             ),
         )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
@@ -14,18 +16,22 @@ from mnist_estimator.runtime.progress import warn
 
 
 def make_estimator(
-    config: TrainConfig, data: Manifest | TrainedOn, task: roles.Task | None = None
+    config: TrainConfig,
+    data: Manifest | TrainedOn,
+    task: roles.Task | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> estimator.Estimator:
     """Returns the Estimator of a run.
 
     Args:
       data: what the network trains on, or was trained on.
       task: this process's place in a cluster, if any.
+      options: params in place of those that follow from the config and the data.
     """
     with graph(config):
         return estimator.Estimator(
             model_fn,
-            params=config.model_params(data),
+            params={**config.model_params(data), **(options or {})},
             config=_run_config(config, task),
         )
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 def define_flags() -> None:
     """Defines the command's flags."""
     config.define_run_flags()
+    config.define_calibrate()
     flags.DEFINE_enum("split", "test", splits.SPLITS, "Split to evaluate.")
     flag_fields.define_path(
         "images",
@@ -69,10 +70,12 @@ def main(argv: list[str]) -> None:
     # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
-    from mnist_estimator.runs import open_run
-    from mnist_estimator.scoring import evaluation, tables
+    from mnist_estimator.runs import ensemble
+    from mnist_estimator.scoring import evaluation, tables, temperature
 
-    run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
+    run = ensemble.open_runs(config.runs(given), given.checkpoint, views=int(given.views))
+    if given.calibrate:
+        run = temperature.calibrated(run)
     scores, names = evaluation.make_scores(run.trained_on), run.trained_on.class_names
     with _open_data(run, given) as (data_dir, manifest, split):
         metrics = evaluation.evaluate_alone(

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.runtime import flag_fields, help_text, program
+from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 _SAVED_MODEL, _TFLITE = "saved_model", "tflite"
 _QUANTIZE = ("none", "float16", "int8")
@@ -47,7 +48,9 @@ def define_flags() -> None:
         config.SERVING_PRECISIONS,
         "Arithmetic of the SavedModel's layers. Default: what the run says, which is float32.",
     )
-    help_text.group("The result", ["format", "output", "serving_precision", "quantize"])
+    config.define_calibrate()
+    shown = ["format", "output", "serving_precision", "quantize", "calibrate"]
+    help_text.group("The result", shown)
 
 
 def main(argv: list[str]) -> None:
@@ -57,16 +60,25 @@ def main(argv: list[str]) -> None:
         raise InputError("--serving_precision: found it with --format=tflite; give --quantize")
     if given.quantize != "none" and given.format != _TFLITE:
         raise InputError("--quantize: found it without --format=tflite")
+    models = config.runs(given)
+    if len(models) > 1 and not given.output:
+        raise InputError("--output: found none, expected a folder for the export of several runs")
     # This process works alone, even if the environment describes a cluster.
     os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
-    from mnist_estimator.runs import layout, open_run
+    from mnist_estimator.runs import ensemble, layout
+    from mnist_estimator.scoring import temperature
     from mnist_estimator.serving import exports
 
-    run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
+    run = ensemble.open_runs(models, given.checkpoint, views=int(given.views))
+    model_dir = run.config.model_dir
     if not given.output:
-        layout.check_no_links(given.model_dir)
-    default_folder = os.path.join(given.model_dir, layout.EXPORT_FOLDER)
+        layout.check_no_links(model_dir)
+    if given.calibrate:
+        run = temperature.calibrated(run, given.data_dir)
+        found = run.options["temperature"]
+        progress.say(f"temperature {found:.3f}, fitted on the validation split", sys.stderr)
+    default_folder = os.path.join(model_dir, layout.EXPORT_FOLDER)
     if given.format == _TFLITE:
         kind = "float32" if given.quantize == "none" else given.quantize
         path = given.output or os.path.join(default_folder, f"model-{kind}.tflite")

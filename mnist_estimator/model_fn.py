@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import math
-import pathlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from mnist_estimator import augmentation, own_networks, weight_updates
+from mnist_estimator import augmentation, predictions, weight_updates
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
 from mnist_estimator.optimizers import OPTIMIZERS
+from mnist_estimator.predictions import CLASSES, LOGITS
 from mnist_estimator.runs import saver
-
-# Prediction keys.
-CLASSES = "classes"  # int64 [B]
-PROBABILITIES = "probabilities"  # float32 [B,K]
-LOGITS = "logits"  # float32 [B,K]
 
 # Metric keys, the tags of TensorBoard's curves. Estimator adds "loss" and "global_step".
 LOSS = "loss"
@@ -57,11 +52,11 @@ def model_fn(
     pixels, share = tf.cast(features[inputs.IMAGES], tf.float32), None
     if training:
         pixels, share = augmentation.augment(pixels, params)
-    predictions = _predictions(pixels, params, training=training)
+    answers = predictions.predict(pixels, params, training=training)
     if mode == estimator.ModeKeys.PREDICT:
-        return estimator.EstimatorSpec(mode, predictions=predictions)
+        return estimator.EstimatorSpec(mode, predictions=answers)
     with tf.name_scope("losses"):
-        losses = _training_losses(labels, predictions[LOGITS], share, params)
+        losses = _training_losses(labels, answers[LOGITS], share, params)
         total = tf.reduce_sum(losses)
         if params["loss_reduction"] == "sum":
             # Estimator averages the losses of the replicas, so this gives the sum over all.
@@ -69,8 +64,8 @@ def model_fn(
         else:
             loss = total / tf.cast(tf.size(losses), tf.float32)
     saver.add_saver()
-    _summarize(pixels / params["full_scale"], labels, predictions[CLASSES])
-    return estimator.EstimatorSpec(mode, predictions, loss, train_op=_train_op(loss, params))
+    _summarize(pixels / params["full_scale"], labels, answers[CLASSES])
+    return estimator.EstimatorSpec(mode, answers, loss, train_op=_train_op(loss, params))
 
 
 class Evaluation(NamedTuple):
@@ -89,35 +84,17 @@ def evaluation(
     An EstimatorSpec of it would import Keras, to see whether a metric is one of Keras.
     """
     pixels = tf.cast(features[inputs.IMAGES], tf.float32)
-    predictions = _predictions(pixels, params, training=False)
-    logits = predictions[LOGITS]
+    answers = predictions.predict(pixels, params, training=False)
+    logits = answers[LOGITS]
     with tf.name_scope("losses"):
         # Estimator averages the loss of an evaluation over its batches. Each batch's sum is divided
         # by the mean batch size and not by its own, so that this is the mean over all examples even
         # though the last batch is smaller.
         loss = tf.reduce_sum(_losses(labels, logits)) / features[inputs.BATCH_MEAN]
-    metrics = _metrics(labels, predictions[CLASSES], params["num_classes"])
+    metrics = _metrics(labels, answers[CLASSES], params["num_classes"])
     for tensor in (labels, logits, features[inputs.IMAGES], features[inputs.INDEX]):
         v1.add_to_collection(SCORED, tensor)
-    return Evaluation(predictions, loss, metrics)
-
-
-def _predictions(
-    pixels: tf.Tensor, params: Mapping[str, Any], *, training: bool
-) -> dict[str, tf.Tensor]:
-    """The predictions for float32 pixels [B,H,W,C]."""
-    with tf.name_scope("scale"):
-        # The largest pixel, 255 or in black and white data 1, becomes pixel_max.
-        scaled = pixels / (params["full_scale"] / params["pixel_max"])
-        scaled = tf.cast(scaled, compute_dtype(params["precision"]))
-    logits = own_networks.logits(params["model"], scaled, params, training=training)
-    with tf.name_scope("predictions"):
-        logits = tf.cast(logits, tf.float32)
-        return {
-            CLASSES: tf.argmax(logits, axis=1),
-            PROBABILITIES: tf.nn.softmax(logits),
-            LOGITS: logits,
-        }
+    return Evaluation(answers, loss, metrics)
 
 
 def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
@@ -144,20 +121,6 @@ def _training_losses(
         targets = others + (targets - others) * share[:, None]
     targets = targets * (1 - smoothing) + smoothing / num_classes
     return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
-
-
-def compute_dtype(precision: str) -> tf.DType:
-    """The type that the layers compute in for a `--precision`; auto looks at the processor.
-
-    bfloat16 is only worth its lower precision where it is faster: on processors that multiply it in
-    hardware (x86: AVX512-BF16 or AMX), when no GPU takes the work.
-    """
-    if precision != "auto":
-        return tf.as_dtype(precision)
-    cpuinfo = pathlib.Path("/proc/cpuinfo")
-    flags = set(cpuinfo.read_text().split()) if cpuinfo.exists() else set()
-    in_hardware = flags & {"avx512_bf16", "amx_bf16"}
-    return tf.bfloat16 if in_hardware and not tf.config.list_physical_devices("GPU") else tf.float32
 
 
 def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:

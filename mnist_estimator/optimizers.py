@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-
 # The last part of the name of a weight's moving average, whatever the optimizer.
 AVERAGE = "ExponentialMovingAverage"
 

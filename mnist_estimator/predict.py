@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     given = flags.FLAGS
     if not argv[1:]:
         raise InputError("found no pictures, expected files, folders or patterns; see --help")
-    for name in ("model_dir", "model"):
+    for name in ("model_dir", "model", "views"):
         if given.export_dir and given[name].present:
             raise InputError(f"--export_dir and --{name}: found both, expected one model")
     with progress.ProgressLine() as show_progress:
@@ -54,13 +54,13 @@ def main(argv: list[str]) -> int:
     os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
     from mnist_estimator.pictures import preparation
-    from mnist_estimator.runs import open_run
+    from mnist_estimator.runs import ensemble
     from mnist_estimator.serving import answers, predictors
 
     if given.export_dir:
         opened = predictors.from_export(given.export_dir)
     else:
-        run = open_run.open_run(given.model_dir, given.checkpoint, given.model)
+        run = ensemble.open_runs(config.runs(given), given.checkpoint, views=int(given.views))
         opened = predictors.from_checkpoint(run)
     with opened as predictor:
         kind = predictor.pictures

@@ -23,7 +23,7 @@ from mnist_estimator.runtime import flag_fields, help_text, program, progress
 
 def define_flags() -> None:
     """Defines the command's flags."""
-    config.define_run_flags()
+    config.define_run_flags(answers=False)
     flags.FLAGS["model_dir"].help = "Folder of the run; for several runs, folders with commas."
     flags.FLAGS["model"].help += " For several runs: one for all, or one each, with commas."
     flags.DEFINE_enum(
@@ -42,8 +42,7 @@ def define_flags() -> None:
 def main(argv: list[str]) -> None:
     """Reads the flags, evaluates the runs and writes the page."""
     given = flags.FLAGS
-    model_dirs = _model_dirs(given.model_dir, given.checkpoint)
-    models = _models(given.model, len(model_dirs))
+    models = config.runs(given)
     if importlib.util.find_spec("matplotlib") is None:
         raise InputError(
             "matplotlib not found, which draws the plots; pip install 'mnist_estimator[report]'"
@@ -59,8 +58,7 @@ def main(argv: list[str]) -> None:
     from mnist_estimator.runtime import files
 
     runs = [
-        open_run.open_run(name, given.checkpoint, model)
-        for name, model in zip(model_dirs, models, strict=True)
+        open_run.open_run(model_dir, given.checkpoint, model) for model_dir, model in models.items()
     ]
     for run in runs:
         splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
@@ -69,34 +67,7 @@ def main(argv: list[str]) -> None:
     text = panels.document(evaluated, given.title, given.grid_class)
     files.write_text(given.output, text)
     size = len(text.encode()) / 1e6
-    progress.say(f"{given.output}: {size:.2f} MB, {', '.join(model_dirs)}", sys.stdout)
-
-
-def _model_dirs(text: str, checkpoint: str) -> list[str]:
-    if os.path.isdir(text):
-        names = [text]  # Sweeps name folders after their flags, as in lr=0.1,seed=2.
-    else:
-        names = [os.path.expanduser(name.strip()) for name in text.split(",")]
-    if "" in names:
-        raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
-    for name in names:
-        if names.count(name) > 1:
-            raise InputError(f"--model_dir: found {name} twice")
-    if len(names) > 1 and checkpoint not in ("", "best", "newest"):
-        raise InputError(
-            f"--checkpoint: found {checkpoint}, expected best or newest with several runs"
-        )
-    return names
-
-
-def _models(text: str, count: int) -> list[str]:
-    """The network of each run; "" for a run whose network is not given."""
-    names = [name.strip() for name in text.split(",")]
-    if len(names) not in (1, count):
-        raise InputError(
-            f"--model: found {len(names)}, expected one for all {count} runs, or one for each"
-        )
-    return names * count if len(names) == 1 else names
+    progress.say(f"{given.output}: {size:.2f} MB, {', '.join(models)}", sys.stdout)
 
 
 def _check_output(path: str) -> None:

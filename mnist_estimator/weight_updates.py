@@ -7,7 +7,6 @@ replica, or on the parameter server that holds the variable.
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.optimizers import AVERAGE
@@ -25,8 +24,8 @@ def refined(
         step. Biases and the scales of batch normalization keep theirs. Loshchilov and Hutter,
         "Decoupled Weight Decay Regularization", ICLR 2019.
       ema_decay: the share of a weight's moving average that stays in each step; 0: no averages. It
-        grows from 0 to this with the global step, so that what an average starts at does not matter.
-        Each is a slot of the optimizer, `optimizers.AVERAGE`, and so a variable of the checkpoint.
+        grows from 0 to this with the global step: what an average starts at does not matter. Each
+        is a slot of the optimizer, `optimizers.AVERAGE`, and so a variable of the checkpoint.
     """
     if weight_decay or ema_decay:
         kind = _refined_class(type(optimizer))

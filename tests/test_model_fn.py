@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.datasets import CLASSES, TEST
 
-from mnist_estimator import estimators, model_fn, networks
+from mnist_estimator import estimators, model_fn, networks, predictions
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
@@ -162,11 +162,11 @@ def test_the_picture_of_inputs_is_a_grid_in_reading_order():
     [("avx2", 0, "float32"), ("avx512_bf16", 0, "bfloat16"), ("avx512_bf16", 1, "float32")],
 )
 def test_auto_precision_asks_the_processor(monkeypatch, cpu, gpus, expected):
-    monkeypatch.setattr(model_fn.pathlib.Path, "exists", lambda self: True)
-    monkeypatch.setattr(model_fn.pathlib.Path, "read_text", lambda self: f"flags : fpu {cpu}\n")
+    monkeypatch.setattr(predictions.pathlib.Path, "exists", lambda self: True)
+    monkeypatch.setattr(predictions.pathlib.Path, "read_text", lambda self: f"flags : fpu {cpu}\n")
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
-    assert model_fn.compute_dtype("auto").name == expected
-    assert model_fn.compute_dtype("float32").name == "float32"
+    assert predictions.compute_dtype("auto").name == expected
+    assert predictions.compute_dtype("float32").name == "float32"
 
 
 def test_a_summed_loss_moves_the_weights_by_the_batch_size_as_much(tmp_path, make_dataset):

@@ -38,6 +38,7 @@ ORDER = (
     "weight_updates",
     "networks",
     "own_networks",
+    "predictions",
     "runs",
     "model_fn",
     "estimators",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnist_estimator import InputError, RunError, networks, storage
@@ -34,11 +34,13 @@ class OpenRun:
       config: the flags that it was trained with, where this process needs no others.
       record: all of its run.json.
       checkpoint: path of the checkpoint.
+      options: params of `model_fn.model_fn` that this process sets, such as the temperature.
     """
 
     config: TrainConfig
     record: dict[str, Any]
     checkpoint: str
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def trained_on(self) -> TrainedOn:
@@ -48,7 +50,7 @@ class OpenRun:
     @property
     def params(self) -> dict[str, Any]:
         """The params of `model_fn.model_fn`."""
-        return self.config.model_params(self.trained_on)
+        return {**self.config.model_params(self.trained_on), **self.options}
 
     def data(self, data_dir: str = "", split: str = TEST) -> tuple[str, Manifest]:
         """Returns the folder and manifest of the run's own data, or of others that fit its network.

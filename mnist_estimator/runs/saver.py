@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
@@ -42,13 +41,13 @@ def graph_variables() -> dict[str, list[int]]:
     }
 
 
-def stored_variables(params: Mapping[str, Any]) -> dict[str, tf.Variable]:
+def stored_variables(*, averages: bool) -> dict[str, tf.Variable]:
     """The graph's variables, each by the name under which a checkpoint has its value.
 
     Args:
-      params: as for `model_fn.model_fn`; they say whether weights get their moving averages.
+      averages: whether weights get their moving averages.
     """
-    averaged = v1.trainable_variables() if params["ema_decay"] and params["use_ema"] else []
+    averaged = v1.trainable_variables() if averages else []
     names = {variable.op.name: f"{variable.op.name}/{AVERAGE}" for variable in averaged}
     every = v1.global_variables()
     return {names.get(variable.op.name, variable.op.name): variable for variable in every}

@@ -13,7 +13,8 @@ from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import checked_records, inputs, records, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest, TrainedOn, prepare_again
-from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS, compute_dtype
+from mnist_estimator.model_fn import ACCURACY, EXAMPLES, LOSS
+from mnist_estimator.predictions import compute_dtype
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
 from mnist_estimator.runtime import files, progress
@@ -41,7 +42,9 @@ def evaluate_alone(
     ):
         config = dataclasses.replace(run.config, model_dir=scratch)
         # For the data it was trained on: the manifest's may be darker, which changes no scale.
-        model = one_graph.OneGraph(estimators.make_estimator(config, run.trained_on))
+        model = one_graph.OneGraph(
+            estimators.make_estimator(config, run.trained_on, options=run.options)
+        )
         with contextlib.closing(model):
             return evaluate(
                 model,

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mnist_estimator import model_fn, networks
+from mnist_estimator import model_fn, networks, predictions
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.runs import events, saver
 from mnist_estimator.runs.evaluations import STEP
@@ -89,7 +89,8 @@ class OneGraph:
         self._values = {name: value for name, (value, _) in sorted(metrics.items())}
         self._values[STEP] = step
         self._reset = tf.group(v1.local_variables_initializer(), v1.tables_initializer())
-        self._saver = v1.train.Saver(saver.stored_variables(self._model.params), sharded=True)
+        averages = predictions.uses_averages(self._model.params)
+        self._saver = v1.train.Saver(saver.stored_variables(averages=averages), sharded=True)
 
     @contextlib.contextmanager
     def _opened_session(self) -> Iterator[v1.Session]:

@@ -18,8 +18,8 @@ import numpy as np
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.model_fn import PROBABILITIES
 from mnist_estimator.pictures.methods import DIGIT, PICTURES
+from mnist_estimator.predictions import PROBABILITIES, uses_averages
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
@@ -116,7 +116,7 @@ def from_checkpoint(run: OpenRun) -> Iterator[Predictor]:
     with tf.Graph().as_default():
         names, receivers = [signatures.PREDICT_IMAGES], signatures.WITH_KEPT_PICTURES
         built = signatures.build(names, run.params, data, receivers)
-        with sessions.restore(run.checkpoint, run.params) as session:
+        with sessions.restore(run.checkpoint, averages=uses_averages(run.params)) as session:
             signature = built[signatures.PREDICT_IMAGES]
             yield Predictor(session, signature, data.class_names, data.pictures)
 

@@ -13,6 +13,7 @@ from typing import Any
 from mnist_estimator import RunError, __version__, compat, storage
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import Manifest, TrainedOn
+from mnist_estimator.predictions import uses_averages
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors
@@ -80,7 +81,7 @@ def save(
             # Only gradients need them. They come in the order of a set, which is another one in
             # every process.
             v1.get_default_graph().clear_collection(key)
-        with sessions.restore(checkpoint, params) as session:
+        with sessions.restore(checkpoint, averages=uses_averages(params)) as session:
             files.make_folder(folder)
             builder = v1.saved_model.Builder(folder)
             files.make_folder(os.path.join(folder, tf.saved_model.VARIABLES_DIRECTORY))
@@ -107,7 +108,9 @@ def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, check
         "brightest_pixel": trained_on.brightest_pixel,
         "pictures": trained_on.pictures,
         "compute_dtype": params["serving_precision"],
-        "averages": bool(params["ema_decay"] and params["use_ema"]),
+        "averages": uses_averages(params),
+        "views": params["views"],
+        "temperature": params["temperature"],
         "signatures": signatures.EXPORTED,
         "mnist_estimator": __version__,
     }

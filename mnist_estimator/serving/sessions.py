@@ -16,11 +16,11 @@ from mnist_estimator.serving.signatures import Signature, Tensors
 
 
 @contextlib.contextmanager
-def restore(checkpoint: str, params: Mapping[str, Any]) -> Iterator[v1.Session]:
+def restore(checkpoint: str, *, averages: bool = False) -> Iterator[v1.Session]:
     """A session of the current graph with the weights of a checkpoint.
 
     Args:
-      params: as for `model_fn.model_fn`.
+      averages: whether weights get their moving averages.
 
     Raises:
       RunError: if the checkpoint cannot be read, or is of another network.
@@ -30,7 +30,7 @@ def restore(checkpoint: str, params: Mapping[str, Any]) -> Iterator[v1.Session]:
             with checkpoints.readable(checkpoint) as path:
                 # TensorFlow restores other shapes, too. Then the image size in a run's record would
                 # decide how much memory each image takes.
-                variables = saver.stored_variables(params)
+                variables = saver.stored_variables(averages=averages)
                 shapes = {name: variable.shape.as_list() for name, variable in variables.items()}
                 saver.check_variables(path, shapes)
                 v1.train.Saver(variables).restore(session, path)

@@ -27,7 +27,8 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs
 from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.data.records import IMAGE_KEY
-from mnist_estimator.model_fn import CLASSES, LOGITS, PROBABILITIES, model_fn
+from mnist_estimator.model_fn import model_fn
+from mnist_estimator.predictions import CLASSES, LOGITS, PROBABILITIES
 from mnist_estimator.serving import picture_graph, pixels
 
 SERVING_DEFAULT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY

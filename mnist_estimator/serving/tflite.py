@@ -22,7 +22,7 @@ from mnist_estimator import RunError
 from mnist_estimator.compat import tf, v1, without_noise
 from mnist_estimator.data import inputs
 from mnist_estimator.data.manifest import Dataset, Manifest
-from mnist_estimator.model_fn import PROBABILITIES
+from mnist_estimator.predictions import PROBABILITIES
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.files import file_errors

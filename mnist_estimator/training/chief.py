@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from mnist_estimator import model_fn
+from mnist_estimator import predictions
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
@@ -50,7 +50,7 @@ def _resume(config: TrainConfig, manifest: Manifest) -> str:
       InputError: if the run that is there cannot be continued with these flags and data.
     """
     newest = checkpoints.newest_whole(config.model_dir, progress.warn)
-    compute_dtype = model_fn.compute_dtype(config.precision).name
+    compute_dtype = predictions.compute_dtype(config.precision).name
     if newest:
         record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import sys
 
-from mnist_estimator import InputError, estimators, model_fn, networks, own_networks
+from mnist_estimator import InputError, estimators, networks, own_networks, predictions
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator
 from mnist_estimator.config import TrainConfig
@@ -63,7 +63,7 @@ def check_network(config: TrainConfig, manifest: Manifest) -> None:
     Raises:
       InputError: if it is a network of the user's own that cannot be trained on these data.
     """
-    dtype = model_fn.compute_dtype(config.precision)
+    dtype = predictions.compute_dtype(config.precision)
     params = config.model_params(manifest)
     own_networks.check(config.model, manifest.image_shape, dtype, params)
     if config.model not in networks.NETWORKS:

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from mnist_estimator import RunError, model_fn
+from mnist_estimator import RunError, predictions
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
@@ -33,7 +33,7 @@ def run_task(
     """
     newest = _wait_for_whole_checkpoint(config, follower)
     if newest:
-        record.check_continues(config, manifest, model_fn.compute_dtype(config.precision).name)
+        record.check_continues(config, manifest, predictions.compute_dtype(config.precision).name)
         evaluations = Evaluations(config.model_dir, config.best_metric)
         if is_complete(config, evaluations, checkpoints.step_of(newest)):
             return say_complete(config)
