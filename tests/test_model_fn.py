@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from support.datasets import CLASSES, TEST
 
-from mnist_estimator import estimators, model_fn, networks, predictions
+from mnist_estimator import estimators, model_fn, networks
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs
@@ -46,6 +46,13 @@ def rate(step, **options):
         ({"schedule": "constant", "warmup_steps": 10}, 9, 1.0),
         ({"schedule": "cosine", "warmup_steps": 20}, 9, 0.5),
         ({"schedule": "cosine", "warmup_steps": 20}, 60, 0.5),
+        ({"schedule": "one_cycle"}, 0, 0.04),
+        ({"schedule": "one_cycle"}, 15, 0.52),
+        ({"schedule": "one_cycle"}, 30, 1.0),
+        ({"schedule": "one_cycle"}, 65, 0.5),
+        ({"schedule": "one_cycle"}, 100, 0.0),
+        ({"schedule": "one_cycle", "warmup_steps": 50}, 50, 1.0),
+        ({"schedule": "one_cycle", "decay_steps": 200}, 60, 1.0),
     ],
 )
 def test_learning_rate(options, step, expected):
@@ -124,15 +131,32 @@ def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, ba
     assert (metrics["examples"], metrics["global_step"]) == (TEST, 2)
 
 
-def test_predictions_agree_with_each_other():
-    with tf.Graph().as_default(), v1.Session() as session:
-        images = tf.constant(np.random.default_rng(0).integers(255, size=(5, 8, 8, 1)), tf.uint8)
-        spec = model_fn.model_fn({"images": images}, None, estimator.ModeKeys.PREDICT, params())
-        session.run(v1.global_variables_initializer())
-        values = session.run(spec.predictions)
-    assert values["logits"].shape == values["probabilities"].shape == (5, CLASSES)
-    np.testing.assert_array_equal(values["classes"], values["logits"].argmax(axis=1))
-    np.testing.assert_allclose(values["probabilities"].sum(axis=1), 1, rtol=1e-6)
+def training_losses(labels, logits, share=None, **options):
+    labels, logits = tf.constant(labels, tf.int64), tf.constant(logits, tf.float32)
+    share = None if share is None else tf.constant(share, tf.float32)
+    return np.asarray(model_fn._training_losses(labels, logits, share, params(**options)))
+
+
+def test_smoothed_and_mixed_labels_have_the_cross_entropy_of_their_shares():
+    logits = np.random.default_rng(0).normal(size=(3, CLASSES)).astype(np.float32)
+    log_probabilities = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    own, others = np.eye(CLASSES)[[0, 3, 2]], np.eye(CLASSES)[[3, 0, 2]]
+    np.testing.assert_allclose(
+        training_losses([0, 3, 2], logits), -(own * log_probabilities).sum(axis=1), rtol=1e-5
+    )
+    share = np.array([0.25, 0.5, 0.75])
+    mixed = share[:, None] * own + (1 - share)[:, None] * others
+    np.testing.assert_allclose(
+        training_losses([0, 3, 2], logits, share),
+        -(mixed * log_probabilities).sum(axis=1),
+        rtol=1e-5,
+    )
+    smooth = 0.8 * mixed + 0.2 / CLASSES
+    np.testing.assert_allclose(
+        training_losses([0, 3, 2], logits, share, label_smoothing=0.2),
+        -(smooth * log_probabilities).sum(axis=1),
+        rtol=1e-5,
+    )
 
 
 def test_each_class_has_its_own_accuracy():
@@ -155,18 +179,6 @@ def test_the_picture_of_inputs_is_a_grid_in_reading_order():
     grid = np.asarray(model_fn._image_grid(tf.constant(images)))
     assert grid.shape == (1, 10, 15, 1)
     np.testing.assert_array_equal(grid[0, ::2, ::3, 0], np.arange(25).reshape(5, 5))
-
-
-@pytest.mark.parametrize(
-    ("cpu", "gpus", "expected"),
-    [("avx2", 0, "float32"), ("avx512_bf16", 0, "bfloat16"), ("avx512_bf16", 1, "float32")],
-)
-def test_auto_precision_asks_the_processor(monkeypatch, cpu, gpus, expected):
-    monkeypatch.setattr(predictions.pathlib.Path, "exists", lambda self: True)
-    monkeypatch.setattr(predictions.pathlib.Path, "read_text", lambda self: f"flags : fpu {cpu}\n")
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU"] * gpus)
-    assert predictions.compute_dtype("auto").name == expected
-    assert predictions.compute_dtype("float32").name == "float32"
 
 
 def test_a_summed_loss_moves_the_weights_by_the_batch_size_as_much(tmp_path, make_dataset):
