@@ -6,23 +6,34 @@ import dataclasses
 
 import numpy as np
 import pytest
-from support.datasets import TEST
+from support.datasets import CLASSES, TEST, array_source
 from support.short_runs import train
 
 from mnist_estimator import InputError
+from mnist_estimator.data import writer
 from mnist_estimator.runs import checkpoints, ensemble, open_run
 from mnist_estimator.scoring import evaluation
 
 OPTIONS = {"model": "softmax", "precision": "float32", "learning_rate": 0.1}
 
 
-@pytest.fixture
-def models(tmp_path, make_dataset):
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
     """Two runs on the same data, the second one with moving averages."""
-    data_dir = make_dataset()
-    train(tmp_path / "a", data_dir, **OPTIONS)
-    train(tmp_path / "b", data_dir, seed=1, max_steps=9, ema_decay=0.5, **OPTIONS)
-    return {str(tmp_path / name): "" for name in "ab"}
+    folder = tmp_path_factory.mktemp("ensemble")
+    data_dir = str(folder / "data")
+    writer.write_dataset(
+        data_dir,
+        dataset="squares",
+        train=array_source(80),
+        test=array_source(TEST, seed=1),
+        num_classes=CLASSES,
+        validation_split="10",
+        shards=1,
+    )
+    train(folder / "a", data_dir, **OPTIONS)
+    train(folder / "b", data_dir, seed=1, max_steps=9, ema_decay=0.5, **OPTIONS)
+    return {str(folder / name): "" for name in "ab"}
 
 
 class Answers:
@@ -65,7 +76,7 @@ def test_the_joined_checkpoint_has_the_weights_that_answer(models):
         ]
 
 
-def test_runs_on_other_data_are_refused(models, tmp_path, monkeypatch):
+def test_runs_on_other_data_are_refused(models, monkeypatch):
     def opened(model_dir, *given):
         run = whole(model_dir, *given)
         dataset = {
