@@ -1,0 +1,107 @@
+"""Studies of recipes: what is trained, what goes on after a kill, and what the numbers say."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import quality
+
+RECIPE = quality.Recipe("best", ("--model=cnn", "--rotate=10", "--ema_decay=0.999"))
+
+
+def row(recipe=RECIPE, *, seed=0, wrong=(), on="test", **fields):
+    accuracy = 1 - len(wrong) / 100
+    settled = {"loss": 0.5, "steps": 7, "seconds": 1.5} | fields
+    return quality.Row(
+        recipe.name, on, recipe.digest, seed, 100, accuracy, **settled, wrong=tuple(wrong)
+    )
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Returns a function that runs a study on a recipe in a file, with a stand-in for training."""
+    file = tmp_path / "best.flags"
+    file.write_text("# A comment\n--model=cnn\n--rotate=10\n--model_dir=x\n--seed=3\n")
+    trained = []
+
+    def train(recipe, seed, on, data_dir, work_dir):
+        trained.append((recipe.name, recipe.flags, seed, on))
+        return row(recipe, seed=seed, on=on, wrong=range(seed))
+
+    monkeypatch.setattr(quality, "train", train)
+    monkeypatch.setattr(quality, "prepare", lambda source_dir, on, work_dir: work_dir)
+
+    def run(*options):
+        quality.main([str(file), "--source_dir=there", f"--csv={tmp_path}/found/q.csv", *options])
+        done = trained.copy()
+        trained.clear()
+        return done
+
+    return run
+
+
+def test_a_study_trains_each_seed_once_and_goes_on_where_it_was(study, capsys):
+    flags = ("--model=cnn", "--rotate=10")
+    assert study("--seeds=1") == [("best", flags, 0, "test")]
+    assert study("--seeds=3") == [("best", flags, 1, "test"), ("best", flags, 2, "test")]
+    assert study("--seeds=3") == []
+    assert "| best | 3 | 0.99000 | 0.01000 | 0.9800 | 1.0000 |  |  |" in capsys.readouterr().out
+    assert study("--seeds=1", "--on=validation") == [("best", flags, 0, "validation")]
+
+
+def test_an_ingredient_is_left_out_seed_by_seed(study):
+    study("--seeds=1")
+    assert study("--seeds=2", "--without=rotate") == [
+        ("best without rotate", ("--model=cnn",), 0, "test"),
+        ("best", ("--model=cnn", "--rotate=10"), 1, "test"),
+        ("best without rotate", ("--model=cnn",), 1, "test"),
+    ]
+    with pytest.raises(SystemExit, match="--without: best has no --erase"):
+        study("--without=erase")
+
+
+def test_rows_come_back_as_they_were_written(tmp_path):
+    path = tmp_path / "new" / "quality.csv"
+    written = [row(wrong=(3, 5, 99)), row(seed=1), row(seed=2, on="validation", wrong=(1,))]
+    for each in written:
+        quality.add_row(path, each)
+    assert quality.read_rows(path) == written
+    assert [file.name for file in path.parent.iterdir()] == ["quality.csv"]
+
+
+def test_rows_of_other_flags_are_others():
+    changed = quality.Recipe("best", ("--model=cnn", "--rotate=12", "--ema_decay=0.999"))
+    assert "| best | 1 |" in quality.table([RECIPE], [row(), row(changed, seed=1)], "test")
+
+
+@pytest.mark.parametrize(
+    ("first_only", "second_only", "p"),
+    [(0, 0, 1.0), (5, 5, 1.0), (10, 2, 0.0386), (2, 10, 0.0386), (1, 0, 1.0), (6, 0, 0.03125)],
+)
+def test_mcnemar(first_only, second_only, p):
+    assert quality.mcnemar(first_only, second_only) == pytest.approx(p, abs=5e-5)
+
+
+def test_an_interval_is_student_s():
+    low, high = quality.interval([0.1, 0.2, 0.3])
+    assert (low, high) == pytest.approx((0.2 - 0.24842, 0.2 + 0.24842), abs=1e-4)
+    half = 1.96 * (25 / 99) ** 0.5 / 10  # Of 100 differences of 0 and 1.
+    assert quality.interval([0.0, 1.0] * 50) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-3)
+
+
+def test_differences_are_of_seeds_that_both_have():
+    other = quality.Recipe("other", ("--model=dnn",))
+    rows = [row(seed=0, wrong=(1, 2)), row(seed=1, wrong=(3,)), row(seed=2)]
+    rows += [row(other, seed=0, wrong=(1, 4, 5)), row(other, seed=1, wrong=(3, 6, 7))]
+    last = quality.table([RECIPE, other], rows, "test").splitlines()[-1]
+    # Only the first: 2; only the other: 4, 5, 6, 7. Twice (1 + 5) of 32.
+    assert last.startswith("| other | 2 | 0.97000 | 0.00000 | 0.9700 | 0.9700 | -0.01500 (")
+    assert last.endswith("| 0.38 |")
+
+
+def test_a_row_that_a_kill_cut_off_is_trained_again(tmp_path):
+    path = tmp_path / "quality.csv"
+    quality.add_row(path, row(wrong=(3, 5)))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: whole.rindex(b",")])
+    assert quality.read_rows(path) == []
