@@ -38,7 +38,8 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
         *("cache_mb", "shuffle_buffer", "batch_size", "seed", "dropout_rate", "deterministic"),
         *("initializer", "initial_stddev", "initial_bias", "optimizer", "loss_reduction"),
         *("learning_rate", "schedule", "warmup_steps", "decay_steps", "decay_rate", "momentum"),
-        "clip_norm",
+        *("clip_norm", "weight_decay", "label_smoothing", "ema_decay"),
+        *("rotate", "scale", "shear", "shift", "elastic", "erase", "mixup"),
     }
     fields = dataclasses.fields(TrainConfig)
     assert {field.name for field in fields if field.metadata["set_by"]} == {
