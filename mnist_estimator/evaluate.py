@@ -60,7 +60,7 @@ def define_flags() -> None:
     )
     data = ("split", "images", "labels", "transpose", "csv", "label_column", "batch_size")
     help_text.group("The data", data)
-    help_text.group("The result", ["json", "output"])
+    help_text.group("The result", ["calibrate", "json", "output"])
 
 
 def main(argv: list[str]) -> None:
