@@ -120,6 +120,12 @@ def test_the_program_measures_runs_side_by_side(folder):
     rows = list(csv.DictReader((folder / "out" / robustness.CSV_FILE).open()))
     assert [row["run"] for row in rows] == [a] * 17 + [both] * 17
     assert f"{100 * float(rows[17]['accuracy']):.2f}%" == lines[2].strip(" |").split(" | ")[2]
+    for line, row, column in ((19, 0, "calibration_error"), (22, 16, "scaled_calibration_error")):
+        assert f"| {float(rows[row][column]):.4f} | " in lines[line]
+    expected, run = Scores(CLASSES), robustness_scores.open_runs(a, 5)
+    evaluation.evaluate_alone(run, *run.data(), "test", scores=expected)
+    found = float(rows[0]["calibration_error"])
+    assert found == pytest.approx(expected.calibration_error, rel=1e-3)
     shown = tf.io.decode_png(picture.read_bytes()).numpy()
     assert shown.shape == (16 * 8 * 2, 12 * 8 * 2, 1)
 
