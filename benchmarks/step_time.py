@@ -4,11 +4,14 @@
   python benchmarks/step_time.py --data_dir=data/mnist --compare=pooling
   python benchmarks/step_time.py --data_dir=data/mnist --compare=input
   python benchmarks/step_time.py --data_dir=data/mnist --compare=determinism
+  python benchmarks/step_time.py --data_dir=data/mnist --compare=augmentation
 
 precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, as in the textbook,
 against after it. input: streamed from disk against gathered in memory. determinism: only
-deterministic operations against any. Both sides run in one process and take turns (A B A B ...), so
-that a machine that speeds up or slows down does so for both.
+deterministic operations against any. augmentation: images that are moved, bent, covered and mixed
+against images as they are; affine: only moved. averages: weight decay and moving averages against
+neither. Both sides run in one process and take turns (A B A B ...), so that a machine that speeds
+up or slows down does so for both.
 """
 
 from __future__ import annotations
@@ -30,11 +33,15 @@ _DATA_DIR = flags.DEFINE_string("data_dir", "data/mnist", "Folder with prepared 
 _STEPS = flags.DEFINE_integer("steps", 30, "Steps a turn.", lower_bound=1)
 _TURNS = flags.DEFINE_integer("turns", 15, "Turns of each side.", lower_bound=3)
 
-_SIDES = {
+_AFFINE = {"rotate": 10.0, "scale": 0.1, "shear": 8.0, "shift": 2.0}
+_SIDES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "determinism": ({"deterministic": True}, {"deterministic": False}),
     "precision": ({"precision": "float32"}, {"precision": "bfloat16"}),
     "pooling": ({"model": "pool_last"}, {"model": "cnn"}),
     "input": ({"cache_mb": 0}, {"cache_mb": 1024}),
+    "affine": (_AFFINE, {}),
+    "augmentation": (_AFFINE | {"elastic": 0.8, "erase": 0.2, "mixup": 0.2}, {}),
+    "averages": ({"weight_decay": 0.01, "ema_decay": 0.999}, {}),
 }
 
 
