@@ -62,6 +62,11 @@ def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
     with checkpoints.opened(path) as reader:
         found = reader.get_variable_to_shape_map()
     for name, shape in expected.items():
+        if name not in found and name.endswith(f"/{AVERAGE}"):
+            raise InputError(
+                f"{path}: holds no moving averages of the weights; go on without --ema_decay, or "
+                "give another --model_dir"
+            )
         if found.get(name) != shape:
             has = f"of shape {found[name]}" if name in found else "not at all"
             raise InputError(

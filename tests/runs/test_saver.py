@@ -28,6 +28,21 @@ def test_a_checkpoint_of_another_network_is_refused(model_dir, graph, line):
         saver.check_variables(f"{model_dir}/model.ckpt-3", graph)
 
 
+def test_a_checkpoint_without_moving_averages_says_so(model_dir):
+    graph = GRAPH | {"w/ExponentialMovingAverage": [3]}
+    with pytest.raises(InputError, match="ckpt-3: holds no moving averages.* without --ema_decay"):
+        saver.check_variables(f"{model_dir}/model.ckpt-3", graph)
+
+
+def test_weights_are_stored_under_their_own_names_and_under_those_of_averages():
+    with tf.Graph().as_default():
+        w = v1.get_variable("w", [3])
+        mean = v1.get_variable("mean", [3], trainable=False)
+        assert saver.stored_variables(averages=False) == {"w": w, "mean": mean}
+        averages = saver.stored_variables(averages=True)
+    assert averages == {"w/ExponentialMovingAverage": w, "mean": mean}
+
+
 @pytest.mark.parametrize("folder", ["run", "run[1]"])
 def test_the_exact_path_is_restored(model_dir, folder):
     path = model_dir.rename(model_dir.with_name(folder)) / "model.ckpt-2"
