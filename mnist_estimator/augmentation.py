@@ -17,6 +17,7 @@ import numpy as np
 from mnist_estimator import InputError, draws
 from mnist_estimator.compat import tf
 
+_MOVES = ("rotate", "scale", "shear", "shift", "flip", "elastic")
 # The displacements of neighbours are alike: a Gaussian of so many pixels smooths them, as in the
 # paper, for images of 28 pixels.
 _ELASTIC_SMOOTHING = 4 / 28
@@ -45,7 +46,7 @@ def augment(images: tf.Tensor, params: Mapping[str, Any]) -> Mixed:
       params: as for `model_fn.model_fn`.
     """
     with tf.name_scope("augment"):
-        if any(params[name] for name in ("rotate", "scale", "shear", "shift", "elastic")):
+        if any(params[name] for name in _MOVES):
             images = _warp(images, params)
         if params["erase"]:
             images = _erase(images, params)
@@ -80,29 +81,35 @@ def _affine_places(
     """Row and column from which each pixel comes, float32 [B,H,W] each."""
     drawn = draws.uniform(
         count,
-        [5],
+        [6],
         seed=params["seed"],
         name="affine",
-        change=lambda shares: _affine(shares * 2 - 1, params),
+        change=lambda shares: _affine(shares, params),
     )
-    cos, sin, shear, down, right = tf.unstack(drawn[:, :, None, None], axis=1)
+    cos, sin, shear, down, right, side = tf.unstack(drawn[:, :, None, None], axis=1)
     y = tf.range(height, dtype=tf.float32)[:, None] - (height - 1) / 2 - down
-    x = tf.range(width, dtype=tf.float32)[None, :] - (width - 1) / 2 - right
+    x = (tf.range(width, dtype=tf.float32)[None, :] - (width - 1) / 2) * side - right
     y, x = cos * y - sin * x, sin * y + cos * x
     return y + (height - 1) / 2, x + shear * y + (width - 1) / 2
 
 
 def _affine(shares: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
-    """What is done to each image, [B,5]: cosine and sine over its scale, shear, shifts.
+    """What is done to each image, [B,6]: cosine and sine over its scale, shear, shifts, side.
+
+    The side is -1 for an image that is mirrored, and 1 for others.
 
     Args:
-      shares: of the most that each flag allows, -1 to 1, [B,5].
+      shares: uniform in [0,1), [B,6]: where between the least and the most of a flag; the last one
+        is compared with the probability of a flip.
     """
-    angle, scale, shear, down, right = tf.unstack(shares, axis=1)
+    flipped = tf.where(shares[:, 5] < params["flip"], -1.0, 1.0)
+    angle, scale, shear, down, right = tf.unstack(shares[:, :5] * 2 - 1, axis=1)
     angle, scale = angle * math.radians(params["rotate"]), 1 + scale * params["scale"]
     shear = tf.tan(shear * math.radians(params["shear"]))
     shifts = down * params["shift"], right * params["shift"]
-    return tf.stack([tf.cos(angle) / scale, tf.sin(angle) / scale, shear, *shifts], axis=1)
+    return tf.stack(
+        [tf.cos(angle) / scale, tf.sin(angle) / scale, shear, *shifts, flipped], axis=1
+    )
 
 
 def _displacements(

@@ -309,6 +309,12 @@ class TrainConfig:
     shift: float = _setting(
         LEARNING, 0.0, "Move each image by up to so many pixels, up or down and left or right."
     )
+    flip: float = _setting(
+        LEARNING,
+        0.0,
+        "Probability that an image is mirrored, left and right; not for digits or letters.",
+        most=1,
+    )
     elastic: float = _setting(
         LEARNING,
         0.0,

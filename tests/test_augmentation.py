@@ -12,8 +12,8 @@ from mnist_estimator import InputError, augmentation, config, draws
 from mnist_estimator.compat import tf, v1
 
 EVERY = {
-    **{"rotate": 20.0, "scale": 0.2, "shear": 10.0, "shift": 3.0, "elastic": 1.0},
-    **{"erase": 0.5, "mixup": 0.3},
+    **{"rotate": 20.0, "scale": 0.2, "shear": 10.0, "shift": 3.0, "flip": 0.5},
+    **{"elastic": 1.0, "erase": 0.5, "mixup": 0.3},
 }
 
 
@@ -43,9 +43,9 @@ def draw(monkeypatch, kind, values):
 
 
 def draw_affine(monkeypatch, *, angle=0.0, scale=0.0, shear=0.0, down=0.0, right=0.0):
-    """Has the affine draw give these shares of the flags' values, -1 to 1."""
+    """Has the affine draw give these shares of the flags' values, -1 to 1, and no flip."""
     drawn = (np.array([angle, scale, shear, down, right]) + 1) / 2
-    draw(monkeypatch, "uniform", drawn.tolist())
+    draw(monkeypatch, "uniform", [*drawn.tolist(), 1.0])
 
 
 def test_without_flags_an_image_stays_as_it_is():
@@ -79,6 +79,15 @@ def test_a_replica_does_to_its_images_what_one_device_would(flag, monkeypatch):
     half, half_shares = augmented(images[4:], **{flag: EVERY[flag]})
     np.testing.assert_array_equal(half, whole[4:])
     np.testing.assert_array_equal(half_shares, shares[4:])
+
+
+def test_flip_mirrors_some_images_and_leaves_the_others():
+    images = noise(200, 5, 6, 2)
+    drawn, _ = augmented(images, flip=0.3)
+    same = (drawn == images).all(axis=(1, 2, 3))
+    mirrored = (drawn == images[:, :, ::-1]).all(axis=(1, 2, 3))
+    assert (same ^ mirrored).all()
+    assert 30 < mirrored.sum() < 90
 
 
 def test_shift_moves_an_image_and_black_follows(monkeypatch):

@@ -39,7 +39,7 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
         *("initializer", "initial_stddev", "initial_bias", "optimizer", "loss_reduction"),
         *("learning_rate", "schedule", "warmup_steps", "decay_steps", "decay_rate", "momentum"),
         *("clip_norm", "weight_decay", "label_smoothing", "ema_decay"),
-        *("rotate", "scale", "shear", "shift", "elastic", "erase", "mixup"),
+        *("rotate", "scale", "shear", "shift", "flip", "elastic", "erase", "mixup"),
     }
     fields = dataclasses.fields(TrainConfig)
     assert {field.name for field in fields if field.metadata["set_by"]} == {
