@@ -307,7 +307,10 @@ class TrainConfig:
         LEARNING, 0.0, "Slant each image by up to so many degrees, either way.", most=60
     )
     shift: float = _setting(
-        LEARNING, 0.0, "Move each image by up to so many pixels, up or down and left or right."
+        LEARNING,
+        0.0,
+        "Move each image by up to so many pixels, up or down and left or right; what comes in from "
+        "outside is 0.",
     )
     flip: float = _setting(
         LEARNING,
