@@ -1,7 +1,7 @@
 """Trains recipes with several seeds, and says how accurate they are and whether they differ.
 
-  python benchmarks/quality.py --source_dir=mnist_idx --seeds=10 recipes/best_mnist.flags
-  python benchmarks/quality.py --source_dir=mnist_idx --without=elastic,ema_decay recipes/best.flags
+  python benchmarks/quality.py --source_dir=mnist_idx --seeds=10 recipes/cnn_adam.flags
+  python benchmarks/quality.py --source_dir=mnist_idx --without=elastic,ema_decay my_recipe.flags
   python benchmarks/quality.py --source_dir=mnist_idx --on=validation recipes/*.flags
 
 The rule: what a recipe says is chosen on the validation split, with --on=validation, where 5,000
