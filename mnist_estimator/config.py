@@ -402,6 +402,15 @@ class TrainConfig:
     inter_op_threads: int = _setting(
         MACHINE, 0, "Operations that may run at once; 0: TensorFlow's choice."
     )
+    stall_timeout_secs: int = _setting(
+        MACHINE,
+        600,
+        "End a process in whose work nothing has moved for so many seconds: no step has ended, no "
+        "batch been evaluated, no part of a file come. What takes longer by nature has more: 20 "
+        "times its median so far. The process leaves a report with the stacks of its threads in "
+        "the model_dir and exits with 138, so that an engine starts it again. 0: wait for ever, as "
+        "under a debugger.",
+    )
     strategy: str = _setting(
         (CLUSTER, MACHINE),
         "auto",
@@ -587,6 +596,13 @@ def define_label_column(values: flags.FlagValues = flags.FLAGS) -> None:
         flag_values=values,
     )
     flag_fields.show_in_help("label_column", values)
+
+
+def define_stall_timeout(values: flags.FlagValues = flags.FLAGS) -> None:
+    """Defines the flag of `train` by which other commands, too, end when they stand still."""
+    every = flag_fields.fields_of(TrainConfig)
+    flag_fields.define([field for field in every if field.name == "stall_timeout_secs"], values)
+    help_text.group("The machine", ["stall_timeout_secs"], values)
 
 
 def define_calibrate() -> None:

@@ -21,7 +21,7 @@ from absl import flags
 
 from mnist_estimator import InputError, config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import flag_fields, help_text, program, progress
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, watchdog
 
 if TYPE_CHECKING:
     from mnist_estimator.data.manifest import Manifest
@@ -61,6 +61,7 @@ def define_flags() -> None:
     data = ("split", "images", "labels", "transpose", "csv", "label_column", "batch_size")
     help_text.group("The data", data)
     help_text.group("The result", ["calibrate", "json", "output"])
+    config.define_stall_timeout()
 
 
 def main(argv: list[str]) -> None:
@@ -133,4 +134,4 @@ def _open_data(
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main)
+    program.run(main, phase=watchdog.EVALUATION)

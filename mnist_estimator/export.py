@@ -19,7 +19,7 @@ import sys
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.runtime import flag_fields, help_text, program, progress
+from mnist_estimator.runtime import flag_fields, help_text, program, progress, watchdog
 
 _SAVED_MODEL, _TFLITE = "saved_model", "tflite"
 _QUANTIZE = ("none", "float16", "int8")
@@ -51,6 +51,7 @@ def define_flags() -> None:
     config.define_calibrate()
     shown = ["format", "output", "serving_precision", "quantize", "calibrate"]
     help_text.group("The result", shown)
+    config.define_stall_timeout()
 
 
 def main(argv: list[str]) -> None:
@@ -92,4 +93,4 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main)
+    program.run(main, phase=watchdog.EXPORT)

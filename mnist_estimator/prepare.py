@@ -31,7 +31,7 @@ from absl import flags
 
 from mnist_estimator import config, prepare_config
 from mnist_estimator.data import splits
-from mnist_estimator.runtime import program, progress, signals
+from mnist_estimator.runtime import program, progress, signals, watchdog
 
 if TYPE_CHECKING:
     from mnist_estimator.data import sources
@@ -171,4 +171,4 @@ def _verify(data_dir: str) -> int | None:
 
 if __name__ == "__main__":
     define_flags()
-    program.run(main)
+    program.run(main, phase=watchdog.PREPARING)

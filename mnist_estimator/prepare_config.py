@@ -18,6 +18,7 @@ CSV = ("train_csv", "test_csv")
 PARQUET = ("train_parquet", "test_parquet")
 _FOLDERS = ("image_folder", "test_image_folder")
 _SOURCES = (("dataset",), ("source_dir",), IDX, CSV, PARQUET, ("npz",), _FOLDERS)
+_WITH_MERGE = ("merge", "data_dir", "force", "stall_timeout_secs")
 _SEVERAL = "Several are a list with commas or a pattern with *, ? or [...], in the order of names."
 _SEVERAL_OR_FOLDER = "Several are a list with commas, a pattern with *, ? or [...], or a folder."
 
@@ -39,6 +40,7 @@ def define_flags(values: flags.FlagValues = flags.FLAGS) -> None:
     help_text.group("Folders of pictures", _FOLDERS, values)
     help_text.group("The examples", ["image_shape", "num_classes", "pictures"], values)
     help_text.group("The splits", ["validation_split", "seed", "shards"], values)
+    config.define_stall_timeout(values)
 
 
 def _define_files(values: flags.FlagValues) -> None:
@@ -233,7 +235,7 @@ def _check_merge(values: flags.FlagValues) -> None:
         return
     for name in sorted(values):
         is_ours = not str(values.find_module_defining_flag(name)).startswith("absl")
-        if values[name].present and is_ours and name not in ("merge", "data_dir", "force"):
+        if values[name].present and is_ours and name not in _WITH_MERGE:
             raise InputError(
                 f"--merge and --{name}: found both; --merge reads only the parts in the data_dir, "
                 "which were made with such flags; drop it, or add --part=I/N"

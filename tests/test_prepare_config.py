@@ -47,6 +47,10 @@ def test_a_part_may_be_merged():
     prepare_config.check(parsed("--data_dir=d", "--part=1/2", "--merge", "--train_csv=a"))
 
 
+def test_a_merge_that_stands_still_may_have_a_limit():
+    prepare_config.check(parsed("--data_dir=d", "--merge", "--stall_timeout_secs=60"))
+
+
 def test_a_shape_without_channels_has_one():
     assert prepare_config.parse_shape("3,4") == (3, 4, 1)
     with pytest.raises(InputError, match="--image_shape"):

@@ -41,6 +41,9 @@ class Hello:
       folder: SHA-256 of the model_dir's absolute path.
       run: the run's name from status.json; "" until the chief has written it.
       host, pid: where the process runs.
+      doing: what it does, in words, and for how long nothing has moved there.
+      busy: not "" while others may have to wait for this task, which will come to their step: it
+        evaluates, for example, and that goes on.
     """
 
     task: str
@@ -49,6 +52,8 @@ class Hello:
     run: str
     host: str
     pid: str
+    doing: str = ""
+    busy: str = ""
 
     def __str__(self) -> str:
         return f"{self.task} of the run in {self.model_dir} (host {self.host}, process {self.pid})"
@@ -161,7 +166,10 @@ def problems(addresses: Mapping[str, str], ours: Hello) -> dict[str, str]:
 
 
 def _packed(one: Hello) -> bytes:
-    return json.dumps(dataclasses.asdict(one)).encode().ljust(_BYTES)
+    content = json.dumps(dataclasses.asdict(one)).encode()
+    if len(content) > _BYTES:  # A model_dir may have characters that take 12 bytes.
+        content = json.dumps(dataclasses.asdict(dataclasses.replace(one, doing=""))).encode()
+    return content.ljust(_BYTES)
 
 
 def _parsed(data: bytes) -> Hello | None:

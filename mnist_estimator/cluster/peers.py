@@ -112,6 +112,7 @@ class Watch:
         start_secs: float,
         probe_all: Callable[[Mapping[str, str]], Mapping[str, str]] = probe_all,
         greet: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda addresses: {},
+        known: Callable[[], str] = lambda: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Watches `addresses`, name -> "host:port".
@@ -124,12 +125,14 @@ class Watch:
           start_secs: how long a task may take to answer for the first time.
           greet: asks the tasks for their run; returns name -> problem, "" if there is none, of
             those that answer.
+          known: what else is known while a task has not answered yet, in a line; "" if nothing.
           clock: gives seconds.
         """
         self._addresses = dict(addresses)
         self._on_lost, self._is_over = on_lost, is_over
         self._gone_secs, self._silent_secs, self._start_secs = gone_secs, silent_secs, start_secs
         self._probe_all, self._greet, self._clock = probe_all, greet, clock
+        self._known = known
         self._started = self._looked_at = clock()
         self._next_line = self._started + _SAY_SECS
         self._answered_at: dict[str, float] = {}
@@ -185,7 +188,7 @@ class Watch:
                 if self._is_over():
                     return f"{here} has ended"
                 if now - self._started > self._start_secs:
-                    return f"{here} has not answered for {self._start_secs:.0f} s"
+                    return self._with_known(f"{here} has not answered for {self._start_secs:.0f} s")
             elif now - seen > (self._gone_secs if answer == REFUSED else self._silent_secs):
                 what = "is gone" if answer == REFUSED else "does not answer"
                 return f"{here} {what}"
@@ -195,8 +198,11 @@ class Watch:
         if self.missing() and now > self._next_line:
             self._next_line = now + 2 * _SAY_SECS
             names = ", ".join(f"{name} at {self._addresses[name]}" for name in self.missing())
-            progress.say(f"waiting for {names}", sys.stderr)
+            progress.say(self._with_known(f"waiting for {names}"), sys.stderr)
         return ""
+
+    def _with_known(self, line: str) -> str:
+        return "; ".join(filter(None, [line, self._known()]))
 
     def _greet_all(self) -> str:
         """A line about a task of another run, or that stopped answering; "" if there is none."""

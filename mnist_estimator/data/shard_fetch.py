@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from mnist_estimator.data import cache_folder
 from mnist_estimator.data.cache_folder import BusyError, CacheFolder, Identity, Part
 from mnist_estimator.data.manifest import DatasetError, Shard
-from mnist_estimator.runtime import files, progress
+from mnist_estimator.runtime import files, progress, watchdog
 
 SILENCE_SECS = 300.0  # Longer than a filesystem tries again by itself.
 _ATTEMPTS = 2  # At a shard whose content is wrong: once, it may be wrong on the way.
@@ -126,6 +126,7 @@ def _download(source: str, shard: Shard, part: Part, note: Callable[[int], None]
                 break
             digest.update(block)
             part.write(block)
+            watchdog.alive()
             note(size)
     if size != shard.bytes:
         more = "or more " if size > shard.bytes else ""

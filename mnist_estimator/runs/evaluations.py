@@ -75,9 +75,10 @@ class Evaluations:
         return any(entry[STEP] == step for entry in self.history)
 
     def stops_at(self, step: int, patience: int) -> bool:
-        """Whether the last `patience` evaluations up to a step were no better than an earlier one.
+        """Whether `patience` evaluations in a row, up to a step, were no better than one before.
 
-        Never with a patience of 0.
+        If so, it stays so: the checkpoint with which a run stopped may be better again, where an
+        evaluator looks at it afterwards. Never with a patience of 0.
         """
         if not patience:
             return False
@@ -91,7 +92,9 @@ class Evaluations:
                 best, waited = entry, 0
             else:
                 waited += 1
-        return waited >= patience
+            if waited >= patience:
+                return True
+        return False
 
     @property
     def best_checkpoint(self) -> str:

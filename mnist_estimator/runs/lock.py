@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 
 from mnist_estimator import InputError, storage
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import files, json_files, leases, local_files, progress
+from mnist_estimator.runtime import files, json_files, leases, local_files, progress, watchdog
 from mnist_estimator.runtime.files import file_errors, is_local
 from mnist_estimator.runtime.locking import Heartbeat, acquire, is_running, this_machine
 
@@ -109,6 +109,7 @@ def _free_version(path: str, sleep: Callable[[float], None]) -> str | None:
         return version
     _say_waiting(owner)
     for _ in range(round(_DEAD_SECS)):
+        watchdog.alive()
         sleep(1)
         now, owner = _version_and_owner(path)
         if not owner:
@@ -151,6 +152,7 @@ def _take_over(path: str, sleep: Callable[[float], None]) -> None:
         return
     _say_waiting(owner)
     for _ in range(round(_DEAD_SECS)):
+        watchdog.alive()
         sleep(1)
         now = _read(path)
         if now.get("beat") != owner.get("beat"):

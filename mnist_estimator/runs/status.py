@@ -29,8 +29,10 @@ EARLY_STOPPED = "early_stopped"
 PREEMPTED = "preempted"
 INTERRUPTED = "interrupted"
 LOST = "lost"  # A task is gone that the chief needs.
+STALLED = "stalled"  # In the chief nothing has moved for too long.
 FAILED = "failed"
-STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, FAILED)
+STATES = (TRAINING, TRAINED, DONE, EARLY_STOPPED, PREEMPTED, INTERRUPTED, LOST, STALLED)
+STATES += (FAILED,)
 
 _KEYS = {"run_name": "run"}  # Fields of `Status` that have another name in the file.
 _MOST_BYTES = 2**20  # A reason is a line or two.
@@ -195,3 +197,14 @@ class Follower:
         """The status with which the chief ended; None while it trains, or has yet to begin."""
         found = self.now()
         return found if found and found != self._before and not found.is_training else None
+
+    def earlier_failure(self) -> str:
+        """A line about a failure that was recorded before; "" if none was, or a chief has begun.
+
+        It may be that of an older run, or of a chief that failed before this task was started.
+        """
+        before = self._before
+        if not before or not before.has_failed or self.now() != before:
+            return ""
+        when = before.written.isoformat(sep=" ", timespec="seconds")
+        return f"the chief's last start failed, recorded at {when}: {before.reason}"

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from mnist_estimator import InputError
-from mnist_estimator.runtime import background
+from mnist_estimator.runtime import background, watchdog
 
 
 def acquire(handle: int) -> bool:
@@ -49,6 +49,7 @@ class Heartbeat:
 
     def __call__(self) -> None:
         """Writes if it is due."""
+        watchdog.alive()
         now = time.monotonic()
         if now >= self._next:
             self._next = now + self._every_secs

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import gc
 import logging
 import os
+import pathlib
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import app, flags
 
 from mnist_estimator import InputError, RunError, __version__, compat, storage
-from mnist_estimator.runtime import help_text, progress, signals, streams
+from mnist_estimator.runtime import help_text, progress, signals, stall_report, streams
 from mnist_estimator.runtime.progress import complain
 
 
@@ -22,6 +24,7 @@ def run(
     *,
     takes_arguments: bool = False,
     opens_paths: bool = True,
+    phase: str = "",
     hint: str = "",
 ) -> None:
     """Runs a command: parses the flags, calls `main` and exits.
@@ -34,6 +37,7 @@ def run(
       main: gets the program's name and the arguments that are not flags.
       takes_arguments: whether such arguments are allowed.
       opens_paths: whether this process itself opens what flags name, which may be in a store.
+      phase: what the command does, of `watchdog`, where --stall_timeout_secs ends all of it.
       hint: is added to the error about an unknown flag.
     """
     streams.guard()
@@ -49,15 +53,15 @@ def run(
     # Estimator's log is for its developers; the hooks report progress and results.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     parse = functools.partial(_parse, opens_paths=opens_paths, hint=hint)
-    app.run(_exit_code_of(main, takes_arguments), flags_parser=parse)
+    app.run(_exit_code_of(main, takes_arguments, phase), flags_parser=parse)
 
 
 def _exit_code_of(
-    main: Callable[[list[str]], int | None], takes_arguments: bool
+    main: Callable[[list[str]], int | None], takes_arguments: bool, phase: str
 ) -> Callable[[list[str]], int]:
     def guarded(argv: list[str]) -> int:
         try:
-            with signals.handled():
+            with signals.handled(), _watched(phase):
                 if len(argv) > 1 and not takes_arguments:
                     raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
                 return main(argv) or 0
@@ -74,6 +78,15 @@ def _exit_code_of(
             return signals.EXIT_FAILED
 
     return guarded
+
+
+def _watched(phase: str) -> contextlib.AbstractContextManager[None]:
+    """Watches a command that is one phase; one that stands still reports to its model_dir."""
+    if not phase:
+        return contextlib.nullcontext()
+    values, name = flags.FLAGS, pathlib.Path(sys.argv[0]).stem
+    folder = values.model_dir if "model_dir" in values else ""
+    return stall_report.watching(values.stall_timeout_secs, phase, folder, name)
 
 
 def _parse(argv: Sequence[str], opens_paths: bool, hint: str) -> list[str]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import IO, TextIO
 
 from mnist_estimator import RunError
-from mnist_estimator.runtime import streams
+from mnist_estimator.runtime import streams, watchdog
 from mnist_estimator.runtime.streams import printable
 
 _CLEAR = "\r\x1b[K"  # Moves to the start of a terminal's line and clears it.
@@ -92,6 +92,7 @@ class ProgressLine:
         self._next = clock() + self._secs
 
     def __call__(self, line: str) -> None:
+        watchdog.alive()
         if self._clock() >= self._next:
             self.show(line)
 

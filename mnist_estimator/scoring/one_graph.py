@@ -14,6 +14,7 @@ from mnist_estimator import model_fn, networks, predictions
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.runs import events, saver
 from mnist_estimator.runs.evaluations import STEP
+from mnist_estimator.runtime import watchdog
 
 
 class OneGraph:
@@ -115,6 +116,7 @@ class OneGraph:
                 asked = [hook.before_run(None) for hook in hooks]
                 fetches = [each.fetches for each in asked]
                 _, fetched = session.run([self._update, fetches])
+                watchdog.alive()
                 for hook, results in zip(hooks, fetched, strict=True):
                     hook.after_run(None, v1.train.SessionRunValues(results, None, None))
 

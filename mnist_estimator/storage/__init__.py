@@ -7,6 +7,7 @@ here is imported before it is used.
 from mnist_estimator.storage import _gs
 from mnist_estimator.storage._errors import ChangedError, UnconditionalError, redacted_urls
 from mnist_estimator.storage._paths import SCHEMES, scheme_of
+from mnist_estimator.storage._transfers import told_to as transfers_told_to
 
 
 def is_ours(path: str) -> bool:
@@ -94,5 +95,6 @@ __all__ = [
     "read_version",
     "redacted_urls",
     "scheme_of",
+    "transfers_told_to",
     "write_if",
 ]

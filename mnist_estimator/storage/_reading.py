@@ -5,7 +5,16 @@ import tempfile
 import threading
 from typing import Any
 
-from mnist_estimator.storage import _errors, _events, _filesystem, _memory, _objects, _paths, _pool
+from mnist_estimator.storage import (
+    _errors,
+    _events,
+    _filesystem,
+    _memory,
+    _objects,
+    _paths,
+    _pool,
+    _transfers,
+)
 
 # What opening a file brings along, so that a small file is one request.
 FIRST_BYTES = 512 << 10
@@ -213,6 +222,7 @@ class Reader:
 
     def _fetch_version(self, start: int, end: int) -> Any:
         found = _objects.get(self._location, start, end, self._e_tag)
+        _transfers.note()
         if found.meta["size"] != self.size:
             raise _errors.ChangedError(f"{self._location} was changed while it was read")
         return _checked(self._location, found.bytes(), end - start)

@@ -4,7 +4,15 @@ import logging
 import threading
 from typing import Any
 
-from mnist_estimator.storage import _errors, _events, _filesystem, _objects, _paths, _reading
+from mnist_estimator.storage import (
+    _errors,
+    _events,
+    _filesystem,
+    _objects,
+    _paths,
+    _reading,
+    _transfers,
+)
 
 # A file of at most this size is published at each flush, so that others see it grow: status files
 # and events. It bounds what a flush sends again.
@@ -131,6 +139,7 @@ class Writer:
         elif len(self._content) >= _HAND_OVER_BYTES:
             self._upload.write(bytes(self._content))
             self._content.clear()
+        _transfers.note()
 
     def _finish(self) -> None:
         if self._upload is None:

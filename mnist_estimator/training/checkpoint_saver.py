@@ -11,7 +11,7 @@ from mnist_estimator import RunError, model_fn
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events, lock
 from mnist_estimator.runs.saver import check_variables, graph_variables, store_errors
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import signals, watchdog
 from mnist_estimator.training.hooks import RateLimit, diverged, first_in_collection
 
 # In a model_dir: a parameter server that has to stop asks the chief to save its variables.
@@ -113,6 +113,7 @@ class CheckpointSaver(v1.train.SessionRunHook):
         with contextlib.suppress(tf.errors.NotFoundError):
             tf.io.gfile.remove(self._request)
 
+    @watchdog.phase(watchdog.CHECKPOINT)
     @store_errors()
     def _save(self, session: v1.Session, step: int) -> str:
         if not tf.io.gfile.isdir(self._model_dir):

@@ -83,6 +83,7 @@ def watch_tasks(
         silent_secs=_SILENT_SECS,
         start_secs=start_secs,
         greet=greet,
+        known=follower.earlier_failure if follower else lambda: "",
     )
 
 

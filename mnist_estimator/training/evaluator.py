@@ -13,7 +13,7 @@ from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, copies, layout, open_run, status
-from mnist_estimator.runtime import progress
+from mnist_estimator.runtime import progress, watchdog
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line
 from mnist_estimator.training import endings, results
 from mnist_estimator.training.run import Run, make_run, was_complete
@@ -76,6 +76,7 @@ def _evaluate_each(run: Run, is_over: Callable[[], bool]) -> None:
             elif over:
                 return
             else:
+                watchdog.enter(watchdog.WAITING)
                 time.sleep(_LOOK_SECS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Iterator
@@ -10,11 +11,16 @@ from collections.abc import Iterator
 from mnist_estimator.cluster import hello, peers, ports, roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import status
-from mnist_estimator.runtime import background, signals
+from mnist_estimator.runtime import background, signals, stall_report, watchdog
 
 _LOOK_SECS = 0.2
 _TRIES = 100  # Looks, for 20 s: a shared folder may show the record of a new run late.
 _NAME_SECS = 1.0
+# In these phases a task does what the others wait for, with a limit of its own.
+_AWAITED = (
+    *(watchdog.SET_UP, watchdog.PREPARING, watchdog.CHECKPOINT, watchdog.EVALUATION),
+    watchdog.EXPORT,
+)
 
 
 class OwnHello:
@@ -26,7 +32,14 @@ class OwnHello:
 
     def current(self) -> hello.Hello:
         """The answer without a look at the record, as the peer waits for it."""
-        return self._hello
+        state = watchdog.state()
+        if not state:
+            return self._hello
+        # Half of the limit: of two tasks that wait for each other, none is busy.
+        busy = state.phase in _AWAITED and state.still_secs < state.limit_secs / 2
+        return dataclasses.replace(
+            self._hello, doing=stall_report.described(state), busy=state.phase if busy else ""
+        )
 
     def look_up(self) -> hello.Hello:
         """The answer after a look at the record, unless the run's name is known already."""
@@ -75,4 +88,5 @@ def _check_peers(task: roles.Task, own_hello: OwnHello) -> None:
         if not left:
             # The address may have gone to another run for a while: after a restart it may be right.
             raise signals.Interruption(found[0], signals.EXIT_LOST)
+        watchdog.alive()
         time.sleep(_LOOK_SECS)

@@ -10,7 +10,7 @@ from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.data import inputs, shard_cache
 from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.runs import checkpoints, status
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import signals, watchdog
 from mnist_estimator.training import endings, hooks, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 from mnist_estimator.training.run import Run
@@ -49,7 +49,8 @@ def _train_in_cluster(
 ) -> None:
     input_fn = _input_fn(run)
     spec = estimator.TrainSpec(input_fn, hooks=watchers)
-    with watch, estimators.graph(run.config):
+    # The watch over the other tasks limits how long they may take to start.
+    with watch, watchdog.excused_while(watch.missing), estimators.graph(run.config):
         if run.config.strategy == "ps":
             # TensorFlow would wait for them in C++, where no signal is heard.
             watch.wait()

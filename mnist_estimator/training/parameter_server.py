@@ -14,7 +14,7 @@ from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import status
-from mnist_estimator.runtime import files, progress, signals
+from mnist_estimator.runtime import files, progress, signals, watchdog
 from mnist_estimator.training import endings
 from mnist_estimator.training.checkpoint_saver import SAVE_REQUEST
 from mnist_estimator.training.run import say_complete, was_complete
@@ -53,6 +53,7 @@ def _serve(config: TrainConfig, task: roles.Task, is_over: Callable[[], bool]) -
     with signals.deferrable():
         signals.defer()
         while not signals.noted() and not is_over():
+            watchdog.enter(watchdog.SERVING)
             time.sleep(_LOOK_SECS)
         if signals.noted():
             signals.acknowledge()

@@ -14,7 +14,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, layout, lock, open_run, record
 from mnist_estimator.runs.evaluations import STEP
-from mnist_estimator.runtime import files, progress
+from mnist_estimator.runtime import files, progress, watchdog
 from mnist_estimator.scoring import evaluation, summaries
 from mnist_estimator.scoring.scores import Scores
 from mnist_estimator.serving import saved_model
@@ -27,6 +27,7 @@ def evaluates_while_training(config: TrainConfig, manifest: Manifest) -> bool:
     return config.eval_split != "none" and manifest.num_examples(config.eval_split) > 0
 
 
+@watchdog.phase(watchdog.EVALUATION)
 def evaluate(run: Run, checkpoint: str) -> None:
     """Evaluates a checkpoint while training, and records the result."""
     hooks.drop_events_from(run.estimator.eval_dir(), checkpoints.step_of(checkpoint))
@@ -43,6 +44,7 @@ def evaluate(run: Run, checkpoint: str) -> None:
     )
 
 
+@watchdog.phase(watchdog.EVALUATION)
 def test(run: Run, checkpoint: str) -> dict[str, Any]:
     """Evaluates a checkpoint on the test split; writes and returns metrics.json."""
     # An earlier process may have evaluated it, and a curve is to have each point once.
@@ -56,6 +58,7 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
     return metrics
 
 
+@watchdog.phase(watchdog.EXPORT)
 def export(run: Run, checkpoint: str) -> None:
     """Exports a checkpoint to `export/best` or `export/final`, as --export says."""
     config = run.config

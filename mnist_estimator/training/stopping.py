@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mnist_estimator import model_fn
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runtime import files, signals
+from mnist_estimator.runtime import files, signals, watchdog
 from mnist_estimator.training.hooks import first_in_collection
 
 _PREEMPTED = 0  # Place in a worker's vote; place 1 says that the run is finished.
@@ -55,6 +55,8 @@ class Stopper(v1.train.SessionRunHook):
 class SessionGuard(v1.train.SessionRunHook):
     """Keeps a synchronous worker, and a process on its own, from going on in a new session.
 
+    It is the first hook, so it tells the watchdog that a step has ended.
+
     After the last step of all workers it stops the watch over the others: they may be gone while
     the chief saves and evaluates.
     """
@@ -90,6 +92,7 @@ class SessionGuard(v1.train.SessionRunHook):
     def after_run(
         self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
     ) -> None:
+        watchdog.end_step(self._step)
         stop = run_values.results
         if self._step >= self._max_steps or (stop is not None and stop.any()):
             self._watch.stop()

@@ -17,7 +17,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import data_dirs, shard_cache
 from mnist_estimator.data.manifest import Dataset, Manifest
 from mnist_estimator.runs import checkpoints, layout, lock, open_run, record, status
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import signals, watchdog
 from mnist_estimator.runtime.files import (
     FILE_ERRORS,
     OutageError,
@@ -26,7 +26,14 @@ from mnist_estimator.runtime.files import (
     is_outage,
 )
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.training import chief, evaluator, joining, parameter_server, worker
+from mnist_estimator.training import (
+    chief,
+    evaluator,
+    joining,
+    parameter_server,
+    stalls,
+    worker,
+)
 from mnist_estimator.training.run import describe_saved
 
 _LOOK_SECS = 1.0
@@ -55,24 +62,34 @@ def train(
         two, other tasks raise the one that the chief failed with.
       signals.Interruption: if a signal ended it, the chief's or another one's end, or the loss of
         a task that it needs; says what is saved.
+
+    A task that stands still for longer than --stall_timeout_secs does not return: it ends the
+    process, see `stalls`.
     """
     compat.look_for_variables_every(_LOOK_SECS)
     config = estimators.with_strategy(config)
     if config.is_deterministic:
         tf.config.experimental.enable_op_determinism()
-    with _add_saved_step(config.model_dir), joining.join_cluster(config, task):
+    with (
+        _add_saved_step(config.model_dir),
+        stalls.watching(config, task) as stall_end,
+        joining.join_cluster(config, task),
+    ):
         if task.is_chief:
-            return _lead(config, task)
+            return _lead(config, task, stall_end)
         return _follow(config, task, since)
 
 
-def _lead(config: TrainConfig, task: roles.Task) -> dict[str, Any] | None:
+def _lead(
+    config: TrainConfig, task: roles.Task, stall_end: stalls.StallEnd
+) -> dict[str, Any] | None:
     # The lock first: a model_dir in use has the record of the trainer at work.
     with lock.held(config.model_dir):
         _check_model_dir(config)
         with (
             # Before the data: where there are none, the record of the end ends the other tasks.
             status.record_outcome(config.model_dir, task.has_evaluator) as recorder,
+            stall_end.recording(recorder),
             _listen_for_evaluator(task),
             _open_dataset(config) as manifest,
         ):
@@ -120,13 +137,14 @@ def _open_dataset(config: TrainConfig) -> Iterator[Manifest]:
       RunError: if TensorFlow could not read or write a file in the block, or lacks memory.
     """
     record.check_data_there(config)
-    manifest = data_dirs.ensure_dataset(
-        config.data_dir,
-        dataset=config.dataset,
-        validation_split=config.validation_split,
-        shards=config.shards,
-        seed=config.seed,
-    )
+    with watchdog.phase(watchdog.PREPARING):
+        manifest = data_dirs.ensure_dataset(
+            config.data_dir,
+            dataset=config.dataset,
+            validation_split=config.validation_split,
+            shards=config.shards,
+            seed=config.seed,
+        )
     with _copies(config, manifest):
         try:
             with open_run.raise_when_folder_gone(config.model_dir, "training"):

@@ -15,7 +15,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, record, status
 from mnist_estimator.runs.evaluations import Evaluations
-from mnist_estimator.runtime import files, progress
+from mnist_estimator.runtime import files, progress, watchdog
 from mnist_estimator.training import endings, loop
 from mnist_estimator.training.run import check_network, is_complete, make_run, say_complete
 
@@ -66,6 +66,7 @@ def _wait_for_whole_checkpoint(config: TrainConfig, follower: status.Follower) -
         endings.end_like_the_chief(follower.ended())
         if time.monotonic() > until:
             raise RunError(f"{problem}; found no chief that goes on from another one")
+        watchdog.alive()
         time.sleep(_LOOK_SECS)
     return newest
 

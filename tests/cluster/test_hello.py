@@ -138,3 +138,11 @@ def test_a_port_that_is_taken_is_a_warning(capsys):
         (answer,) = hello.ask_all({"chief": address}, me(), wait_secs=10).values()
     assert answer.model_dir == "/first"
     assert f"warning: port {address.rpartition(':')[2]} (UDP): " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("letter", ["a", "\u00e4", "\U0001f600"])
+def test_what_a_task_does_is_said_if_there_is_room(letter):
+    one = dataclasses.replace(me(f"/{letter * 200}"), host="h" * 64, doing="d" * 80, busy="export")
+    with answering(one) as address:
+        (found,) = hello.ask_all({"chief": address}, me(), wait_secs=10).values()
+    assert found == dataclasses.replace(one, doing="" if letter == "\U0001f600" else "d" * 80)

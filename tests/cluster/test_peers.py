@@ -235,3 +235,10 @@ def test_wait_returns_when_all_have_answered():
     ):
         watch.wait()
         assert not watch.missing()
+
+
+def test_what_is_known_of_one_that_never_answers_is_said(capsys):
+    told = Told("a", known=lambda: "it failed before")
+    assert not told.look(16)
+    assert capsys.readouterr().err == "waiting for a at a:1; it failed before\n"
+    assert told.look(600) == "a at a:1 has not answered for 600 s; it failed before"

@@ -77,7 +77,7 @@ def test_a_run_that_went_back_drops_what_comes_again_but_not_the_best(tmp_path):
         ([0.5, 0.6, 0.7, 0.8], 1, [False, False, False, False]),
         ([0.5, 0.6, 0.6, 0.6], 2, [False, False, False, True]),
         ([0.5, 0.4, 0.6, 0.5], 2, [False, False, False, False]),
-        ([0.5, 0.4, 0.3, 0.6], 2, [False, False, True, False]),
+        ([0.5, 0.4, 0.3, 0.6], 2, [False, False, True, True]),  # It stopped there for good.
         ([0.5, 0.4, 0.3, 0.2], 0, [False, False, False, False]),
     ],
 )

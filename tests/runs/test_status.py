@@ -169,3 +169,21 @@ def test_a_signal_is_recorded_by_what_it_meant(code, state, tmp_path):
         raise signals.Interruption("SIGNAL", code)
     found = status.read(str(tmp_path))
     assert (found.state, found.exit_code, found.reason) == (state, code, "SIGNAL")
+
+
+def test_a_failure_before_a_task_started_is_told_until_a_chief_begins(tmp_path):
+    with pytest.raises(InputError), status.record_outcome(str(tmp_path)):
+        raise InputError("no data")
+    when = status.read(str(tmp_path)).written.isoformat(sep=" ", timespec="seconds")
+    follower = status.Follower(str(tmp_path))
+    expected = f"the chief's last start failed, recorded at {when}: no data"
+    assert follower.earlier_failure() == expected
+    status.Recorder(str(tmp_path), False).write(status.TRAINING)
+    assert follower.earlier_failure() == ""
+
+
+@pytest.mark.parametrize("code", [0, 143])
+def test_another_end_before_a_task_started_is_no_failure(tmp_path, code):
+    status.Recorder(str(tmp_path), False).write(status.DONE, exit_code=code)
+    assert status.Follower(str(tmp_path)).earlier_failure() == ""
+    assert status.Follower(str(tmp_path / "none")).earlier_failure() == ""

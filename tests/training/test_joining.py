@@ -10,7 +10,7 @@ from mnist_estimator import InputError
 from mnist_estimator.cluster import ports, roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import status
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import signals, watchdog
 from mnist_estimator.training import joining
 
 
@@ -57,3 +57,25 @@ def test_a_task_whose_port_is_taken_does_not_begin(tmp_path, monkeypatch):
         joining.join_cluster(config, pair("chief")),
     ):
         pytest.fail("joined")
+
+
+@pytest.mark.parametrize(
+    ("phase", "still_secs", "busy"),
+    [
+        (watchdog.EVALUATION, 29.0, "evaluation"),
+        (watchdog.EVALUATION, 31.0, ""),  # Who waits for whom, where nothing moves at all?
+        (watchdog.SET_UP, 1.0, "set-up"),
+        (watchdog.STEP, 1.0, ""),
+        (watchdog.SERVING, 1.0, ""),
+    ],
+)
+def test_a_task_says_what_it_does_and_whether_others_are_to_wait(
+    tmp_path, monkeypatch, phase, still_secs, busy
+):
+    own = joining.OwnHello(TrainConfig(model_dir=str(tmp_path)), pair("chief"))
+    assert (own.current().doing, own.current().busy) == ("", "")
+    state = watchdog.State(phase, 0, still_secs, 60.0, 0.0)
+    monkeypatch.setattr(joining.watchdog, "state", lambda: state)
+    found = own.current()
+    assert found.doing == f"{phase}, nothing has moved for {still_secs:.0f} s"
+    assert found.busy == busy

@@ -146,3 +146,10 @@ def test_a_process_on_its_own_does_not_begin_sessions_without_end():
     guard = stopping.SessionGuard(None, 9, is_alone=True)
     with pytest.raises(files.OutageError, match="a file in a store could not be read"):
         run_steps(guard, Fail(), steps=3)
+
+
+def test_the_first_hook_says_that_a_step_has_ended(monkeypatch):
+    ended = []
+    monkeypatch.setattr(stopping.watchdog, "end_step", ended.append)
+    run_steps(stopping.SessionGuard(Watched(), 9), steps=3, start=4)
+    assert ended == [5, 6, 7]
