@@ -292,7 +292,8 @@ def started(
         tasks = {}
         for task in (f"{role} {index}" for role, count in jobs.items() for index in range(count)):
             role, index = task.split()
-            environment = os.environ | {"TMPDIR": str(work)}
+            # As `train` sets it, before a place imports TensorFlow: it changes the last bits.
+            environment = os.environ | {"TMPDIR": str(work), "TF_ENABLE_ONEDNN_OPTS": "1"}
             if len(jobs) > 1:
                 this = {"type": role, "index": int(index)}
                 environment["TF_CONFIG"] = json.dumps({"cluster": hosts, "task": this})

@@ -61,7 +61,7 @@ class StallEnd:
                 for name, address in self._needed.items()
             ],
             missing=[
-                f"{name} at {address} {_MISSING.get(probed.get(name), 'does not answer')}"
+                f"{name} at {address} {_MISSING.get(probed.get(name, ''), 'does not answer')}"
                 for name, address in self._needed.items()
                 if name not in answers
             ],

@@ -68,10 +68,12 @@ class SessionGuard(v1.train.SessionRunHook):
         self._begun = False
 
     def begin(self) -> None:
+        watchdog.alive()  # The graph has been built.
         self._global_step = v1.train.get_global_step()
         self._total = first_in_collection(model_fn.STOP_TOTAL)
 
     def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        watchdog.alive()
         if self._begun and self._total is not None:
             # TensorFlow begins a new session when another worker is gone. That worker restarts from
             # the newest checkpoint, and this one is some steps ahead of it.
