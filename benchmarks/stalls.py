@@ -38,7 +38,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from clusters import prepare_sample
-from stalls_child import HANG
+from stalls_child import HANG, SLOW
 
 _CHILD = pathlib.Path(__file__).with_name("stalls_child.py")
 _LOST = 138
@@ -56,8 +56,8 @@ FLAGS = {
 _ALONE = {"chief": 1}
 _SYNCHRONOUS = {"chief": 1, "worker": 1}
 _ASYNCHRONOUS = {"chief": 1, "worker": 1, "ps": 1, "evaluator": 1}
-_MANY_STEPS = {"model": "cnn", "max_steps": 2500}
-_STOPPED_SECS = 8.0
+_MANY_STEPS = {"max_steps": 3000}  # A worker goes on while the chief is stopped.
+_STOPPED_SECS, _HELD_SECS = 8.0, 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +98,7 @@ def faults() -> list[Fault]:
     return [
         Fault("synchronous worker stopped", _SYNCHRONOUS, "worker 0"),
         Fault("synchronous chief stopped", _SYNCHRONOUS),
-        Fault("parameter server stopped", _ASYNCHRONOUS, "ps 0"),
-        # The worker goes on without the chief, so there have to be enough steps.
+        Fault("parameter server stopped", _ASYNCHRONOUS, "ps 0", flags=_MANY_STEPS),
         Fault("chief stopped, with parameter servers", _ASYNCHRONOUS, flags=_MANY_STEPS),
         Fault("input sleeps", _ALONE, hang="input"),
         Fault("input waits in C++", _ALONE, hang="pipe"),
@@ -125,13 +124,13 @@ def main() -> int:
         prepare_sample(work)
         if given.part == "ordinary":
             return run_ordinary(work, given)
-        chosen = [fault for fault in faults() if given.only in fault.name]
+        chosen = {f"run{n}": f for n, f in enumerate(faults()) if given.only in f.name}
         if not shutil.which("bindfs"):
             print("bindfs is not installed: no filesystem hangs")
-            chosen = [fault for fault in chosen if not fault.mounted]
+            chosen = {name: fault for name, fault in chosen.items() if not fault.mounted}
         print("| fault | phase | each task: code, seconds | the same command then |")
         print("| --- | --- | --- | --- |", flush=True)
-        good = [run_fault(work, f"run{n}", fault, given) for n, fault in enumerate(chosen)]
+        good = [run_fault(work, name, fault, given) for name, fault in chosen.items()]
     print(f"{sum(good)} of {len(good)} as they have to be")
     return 0 if all(good) else 1
 
@@ -144,8 +143,10 @@ def run_fault(work: pathlib.Path, name: str, fault: Fault, given: argparse.Names
         hosts = free_hosts(fault.jobs)
         with started(work, name, fault.jobs, hosts, flags, fault) as tasks:
             began = _disturb(work, model_dir, fault, tasks, stop_answering)
-            ends = _wait_for_ends(tasks, fault, began)
-        stop_answering(False)
+            if fault.mounted:
+                ends = _wait_for_lines(work, name, tasks, began, stop_answering)
+            else:
+                ends = _wait_for_ends(tasks, fault, began)
         described = _described(work / model_dir, work)
         with started(work, f"{name}-again", fault.jobs, hosts, flags) as tasks:
             codes = {task: process.wait(_WAIT_SECS) for task, process in tasks.items()}
@@ -192,6 +193,35 @@ def _wait_for_ends(
                 ends[task] = tasks[task].returncode, time.monotonic() - began
         time.sleep(0.05)
     return {task: ends.get(task) for task in waited_for}
+
+
+def _wait_for_lines(
+    work: pathlib.Path,
+    name: str,
+    tasks: dict[str, subprocess.Popen],
+    began: float,
+    stop_answering: Callable[[bool], None],
+) -> dict[str, tuple[int, float] | None]:
+    """As `_wait_for_ends`, with the seconds until a task's last line.
+
+    The kernel keeps a process that has ended for as long as one of its threads waits for a
+    filesystem of FUSE. So that answers again, some seconds after the last line.
+    """
+    logs = {task: work / f"{name}.{task.replace(' ', '')}.log" for task in tasks}
+    seconds: dict[str, float] = {}
+    while len(seconds) < len(tasks) and time.monotonic() < began + _WAIT_SECS:
+        for task in set(tasks) - set(seconds):
+            if tasks[task].poll() is not None or "train: " in logs[task].read_text():
+                seconds[task] = time.monotonic() - began
+        time.sleep(0.05)
+    time.sleep(_HELD_SECS)
+    held = [task for task, process in tasks.items() if process.poll() is None]
+    print(f"(still there after {_HELD_SECS:.0f} s more, as the kernel waits: {held or 'none'})")
+    stop_answering(False)
+    return {
+        task: (process.wait(_WAIT_SECS), seconds[task]) if task in seconds else None
+        for task, process in tasks.items()
+    }
 
 
 def _described(model_dir: pathlib.Path, temporary: pathlib.Path) -> str:
@@ -299,6 +329,8 @@ def started(
                 environment["TF_CONFIG"] = json.dumps({"cluster": hosts, "task": this})
             if fault and fault.hang and task == fault.task:
                 environment[HANG] = fault.hang
+            elif fault and not fault.is_exact:
+                environment[HANG] = SLOW
             log = stack.enter_context((work / f"{name}.{role}{index}.log").open("w"))
             tasks[task] = process = popen(
                 command, cwd=work, env=environment, stdout=log, stderr=log

@@ -4,13 +4,15 @@
 
 The places are those of `PLACES`, and `input` and `pipe`: the training input does not give a batch,
 because Python sleeps, or because C++ waits at a pipe that nobody writes to. When it is there, the
-program makes a file PLACE.hangs in the working folder. Without a place it trains to the end.
+program makes a file PLACE.hangs in the working folder. With `slow` as the place each batch takes
+0.1 s. Without one it just trains.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import os
 import pathlib
 import runpy
@@ -20,7 +22,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-HANG = "STALLS_HANG"
+HANG, SLOW = "STALLS_HANG", "slow"
 # A function, and in which call of it a lock is waited for that nobody gives back.
 PLACES = {
     "hook": ("training.hooks", "FiniteGuard.after_run", 250),
@@ -80,7 +82,9 @@ def _hang_in_input(place: str) -> None:
         os.mkfifo(_PIPE)
 
     def note(number: np.ndarray) -> np.ndarray:
-        if number == _BATCH:
+        if place == SLOW:
+            time.sleep(0.1)
+        elif number == _BATCH:
             _tell(place)
             time.sleep(0 if place == "pipe" else 86_400)
         return number
@@ -98,7 +102,14 @@ def _hang_in_input(place: str) -> None:
 
     def train_input_fn(*arguments: object, **options: object) -> Callable[[], tf.data.Dataset]:
         input_fn = real(*arguments, **options)
-        return lambda: input_fn().enumerate().map(give)
+
+        @functools.wraps(input_fn)
+        def given(*arguments: object, **options: object) -> tf.data.Dataset:
+            return input_fn(*arguments, **options).enumerate().map(give)
+
+        # Estimator passes only what the signature names, such as a worker's share.
+        given.__signature__ = inspect.signature(input_fn)
+        return given
 
     inputs.train_input_fn = train_input_fn
 
