@@ -57,7 +57,7 @@ def run(
 
 
 def _exit_code_of(
-    main: Callable[[list[str]], int | None], takes_arguments: bool, phase: str
+    main: Callable[[list[str]], int | None], takes_arguments: bool, phase: str = ""
 ) -> Callable[[list[str]], int]:
     def guarded(argv: list[str]) -> int:
         try:
