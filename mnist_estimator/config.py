@@ -407,9 +407,9 @@ class TrainConfig:
         600,
         "End a process in whose work nothing has moved for so many seconds: no step has ended, no "
         "batch been evaluated, no part of a file come. What takes longer by nature has more: 20 "
-        "times its median so far. The process leaves a report with the stacks of its threads in "
-        "the model_dir and exits with 138, so that an engine starts it again. 0: wait for ever, as "
-        "under a debugger.",
+        "times its median so far; the set-up with the first step has 600 at least. The process "
+        "leaves a report with the stacks of its threads in the model_dir and exits with 138, so "
+        "that an engine starts it again. 0: wait for ever, as under a debugger.",
     )
     strategy: str = _setting(
         (CLUSTER, MACHINE),

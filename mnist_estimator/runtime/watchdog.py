@@ -2,7 +2,7 @@
 
 The work says in which phase it is, and when something has moved: a step, a batch, some lines of a
 file. A thread looks once a second. The limit of a phase is a large multiple of the median that the
-phase has taken in this process, and never less than a floor.
+phase has taken in this process, and never less than a floor, which is higher for the set-up.
 
 Time in which that thread did not run either is not counted. The process was stopped then, or the
 machine slept, and the work may go on. Where nothing is watched, the functions do nothing.
@@ -33,6 +33,9 @@ SERVING = "serving parameters"
 WAITING = "waiting for checkpoints"
 
 _FACTOR = 20  # A limit, in medians.
+# The least limit of the set-up: graphs are built and compiled, and on a busy machine nobody knows
+# for how long.
+_SET_UP_SECS = 600.0
 _KEPT = 101  # Durations of a phase of which the median is taken.
 _LOOK_SECS = 1.0
 _MOST_SECS_A_LOOK = 5.0  # What counts of a longer time between two looks.
@@ -161,7 +164,8 @@ class Watchdog:
     def _limit_secs(self, phase: str) -> float:
         known = self._durations.get(phase)
         # A copy, as the work goes on meanwhile.
-        return max(self._floor_secs, _FACTOR * statistics.median(list(known)) if known else 0)
+        learned = _FACTOR * statistics.median(list(known)) if known else 0
+        return max(self._floor_secs, learned, _SET_UP_SECS if phase == SET_UP else 0)
 
 
 class _Current:

@@ -20,7 +20,7 @@ JOBS = {"chief": 1, "worker": 1}
 def test_a_chief_ends_that_waits_for_a_synchronous_worker_which_is_stopped(work):
     hosts = stalls.free_hosts(JOBS)
     flags = stalls.FLAGS | {"max_steps": 100_000, "model_dir": "run", "strategy": "multi_worker"}
-    flags["stall_timeout_secs"] = LIMIT
+    flags |= {"stall_timeout_secs": LIMIT, "eval_split": "none"}
     with stalls.started(work, "run", JOBS, hosts, flags, popen=programs.fork) as tasks:
         saved = work / f"run/model.ckpt-{stalls.FIRST_SAVE}.sha256"
         programs.wait_until(saved.exists, process=tasks["chief 0"])

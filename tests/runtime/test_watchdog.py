@@ -20,6 +20,8 @@ class Told:
         self.dog = watchdog.Watchdog(
             FLOOR, clock=lambda: self.now, processor=lambda: self.processor
         )
+        self.dog.enter(watchdog.SERVING)
+        self.dog.look()
 
     def pass_secs(self, seconds: float, *, every: float = 1) -> watchdog.State:
         """Time passes, with a look every second; gives what the last one saw."""
@@ -43,14 +45,21 @@ def test_work_in_which_nothing_moves_stands_still_after_the_floor(told):
     assert not told.pass_secs(FLOOR).is_stalled
     found = told.pass_secs(1)
     assert found.is_stalled
-    assert (found.phase, found.still_secs, found.limit_secs) == ("set-up", FLOOR + 1, FLOOR)
+    expected = ("serving parameters", FLOOR + 1, FLOOR)
+    assert (found.phase, found.still_secs, found.limit_secs) == expected
+
+
+@pytest.mark.parametrize(("floor", "expected"), [(60, 600), (900, 900)])
+def test_a_set_up_has_time_to_compile_whatever_the_floor_is(floor, expected):
+    found = watchdog.Watchdog(floor).state()
+    assert (found.phase, found.limit_secs) == ("set-up", expected)
 
 
 @pytest.mark.parametrize(
     "move",
     [
         lambda dog: dog.alive(),
-        lambda dog: dog.enter(watchdog.SERVING),
+        lambda dog: dog.enter(watchdog.WAITING),
         lambda dog: dog.end_step(1),
         lambda dog: dog.phase(watchdog.EXPORT).__enter__(),
     ],

@@ -153,7 +153,7 @@ def test_a_run_says_in_which_phase_it_is(tmp_path, make_dataset, monkeypatch):
 
 
 def test_an_input_that_sleeps_is_a_step_that_stands_still(tmp_path, make_dataset, monkeypatch):
-    woken, found = threading.Event(), []
+    woken = threading.Event()
 
     def sleep_at(number):
         if number == 4:
@@ -169,9 +169,8 @@ def test_an_input_that_sleeps_is_a_step_that_stands_still(tmp_path, make_dataset
         return lambda: input_fn().enumerate().map(give)
 
     def end(self, stall):
-        found.append(stall)
-        # In the set-up this is a machine that is busy.
-        if stall.phase == watchdog.STEP:
+        # Whatever else stands still here for a second, does so because the machine is busy.
+        if (stall.phase, stall.step) == (watchdog.STEP, 4):
             woken.set()
 
     inputs_fn = inputs.train_input_fn
@@ -181,5 +180,3 @@ def test_an_input_that_sleeps_is_a_step_that_stands_still(tmp_path, make_dataset
     options = {"model": "softmax", "stall_timeout_secs": 1, "max_steps": 6}
     short_runs.train(tmp_path / "run", make_dataset(), **options)
     assert woken.is_set()
-    (stall,) = [stall for stall in found if stall.phase == watchdog.STEP][:1]
-    assert (stall.step, stall.limit_secs) == (4, 1)
