@@ -164,6 +164,22 @@ def test_a_wait_that_something_else_limits_is_excused(told):
     assert told.pass_secs(FLOOR + 2).is_stalled
 
 
+def test_after_a_stall_that_does_not_end_the_process_time_counts_anew(told):
+    class Looks:
+        """Stands for the event that ends the watch: after 200 looks, a second apart."""
+
+        left = 200
+
+        def wait(self, seconds: float) -> bool:
+            told.now += seconds
+            self.left -= 1
+            return self.left < 0
+
+    found = []
+    told.dog.run(found.append, Looks())
+    assert [stall.still_secs for stall in found] == [FLOOR + 1] * 3
+
+
 def test_nothing_is_watched_with_a_limit_of_0():
     with watchdog.watching(0, pytest.fail):
         assert watchdog.state() is None
