@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from mnist_estimator.runtime import progress, signals, watchdog
+from mnist_estimator.runtime import local_files, progress, signals, watchdog
 
 PREFIX = "stalled-"  # Of a report's name.
 _MOST_REPORTS = 20  # Of one task in one folder. The last one is replaced.
@@ -109,15 +109,18 @@ def _described(stall: watchdog.State) -> str:
 
 def _write(folder: str, name: str, text: str) -> str:
     """Writes a report under a name that is free; returns its path."""
-    # Imported here: it imports TensorFlow, which whoever has a folder has imported.
+    base = os.path.join(folder, f"{PREFIX}{name.replace(' ', '-')}")
+    paths = [f"{base}-{number}.txt" for number in range(1, _MOST_REPORTS + 1)]
+    if "://" not in folder:
+        path = next((path for path in paths if not os.path.lexists(path)), paths[-1])
+        with local_files.replacing(path) as file:
+            file.write(text.encode())
+        return path
+    # Imported here, as this imports TensorFlow, for which there may be no time.
     from mnist_estimator.compat import tf
     from mnist_estimator.runtime import files
 
-    base = os.path.join(folder, f"{PREFIX}{name.replace(' ', '-')}")
-    for number in range(1, _MOST_REPORTS + 1):
-        path = f"{base}-{number}.txt"
-        if not tf.io.gfile.exists(path):
-            break
+    path = next((path for path in paths if not tf.io.gfile.exists(path)), paths[-1])
     files.write_text(path, text)
     return path
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from mnist_estimator.runtime import files, stall_report, watchdog
+from mnist_estimator.runtime import files, local_files, stall_report, watchdog
 
 STALL = watchdog.State("step", 412, 61.2, 60.0, 0.5)
 
@@ -88,6 +88,14 @@ def test_reports_do_not_replace_one_another_but_for_the_last_of_many(tmp_path, m
     ]
 
 
+def test_a_report_goes_to_a_store_as_well():
+    with files.memory_folder() as store:
+        for number in (1, 2):
+            end(store)
+            path = f"{store}/stalled-worker-1-{number}.txt"
+            assert b"MainThread" in files.read_bytes(path)
+
+
 def hang(*_: object) -> str:
     time.sleep(3600)  # In a daemon thread: the test does not wait for it.
     return "never"
@@ -106,7 +114,7 @@ def test_where_the_folder_does_not_answer_the_report_goes_to_another(
     tmp_path, temporary, monkeypatch, capsys, fails
 ):
     monkeypatch.setattr(stall_report, "_PART_SECS", 0.2)
-    monkeypatch.setattr(files, "write_text", fails)
+    monkeypatch.setattr(local_files, "replacing", fails)
     assert end(tmp_path, record=fails) == [138]
     (path,) = temporary.iterdir()
     assert path.name.startswith("stalled-worker-1-") and "MainThread" in path.read_text()
