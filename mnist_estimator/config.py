@@ -348,6 +348,13 @@ class TrainConfig:
     keep_checkpoint_max: int = _setting(
         CHECKPOINTS, 5, "Newest checkpoints kept; 0: all. Older ones go, at the start too."
     )
+    replay_steps: int = _setting(
+        CHECKPOINTS,
+        0,
+        "Before each checkpoint do the last so many steps again, from what the variables were "
+        "before them, and compare every variable bit for bit. If one differs, nothing is saved "
+        "and training fails. 0: no check. At most save_checkpoints_steps.",
+    )
     eval_split: str = _setting(
         EVALUATION,
         "validation",
@@ -515,6 +522,7 @@ class TrainConfig:
                 "--deterministic: found it with --strategy=ps, whose workers are never in step; "
                 "train with --strategy=multi_worker"
             )
+        _check_replay_steps(self)
         if self.early_stop_patience and self.eval_split == "none":
             raise InputError(
                 "--early_stop_patience: found it with --eval_split=none, expected validation"
@@ -616,24 +624,28 @@ def define_calibrate() -> None:
     flag_fields.show_in_help("calibrate", flags.FLAGS)
 
 
-def define_run_flags(*, data: bool = True, answers: bool = True) -> None:
+def define_run_flags(*, data: bool = True, answers: bool = True, checkpoint: bool = True) -> None:
     """Defines the flags of commands that work on a trained run.
 
     Args:
       data: whether --data_dir is one of them.
       answers: whether several runs may answer together, and an image may be looked at several
         times.
+      checkpoint: whether --checkpoint is one of them.
     """
     text = "Folder of the run, or folders of several, with commas in between"
     if answers:
         text += ": they answer together, with the mean of their probabilities"
     flag_fields.define_path("model_dir", "tboard/mod1", f"{text}.")
-    flag_fields.define_path(
-        "checkpoint",
-        "",
-        "Checkpoint to use: best, newest, or its path. Default: the one that training chose, by "
-        "its --export.",
-    )
+    names = ["model_dir"]
+    if checkpoint:
+        flag_fields.define_path(
+            "checkpoint",
+            "",
+            "Checkpoint to use: best, newest, or its path. Default: the one that training chose, "
+            "by its --export.",
+        )
+        names.append("checkpoint")
     flags.DEFINE_string(
         "model",
         "",
@@ -641,7 +653,7 @@ def define_run_flags(*, data: bool = True, answers: bool = True) -> None:
         "trust the module, whose code is run. Not needed where you have trained with it yourself.",
     )
     flag_fields.show_in_help("model", flags.FLAGS)
-    views = []
+    names.append("model")
     if answers:
         flags.DEFINE_enum(
             "views",
@@ -651,8 +663,8 @@ def define_run_flags(*, data: bool = True, answers: bool = True) -> None:
             "directions; or in eight. The answer is the mean of the probabilities.",
         )
         flag_fields.show_in_help("views", flags.FLAGS)
-        views = ["views"]
-    help_text.group("The run", ["model_dir", "checkpoint", "model", *views])
+        names.append("views")
+    help_text.group("The run", names)
     if data:
         text = "Folder with prepared records. Default: the run's own."
         flag_fields.define_path("data_dir", "", text)
@@ -706,6 +718,23 @@ def train_config(values: flags.FlagValues = flags.FLAGS) -> TrainConfig:
 def default_data_dir(dataset: str) -> str:
     """The data_dir of a run that names none."""
     return f"data/{dataset or 'mnist'}"
+
+
+def _check_replay_steps(config: TrainConfig) -> None:
+    if not config.replay_steps:
+        return
+    if config.replay_steps > config.save_checkpoints_steps:
+        raise InputError(
+            f"--replay_steps: found {config.replay_steps}, expected at most "
+            f"--save_checkpoints_steps={config.save_checkpoints_steps}"
+        )
+    if config.strategy in ("multi_worker", "ps"):
+        raise InputError(
+            f"--replay_steps: found it with --strategy={config.strategy}, expected a process that "
+            "trains alone; after the training use the command replay"
+        )
+    if config.deterministic is False:
+        raise InputError("--replay_steps: found it with --nodeterministic, expected no difference")
 
 
 def _check_model(name: str) -> None:

@@ -96,6 +96,7 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
         ("save_checkpoints_steps", 0, "expected at least 1"),
         ("keep_checkpoint_max", -1, "expected at least 0"),
         ("log_steps", 0, "expected at least 1"),
+        ("replay_steps", 501, "expected at most --save_checkpoints_steps=500"),
         ("intra_op_threads", -1, "expected at least 0"),
         ("task_index", -1, "expected at least 0"),
         ("cache_dir", "s3://bucket/cache", "expected a local folder"),
@@ -108,6 +109,20 @@ def test_lists_of_flags_follow_from_what_each_flag_says():
 def test_a_wrong_value_is_named(name, value, expected):
     with pytest.raises(InputError, match=f"^--{name}: found .*{expected}"):
         TrainConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"strategy": "ps"}, "--strategy=ps, expected a process that trains alone"),
+        ({"strategy": "multi_worker"}, "--strategy=multi_worker, expected a process that"),
+        ({"deterministic": False}, "--nodeterministic, expected no difference"),
+    ],
+)
+def test_steps_that_cannot_be_done_again_are_refused(options, expected):
+    assert TrainConfig(replay_steps=500).replay_steps == 500
+    with pytest.raises(InputError, match=f"^--replay_steps: found it with {expected}"):
+        TrainConfig(replay_steps=500, **options)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +143,7 @@ def test_a_size_has_a_unit(text, expected):
     assert TrainConfig(cache_limit=text).cache_bytes == expected
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report", "replay"])
 def test_help_shows_the_command_and_its_flags(name):
     result = programs.run(programs.command(name, "--help"))
     assert result.returncode == 0
@@ -202,6 +217,7 @@ PATHS = {
     "predict": {"model_dir", "checkpoint", "export_dir"},
     "export": {"model_dir", "checkpoint", "data_dir", "output"},
     "report": {"model_dir", "checkpoint", "data_dir", "output"},
+    "replay": {"model_dir", "data_dir"},
     "submit": {"output"},
 }
 

@@ -49,7 +49,7 @@ ORDER = (
     "reporting",
 )
 # Each may import all of the above, and none of these.
-COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report")
+COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report", "replay")
 COMMANDS += ("launch", "submit", "sample")
 
 # What needs no TensorFlow, so that --help and a wrong flag are answered at once. `runtime.files`

@@ -22,7 +22,7 @@ from mnist_estimator.runtime.files import FileError
 from mnist_estimator.runtime.progress import warn
 
 NEWEST = "newest"
-_MOST_THREADS = 1024
+MOST_THREADS = 1024
 _SETTLE_SECS, _LOOK_SECS = 3.0, 0.1
 
 
@@ -125,7 +125,7 @@ def _stable_checkpoint(config: TrainConfig, checkpoint: str) -> str:
 def _limited_threads(config: TrainConfig) -> dict[str, int]:
     """The run's numbers of threads, up to a limit above which TensorFlow ends the process."""
     names = ("intra_op_threads", "inter_op_threads")
-    return {name: min(getattr(config, name), _MOST_THREADS) for name in names}
+    return {name: min(getattr(config, name), MOST_THREADS) for name in names}
 
 
 def _check_network(config: TrainConfig, named: str) -> None:

@@ -11,7 +11,7 @@ import functools
 import importlib.metadata
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ from mnist_estimator.data.manifest import (
 )
 from mnist_estimator.data.splits import MAX_CLASSES
 from mnist_estimator.pictures import methods
-from mnist_estimator.runs import checkpoints, formats, run_data
+from mnist_estimator.runs import checkpoints, formats, run_data, starts
 from mnist_estimator.runtime import files, json_files, streams
 from mnist_estimator.runtime.files import file_errors, is_local, write_json
 from mnist_estimator.runtime.progress import warn
@@ -106,6 +106,7 @@ def parse(
         more = f" and {len(gone) - _MOST_NAMES} more" if gone[_MOST_NAMES:] else ""
         warn(f"ignoring flags that mnist_estimator {__version__} does not have: {names}{more}")
     record["flags"] = dataclasses.asdict(config)
+    starts.check(record)
     return config, record
 
 
@@ -167,11 +168,17 @@ def trained_on(record: dict[str, Any]) -> TrainedOn:
     )
 
 
-def write_run(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> None:
+def write_run(
+    config: TrainConfig,
+    manifest: Manifest,
+    compute_dtype: str,
+    history: Sequence[dict[str, Any]] = (),
+) -> None:
     """Writes run.json: all flags, the versions, and which data the run trains on.
 
     Args:
       compute_dtype: the arithmetic that --precision means on this machine, as "bfloat16".
+      history: the run's starts, as `starts.after` returns them.
     """
     record = {
         formats.KEY: formats.VERSION,
@@ -197,6 +204,7 @@ def write_run(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> No
             "pictures": manifest.pictures,
             "examples": {split: manifest.num_examples(split) for split in manifest.splits},
         },
+        starts.KEY: [*history],
     }
     write_json(os.path.join(config.model_dir, RUN_FILE), record)
 
@@ -207,11 +215,14 @@ def _absolute(path: str) -> str:
     return absolute if streams.is_text(absolute) else path
 
 
-def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> None:
+def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> dict[str, Any]:
     """Says which flags differ from those that the run in the model_dir has had so far.
 
     Args:
       compute_dtype: as for `write_run`.
+
+    Returns:
+      The run's record so far.
 
     Raises:
       InputError: if these settings or data cannot continue it.
@@ -236,6 +247,7 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
     ]
     if changed:
         warn(f"{config.model_dir}: continuing with other flags: {', '.join(changed)}")
+    return record
 
 
 def learning_flags(config: TrainConfig) -> dict[str, Any]:

@@ -49,12 +49,15 @@ class OneGraph:
 
         Raises:
           ValueError: if there is no checkpoint.
+          InputError: if it is one of another network.
         """
         # In training the default graph is that of the training session.
         with self._graph.as_default():
             begin_input = self._input(input_fn, (name, split))
             with self._opened_session() as session:
                 self._saver.restore(session, checkpoint_path)
+                # TensorFlow takes a value of any shape, and with it whatever network that makes.
+                saver.check_variables(checkpoint_path, self._shapes)
                 session.run([self._reset, begin_input])
                 self._run_batches(session, hooks or [])
                 results = session.run(self._values)
@@ -91,7 +94,13 @@ class OneGraph:
         self._values[STEP] = step
         self._reset = tf.group(v1.local_variables_initializer(), v1.tables_initializer())
         averages = predictions.uses_averages(self._model.params)
-        self._saver = v1.train.Saver(saver.stored_variables(averages=averages), sharded=True)
+        stored = saver.stored_variables(averages=averages)
+        self._shapes = {
+            name: variable.shape.as_list()
+            for name, variable in stored.items()
+            if variable.shape.is_fully_defined()
+        }
+        self._saver = v1.train.Saver(stored, sharded=True)
 
     @contextlib.contextmanager
     def _opened_session(self) -> Iterator[v1.Session]:

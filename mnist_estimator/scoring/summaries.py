@@ -10,11 +10,14 @@ import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from tensorboard.compat.proto import summary_pb2
 from tensorboard.plugins.histogram import metadata as histogram_metadata
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.pr_curve import summary as pr_curve_summary
 
-from mnist_estimator import optimizers
+from mnist_estimator import model_fn, optimizers
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.scoring.scores import THRESHOLDS, Scores
@@ -26,6 +29,9 @@ FILTERS = "first_layer"
 PR_CURVES = "pr_curve"
 WEIGHTS = "weights"
 
+# Folders of a run's evaluations, which are groups of metrics to the hparams page. Estimator names
+# them.
+_EVALUATIONS = {"validation": "eval", "test": "eval_test"}
 _MAX_CURVES = 20  # Classes that get a precision-recall curve: nobody looks through more.
 _MAX_FILTERS = 64
 _BUCKETS = 30  # Of a histogram, as in TensorBoard's own.
@@ -65,11 +71,22 @@ def write_evaluation(
     writer.flush()
 
 
-def write_hparams(folder: str, values: Mapping[str, object]) -> None:
-    """Writes a run's flags to `folder` for TensorBoard's hparams page; None is left out."""
+def write_hparams(
+    folder: str, values: Mapping[str, object], defaults: Mapping[str, object]
+) -> None:
+    """Writes a run's flags to `folder` for TensorBoard's hparams page; None is left out.
+
+    The page compares the runs' last evaluations by the groups that are named here. Without them it
+    begins with the accuracy of batches of training.
+
+    Args:
+      defaults: flags that do not have these values come first.
+    """
     kinds = (bool, int, float, str)
     shown = {name: value for name, value in values.items() if isinstance(value, kinds)}
-    _add(events.writer(folder), hparams_pb(shown), 0)
+    writer = events.writer(folder)
+    _add(writer, hparams_pb(shown), 0)
+    _add(writer, _experiment(shown, defaults), 0)
 
 
 def trained_weights(checkpoint: str) -> dict[str, np.ndarray]:
@@ -212,6 +229,38 @@ def _buckets(values: np.ndarray) -> np.ndarray:
             counts += np.bincount(places[places >= 0], minlength=_BUCKETS)
     edges = np.linspace(low, high, _BUCKETS + 1)
     return np.stack([edges[:-1], edges[1:], counts], axis=1)
+
+
+def _experiment(values: Mapping[str, object], defaults: Mapping[str, object]) -> object:
+    """The summary by which the hparams page knows the types of flags, and what it compares."""
+    flags = [
+        api_pb2.HParamInfo(
+            name=name, type=_data_type(value), differs=value != defaults.get(name, value)
+        )
+        for name, value in values.items()
+    ]
+    metrics = [
+        api_pb2.MetricInfo(
+            name=api_pb2.MetricName(group=group, tag=tag), display_name=f"{split} {tag}"
+        )
+        for split, group in _EVALUATIONS.items()
+        for tag in (model_fn.ACCURACY, model_fn.LOSS)
+    ]
+    experiment = api_pb2.Experiment(hparam_infos=flags, metric_infos=metrics)
+    content = plugin_data_pb2.HParamsPluginData(experiment=experiment)
+    summary = summary_pb2.Summary()
+    summary.value.add(
+        tag=hparams_metadata.EXPERIMENT_TAG,
+        metadata=hparams_metadata.create_summary_metadata(content),
+        tensor=hparams_metadata.NULL_TENSOR,
+    )
+    return summary
+
+
+def _data_type(value: object) -> int:
+    if isinstance(value, bool):
+        return api_pb2.DATA_TYPE_BOOL
+    return api_pb2.DATA_TYPE_STRING if isinstance(value, str) else api_pb2.DATA_TYPE_FLOAT64
 
 
 def _images(pictures: Mapping[str, np.ndarray]) -> Iterator[v1.Summary]:

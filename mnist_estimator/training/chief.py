@@ -12,7 +12,7 @@ from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest
-from mnist_estimator.runs import checkpoints, layout, open_run, record, status
+from mnist_estimator.runs import checkpoints, layout, open_run, record, starts, status
 from mnist_estimator.runtime import progress, signals
 from mnist_estimator.scoring import summaries
 from mnist_estimator.training import checkpoint_saver, endings, loop, results
@@ -28,7 +28,7 @@ def run_task(
       The final test evaluation, as in metrics.json; None if there is no test split.
     """
     _check_data(config, manifest)
-    newest = _resume(config, manifest)
+    newest = _resume(config, manifest, task)
     run = make_run(config, manifest, task)
     _train(run, newest, recorder)
     recorder.write(status.TRAINED, exit_code=0)
@@ -43,21 +43,24 @@ def _check_data(config: TrainConfig, manifest: Manifest) -> None:
         progress.warn(line)
 
 
-def _resume(config: TrainConfig, manifest: Manifest) -> str:
+def _resume(config: TrainConfig, manifest: Manifest, task: roles.Task) -> str:
     """Records the run in its model_dir; returns the checkpoint to go on from, "" for none.
 
     Raises:
       InputError: if the run that is there cannot be continued with these flags and data.
     """
     newest = checkpoints.newest_whole(config.model_dir, progress.warn)
-    compute_dtype = predictions.compute_dtype(config.precision).name
+    compute_dtype, before = predictions.compute_dtype(config.precision).name, None
     if newest:
-        record.check_continues(config, manifest, compute_dtype)
+        before = record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
     checkpoints.remove_left_overs(config.model_dir)
     check_network(config, manifest)
-    record.write_run(config, manifest, compute_dtype)
-    summaries.write_hparams(config.model_dir, record.learning_flags(config))
+    step, trainers = checkpoints.step_of(newest), task.num_trainers
+    history = starts.after(before, config, step=step, trainers=trainers)
+    record.write_run(config, manifest, compute_dtype, history)
+    flags, defaults = record.learning_flags(config), record.learning_flags(TrainConfig())
+    summaries.write_hparams(config.model_dir, flags, defaults)
     return newest
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from mnist_estimator import estimators
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import estimator, tf, v1
+from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, shard_cache
 from mnist_estimator.data.manifest import Dataset
 from mnist_estimator.runs import checkpoints, status
 from mnist_estimator.runtime import signals, watchdog
-from mnist_estimator.training import endings, hooks, stopping
+from mnist_estimator.training import endings, hooks, step_replay, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 from mnist_estimator.training.run import Run
 
@@ -74,6 +75,8 @@ def _hooks(
             write_summaries=is_chief,
         ),
     ]
+    if config.replay_steps:
+        watchers.append(_step_replay(config))
     if saver:
         watchers.append(saver)
     watchers.append(stopper)
@@ -85,6 +88,15 @@ def _hooks(
     # Estimator's own max_steps looks for checkpoints by a pattern.
     watchers.append(v1.train.StopAtStepHook(last_step=config.max_steps))
     return watchers
+
+
+def _step_replay(config: TrainConfig) -> step_replay.StepReplay:
+    return step_replay.StepReplay(
+        config.model_dir,
+        steps=config.replay_steps,
+        every_steps=config.save_checkpoints_steps,
+        max_steps=config.max_steps,
+    )
 
 
 class _EndOfInput(v1.train.SessionRunHook):

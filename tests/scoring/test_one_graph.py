@@ -92,6 +92,14 @@ def test_the_results_and_events_are_those_of_estimator(run, tmp_path):
         assert {"accuracy", "class_accuracy/0", "loss"} <= {tag for _, tag, _ in written}
 
 
+def test_a_checkpoint_of_another_network_is_refused(run):
+    """Whose values TensorFlow would take, and with them whatever network they make."""
+    model = one_graph.OneGraph(make(run, hidden_units="6"))
+    with pytest.raises(InputError, match=r"holds another network: dense1/bias of shape \[5\]"):
+        model.evaluate(**asked(run, 2, "test"))
+    model.close()
+
+
 def test_a_training_builds_one_graph_for_all_its_evaluations(run):
     _, model_dir, graphs = run
     recorded = json.loads((model_dir / "evaluations.json").read_text())["evaluations"]

@@ -7,11 +7,20 @@ import pytest
 from support.datasets import CLASSES
 from support.scored import LABELS, PROBABILITIES, scored
 from support.short_runs import train
-from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard import context
+from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
+from tensorboard.plugins import base_plugin
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import (
+    api_pb2,
+    backend_context,
+    get_experiment,
+    list_session_groups,
+)
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.scoring import summaries
 
 
@@ -113,8 +122,10 @@ def test_a_run_fills_tensorboards_pages(tmp_path, make_dataset):
     train(tmp_path / "run", make_dataset(), model="dnn", hidden_units="5", max_steps=4)
     found = plugin_event_multiplexer.EventMultiplexer()
     found.AddRunsFromDirectory(str(tmp_path)).Reload()
-    (content,) = found.PluginRunToTagToContent(hparams_metadata.PLUGIN_NAME)["run"].values()
-    session = hparams_metadata.parse_session_start_info_plugin_data(content)
+    contents = found.PluginRunToTagToContent(hparams_metadata.PLUGIN_NAME)["run"]
+    session = hparams_metadata.parse_session_start_info_plugin_data(
+        contents[hparams_metadata.SESSION_START_INFO_TAG]
+    )
     assert session.hparams["hidden_units"].string_value == "5"
     assert session.hparams["learning_rate"].number_value == pytest.approx(0.001)
     curves = found.PluginRunToTagToContent("pr_curves")["run/eval"]
@@ -126,6 +137,40 @@ def test_a_run_fills_tensorboards_pages(tmp_path, make_dataset):
     assert set(images) == {summaries.CONFUSION, summaries.MISTAKES, summaries.FILTERS}
     (event,) = found.Tensors("run/eval", summaries.CONFUSION)
     assert tf.io.decode_png(event.tensor_proto.string_val[2]).shape[2] == 3
+
+
+def test_the_hparams_page_compares_the_evaluations(tmp_path, make_dataset):
+    """As TensorBoard's own plugin answers the page."""
+    data_dir, options = make_dataset(), {"model": "softmax", "max_steps": 4}
+    results = {
+        f"rate={rate}": train(tmp_path / f"rate={rate}", data_dir, learning_rate=rate, **options)
+        for rate in (0.1, 0.0001)
+    }
+    multiplexer = plugin_event_multiplexer.EventMultiplexer()
+    multiplexer.AddRunsFromDirectory(str(tmp_path)).Reload()
+    provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
+    page = backend_context.Context(base_plugin.TBContext(data_provider=provider))
+    asked = api_pb2.ListSessionGroupsRequest(allowed_statuses=[api_pb2.STATUS_UNKNOWN])
+    found = list_session_groups.Handler(context.RequestContext(), page, "", asked).run()
+    assert {group.name for group in found.session_groups} == set(results)
+    for group in found.session_groups:
+        shown = {(value.name.group, value.name.tag): value.value for value in group.metric_values}
+        best = Evaluations(f"{tmp_path}/{group.name}").history[-1]
+        assert shown == {
+            (folder, tag): pytest.approx(values[tag])
+            for folder, values in (("eval", best), ("eval_test", results[group.name]))
+            for tag in ("accuracy", "loss")
+        }
+    asked = api_pb2.GetExperimentRequest()
+    experiment = get_experiment.Handler(context.RequestContext(), page, "", asked).run()
+    assert [metric.display_name for metric in experiment.metric_infos] == [
+        *("validation accuracy", "validation loss", "test accuracy", "test loss"),
+    ]
+    # Flags that are not the default come first.
+    first = [flag.name for flag in experiment.hparam_infos if flag.differs]
+    assert first == [flag.name for flag in experiment.hparam_infos][: len(first)]
+    assert {"batch_size", "learning_rate", "model"} <= set(first)
+    assert "momentum" not in first
 
 
 def test_a_profile_lies_where_tensorboard_looks_for_it(tmp_path, make_dataset, capsys):
