@@ -22,9 +22,10 @@ import sys
 import tempfile
 
 _HERE = pathlib.Path(__file__).parent
-_STEPS, _EVERY = 60, 20
+_STEPS, _EVERY, _FAULT = 24, 8, 12  # Checkpoints at 0, 8, 16 and 24; a fault between two of them.
 _USUAL = [f"--max_steps={_STEPS}", f"--save_checkpoints_steps={_EVERY}", "--export=none"]
-_USUAL += ["--keep_checkpoint_max=0", "--decay_steps=60"]
+_USUAL += ["--keep_checkpoint_max=0", "--batch_size=32"]
+STOP = f"--stop={_FAULT}"
 RUNS = {
     "cnn, bfloat16": ["--precision=bfloat16"],
     "cnn, float32": ["--precision=float32"],
@@ -37,7 +38,7 @@ RUNS = {
         *("--ema_decay=0.99", "--weight_decay=0.01", "--clip_norm=1", "--label_smoothing=0.1"),
     ],
     "two workers": ["--workers=2"],
-    "stopped, went on with other flags": ["--stop=30", "--learning_rate=0.01"],
+    "stopped, went on with other flags": [STOP, "--learning_rate=0.01"],
 }
 
 
@@ -95,24 +96,24 @@ def train(work: pathlib.Path, *given: str) -> float:
     if "--workers=2" in given:
         return checked(run("launch", "--workers=2", "--", *usual, *flags)).seconds
     seconds = 0.0
-    if "--stop=30" in given:
-        seconds = checked(run("train", *usual, "--max_steps=30")).seconds
+    if STOP in given:
+        seconds = checked(run("train", *usual, f"--max_steps={_FAULT}")).seconds
     return seconds + checked(run("train", *usual, *flags)).seconds
 
 
 def find_faults(work: pathlib.Path) -> int:
     """Plants faults, and looks who finds them; returns how many are not found."""
-    print("\n| fault after step 30 | replay --every | train --replay_steps=20 |")
+    print(f"\n| fault after step {_FAULT} | replay --every | train --replay_steps={_EVERY} |")
     print("| --- | --- | --- |")
     wrong = 0
     for fault in ("weight", "slot", "image", "noise"):
         usual = [f"--data_dir={work}/data", f"--model_dir={work}/run", *_USUAL]
-        child = [str(_HERE / "replay_child.py"), f"--fault={fault}", "--after=30", *usual]
+        child = [str(_HERE / "replay_child.py"), f"--fault={fault}", f"--after={_FAULT}", *usual]
         checked(execute(child))
         done = run("replay", "--every", f"--model_dir={work}/run")
         differing = [line for line in done.out.splitlines() if line.endswith(": differ")]
         shutil.rmtree(work / "run")
-        trained = execute([*child, "--replay_steps=20"])
+        trained = execute([*child, f"--replay_steps={_EVERY}"])
         shutil.rmtree(work / "run")
         line = trained.err.strip().splitlines()[-1] if trained.code else "no difference"
         print(f"| {fault} | {'; '.join(differing)} | {trained.code}: {line[:160]} |", flush=True)

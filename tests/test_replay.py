@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import pytest
 from support import flips, programs
+from support.datasets import CLASSES, TRAIN, array_source
 from support.short_runs import train
 
+from mnist_estimator.data import writer
 
-@pytest.fixture
-def model_dir(tmp_path, make_dataset, monkeypatch):
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
     """A run with a flipped bit between the first two of its three checkpoints."""
-    options = {"model": "softmax", "save_checkpoints_steps": 4, "max_steps": 8}
-    with monkeypatch.context() as patch:
+    folder = tmp_path_factory.mktemp("work")
+    options = {"dataset": "squares", "num_classes": CLASSES, "shards": 1, "validation_split": "0"}
+    writer.write_dataset(f"{folder}/data", train=array_source(TRAIN), test=None, **options)
+    with pytest.MonkeyPatch.context() as patch:
         flips.plant(patch, after=2)
-        train(tmp_path / "run", make_dataset(), **options)
-    return tmp_path / "run"
+        options = {"model": "softmax", "save_checkpoints_steps": 4, "max_steps": 8}
+        train(folder / "run", f"{folder}/data", **options)
+    return folder / "run"
 
 
 def replay(model_dir, *flags):

@@ -20,7 +20,7 @@ from tensorboard.plugins.hparams import (
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runs import events
 from mnist_estimator.scoring import summaries
 
 
@@ -128,6 +128,9 @@ def test_a_run_fills_tensorboards_pages(tmp_path, make_dataset):
     )
     assert session.hparams["hidden_units"].string_value == "5"
     assert session.hparams["learning_rate"].number_value == pytest.approx(0.001)
+    assert hparams_metadata.EXPERIMENT_TAG in contents
+    for folder in ("run/eval", "run/eval_test"):
+        assert {"accuracy", "loss"} <= found.PluginRunToTagToContent("scalars")[folder].keys()
     curves = found.PluginRunToTagToContent("pr_curves")["run/eval"]
     assert len(curves) == CLASSES
     histograms = found.PluginRunToTagToContent("histograms")["run/eval"]
@@ -139,38 +142,61 @@ def test_a_run_fills_tensorboards_pages(tmp_path, make_dataset):
     assert tf.io.decode_png(event.tensor_proto.string_val[2]).shape[2] == 3
 
 
-def test_the_hparams_page_compares_the_evaluations(tmp_path, make_dataset):
+def write_scalars(folder, accuracy):
+    writer = events.writer(str(folder))
+    values = [
+        v1.Summary.Value(tag=tag, simple_value=value)
+        for tag, value in (("accuracy", accuracy), ("loss", 1 - accuracy))
+    ]
+    writer.add_summary(v1.Summary(value=values), 4)
+    writer.flush()
+
+
+def test_the_hparams_page_compares_the_evaluations(tmp_path):
     """As TensorBoard's own plugin answers the page."""
-    data_dir, options = make_dataset(), {"model": "softmax", "max_steps": 4}
-    results = {
-        f"rate={rate}": train(tmp_path / f"rate={rate}", data_dir, learning_rate=rate, **options)
-        for rate in (0.1, 0.0001)
-    }
+    defaults = {"learning_rate": 0.001, "model": "cnn", "momentum": 0.9, "use_ema": True}
+    for name, rate in (("a", 0.001), ("b", 0.5)):
+        flags = defaults | {"learning_rate": rate, "model": "dnn", "left_out": None}
+        summaries.write_hparams(f"{tmp_path}/{name}", flags, defaults)
+        write_scalars(tmp_path / name, 1.0)  # Of a batch of training.
+        write_scalars(tmp_path / name / "eval", rate)
+        write_scalars(tmp_path / name / "eval_test", rate / 2)
     multiplexer = plugin_event_multiplexer.EventMultiplexer()
     multiplexer.AddRunsFromDirectory(str(tmp_path)).Reload()
     provider = data_provider.MultiplexerDataProvider(multiplexer, str(tmp_path))
     page = backend_context.Context(base_plugin.TBContext(data_provider=provider))
-    asked = api_pb2.ListSessionGroupsRequest(allowed_statuses=[api_pb2.STATUS_UNKNOWN])
-    found = list_session_groups.Handler(context.RequestContext(), page, "", asked).run()
-    assert {group.name for group in found.session_groups} == set(results)
-    for group in found.session_groups:
-        shown = {(value.name.group, value.name.tag): value.value for value in group.metric_values}
-        best = Evaluations(f"{tmp_path}/{group.name}").history[-1]
-        assert shown == {
-            (folder, tag): pytest.approx(values[tag])
-            for folder, values in (("eval", best), ("eval_test", results[group.name]))
-            for tag in ("accuracy", "loss")
-        }
+    every = [api_pb2.STATUS_UNKNOWN, api_pb2.STATUS_RUNNING]
+    asked = api_pb2.ListSessionGroupsRequest(allowed_statuses=every, slice_size=9)
+    found = list_session_groups.Handler(context.RequestContext(), page, "x", asked).run()
+    shown = {
+        run.name: [(each.name.group, each.name.tag, each.value) for each in run.metric_values]
+        for group in found.session_groups
+        for run in group.sessions
+    }
+    assert shown == {
+        name: [
+            ("eval", "accuracy", pytest.approx(rate)),
+            ("eval", "loss", pytest.approx(1 - rate)),
+            ("eval_test", "accuracy", pytest.approx(rate / 2)),
+            ("eval_test", "loss", pytest.approx(1 - rate / 2)),
+        ]
+        for name, rate in (("a", 0.001), ("b", 0.5))
+    }
     asked = api_pb2.GetExperimentRequest()
-    experiment = get_experiment.Handler(context.RequestContext(), page, "", asked).run()
+    experiment = get_experiment.Handler(context.RequestContext(), page, "x", asked).run()
     assert [metric.display_name for metric in experiment.metric_infos] == [
         *("validation accuracy", "validation loss", "test accuracy", "test loss"),
     ]
     # Flags that are not the default come first.
-    first = [flag.name for flag in experiment.hparam_infos if flag.differs]
-    assert first == [flag.name for flag in experiment.hparam_infos][: len(first)]
-    assert {"batch_size", "learning_rate", "model"} <= set(first)
-    assert "momentum" not in first
+    names = [flag.name for flag in experiment.hparam_infos if flag.differs]
+    assert names in (["model"], ["learning_rate", "model"])
+    every = [flag.name for flag in experiment.hparam_infos]
+    assert every[: len(names)] == names
+    assert sorted(every) == sorted(defaults)
+    types = {flag.name: flag.type for flag in experiment.hparam_infos}
+    assert types["use_ema"] == api_pb2.DATA_TYPE_BOOL
+    assert types["model"] == api_pb2.DATA_TYPE_STRING
+    assert types["momentum"] == api_pb2.DATA_TYPE_FLOAT64
 
 
 def test_a_profile_lies_where_tensorboard_looks_for_it(tmp_path, make_dataset, capsys):
