@@ -11,8 +11,10 @@ from mnist_estimator import RunError, __version__
 from mnist_estimator.runtime import progress, streams
 
 # In the order in which a user meets them.
-COMMANDS = ("prepare", "train", "evaluate", "predict", "export", "report", "replay")
-COMMANDS += ("launch", "submit")
+COMMANDS = (
+    *("prepare", "train", "evaluate", "predict", "export", "report", "replay"),
+    *("launch", "submit"),
+)
 # Not one of a run's commands: it has arguments of its own.
 _PROGRAMS = "compat"
 _HELP_FLAGS = ("--help", "-help", "-h")

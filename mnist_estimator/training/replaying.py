@@ -165,19 +165,25 @@ def _how_trained(stretch: Stretch, passed: list[starts.Start]) -> tuple[TrainCon
             "trained again"
         )
     trainers = passed[0].trainers
+    _check_gives_the_same(run, config, trainers)
+    return _replaying(run, config, last), trainers
+
+
+def _check_gives_the_same(run: Replayed, config: TrainConfig, trainers: int) -> None:
+    """Raises InputError where training again does not give the same bits, whatever the machine."""
+    model_dir = run.config.model_dir
     if config.strategy == "ps":
         raise InputError(
-            f"{run.config.model_dir}: was trained with --strategy=ps, whose workers are never in "
-            "step: training again never gives the same bits; with multi_worker it does"
+            f"{model_dir}: was trained with --strategy=ps, whose workers are never in step: "
+            "training again never gives the same bits; with multi_worker it does"
         )
     if config.strategy == "multi_worker" and not trainers:
         raise InputError(
-            f"{run.config.model_dir}: {record.RUN_FILE} does not tell how many workers trained up "
-            f"to step {last}, as an older version wrote it: it cannot be trained again"
+            f"{model_dir}: {record.RUN_FILE} does not tell how many workers there were, as an "
+            "older version wrote it: it cannot be trained again"
         )
     if not config.is_deterministic:
         progress.warn("trained with --nodeterministic: differences need not mean anything")
-    return _replaying(run, config, last), trainers
 
 
 def _replaying(run: Replayed, config: TrainConfig, last: int) -> TrainConfig:

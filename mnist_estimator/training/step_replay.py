@@ -27,6 +27,7 @@ class StepReplay(v1.train.SessionRunHook):
         """Does up to `steps` steps again before the checkpoints of `CheckpointSaver`."""
         self._model_dir = model_dir
         self._steps, self._every_steps, self._max_steps = steps, every_steps, max_steps
+        self._step = self._due = 0
         self._before: list[np.ndarray] = []
         self._batches: list[list[np.ndarray]] = []
 

@@ -21,7 +21,7 @@ from mnist_estimator.runs import machine, starts, status
 from mnist_estimator.training import replaying
 
 # With what may change from start to start, and is no part of a checkpoint.
-OPTIONS = {"model": "dnn", "hidden_units": "5", "cache_mb": 0, "rotate": 20.0, "decay_steps": 0}
+OPTIONS = {"model": "softmax", "cache_mb": 0, "learning_rate": 0.01, "decay_steps": 0}
 OPTIONS |= {"keep_checkpoint_max": 0, "save_checkpoints_steps": 4}
 
 
@@ -87,9 +87,14 @@ def test_another_machine_is_said_first(work, tmp_path, capsys, monkeypatch):
     assert found[-1].endswith("; the run had other machines or libraries, which may be the reason")
 
 
-def test_what_an_older_version_recorded_is_trained_as_its_flags_say(work, tmp_path, capsys):
+def test_what_an_older_version_recorded_is_trained_as_its_flags_say(
+    work, tmp_path, capsys, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(replaying, "_train", lambda *given: asked.append(given) or {})
     stretch = last(copied(work, tmp_path, lambda record: record.pop(starts.KEY)))
-    assert replaying.replay(stretch) == []
+    assert replaying.replay(stretch)
+    assert asked[0][1].learning_rate == 0.01
     said = capsys.readouterr().err
     assert "steps 8 to 12 were trained with what run.json does not tell, as an older" in said
 
@@ -141,7 +146,7 @@ def test_a_program_of_the_users_own_is_refused(tmp_path):
         (lambda r: r["flags"].update(strategy="ps"), "--strategy=ps, whose workers are never in"),
         (
             lambda r: [r["flags"].update(strategy="multi_worker"), r.pop(starts.KEY)],
-            "does not tell how many workers trained up to step 12",
+            "does not tell how many workers there were",
         ),
         (
             lambda r: r[starts.KEY].append({**r[starts.KEY][-1], "step": 10, "trainers": 2}),
@@ -172,7 +177,7 @@ def test_only_what_the_weights_follow_from_is_as_it_was(work):
     stretch = last(work / "run")
     config, trainers = replaying._how_trained(stretch, starts.between(stretch.run.record, 8, 12))
     assert trainers == 1
-    assert (config.max_steps, config.decay_steps, config.rotate) == (12, 12, 20.0)
+    assert (config.max_steps, config.decay_steps, config.learning_rate) == (12, 12, 0.01)
     run = replaying.open_replayed(str(work / "run"))
     config, _ = replaying._how_trained(run.stretches[0], starts.between(run.record, 0, 4))
     assert (config.max_steps, config.decay_steps) == (4, 8)
