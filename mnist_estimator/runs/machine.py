@@ -17,7 +17,7 @@ _CPU_FILE = pathlib.Path("/proc/cpuinfo")
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
 _INSTRUCTIONS = re.compile(r"^(?:flags|Features)\s*:\s*(.+)$", re.MULTILINE)
 # Those by which libraries choose how to multiply and add.
-_OF_VECTORS = re.compile(r"(avx|amx|sse4|asimd|sve|sme|bf16|i8mm).*|fma|f16c|fphp")
+_OF_VECTORS = re.compile(r"(avx|amx|sse4|asimd|sve|bf16|i8mm).*|sme\d?|fma|f16c|fphp")
 _SETTINGS = re.compile(
     r"(DNNL|ONEDNN|OMP|MKL|OPENBLAS|CUDNN|CUBLAS|XLA)_\w+|TF_\w*(DNN|XLA|DETERMINISTIC|TF32)\w*"
 )

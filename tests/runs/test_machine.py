@@ -11,7 +11,7 @@ from mnist_estimator.runs import machine
 
 INTEL = """processor\t: 0
 model name\t: Intel(R)  Xeon(R) CPU
-flags\t\t: fpu sse sse2 sse4_2 fma avx avx2 avx512_bf16 amx_tile f16c hypervisor
+flags\t\t: fpu sse sse2 sse4_2 fma avx avx2 avx512_bf16 amx_tile f16c smep hypervisor
 """
 ARM = "processor\t: 0\nFeatures\t: fp asimd aes asimddp sve i8mm bf16\n"
 
