@@ -38,19 +38,12 @@ from absl import flags
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
 from mnist_estimator.engines import passed_flags, prepare_flags
-from mnist_estimator.runtime import help_text, program, progress, signals
+from mnist_estimator.runtime import children, help_text, program, progress, signals
 
 _HOST = "127.0.0.1"
 _POLL_SECS = 0.1
 _END_SECS = 30.0  # How long tasks have to save and end.
 _COLORS = (36, 33, 35, 32, 34, 31)  # ANSI: cyan, yellow, magenta, green, blue, red.
-# Linux sends a task SIGTERM when its launcher dies, whatever ends that.
-_RUN = """
-import contextlib, ctypes, runpy, signal
-with contextlib.suppress(AttributeError, OSError):
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-runpy.run_module("mnist_estimator.{command}", run_name="__main__", alter_sys=True)
-"""
 
 
 def main(argv: list[str]) -> int:
@@ -184,7 +177,7 @@ class _Task:
         self.exit_code = 0
         self._restarts = 0
         module, *given = command
-        self._command = [sys.executable, "-c", _RUN.format(command=module), *given]
+        self._command = children.command(module, *given)
         # Without the latter, what a task prints comes only when the task ends.
         self._environment = os.environ | environ | {"PYTHONUNBUFFERED": "1"}
         self._color, self._width = color, width
