@@ -32,7 +32,7 @@ _SURE_SECS = 40.0  # Of a lease: before others think it dead, with time to write
 _MOST_BYTES = 2**12  # A line.
 _TRIES = 3
 
-_leases: dict[str, leases.Lease] = {}  # Of this process, by model_dir.
+_leases: dict[str, leases.Lease] = {}  # Of this process, by the path of the lock file.
 
 
 class LockedError(InputError):
@@ -40,14 +40,19 @@ class LockedError(InputError):
 
 
 @contextlib.contextmanager
-def held(model_dir: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[None]:
+def held(
+    model_dir: str, *, file: str = LOCK_FILE, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
     """Keeps other trainers out of a model_dir while the block runs; makes the folder.
+
+    Args:
+      file: name of the lock file; who takes another one than trainers do, locks something else.
 
     Raises:
       LockedError: if another trainer is at work; names its host, process and start.
       InputError: if the folder cannot be written to.
     """
-    path = os.path.join(model_dir, LOCK_FILE)
+    path = os.path.join(model_dir, file)
     with contextlib.ExitStack() as stack:
         with file_errors(model_dir):
             files.make_folders(model_dir)
@@ -71,8 +76,9 @@ def check(model_dir: str) -> None:
       leases.LostError: if another trainer has taken it over.
       InputError or RunError: if it is not known, as the store does not answer.
     """
-    if model_dir in _leases:
-        _leases[model_dir].check()
+    lease = _leases.get(os.path.join(model_dir, LOCK_FILE))
+    if lease:
+        lease.check()
 
 
 def _lease(path: str, stack: contextlib.ExitStack, sleep: Callable[[float], None]) -> bool:
@@ -90,10 +96,9 @@ def _lease(path: str, stack: contextlib.ExitStack, sleep: Callable[[float], None
             if first:
                 raise _locked(path, first) from None
             continue
-        model_dir = os.path.dirname(path)
         stack.enter_context(lease.beating(_BEAT_SECS))
-        stack.callback(_leases.pop, model_dir)
-        _leases[model_dir] = lease
+        stack.callback(_leases.pop, path)
+        _leases[path] = lease
         return True
     raise _locked(path, {})
 

@@ -51,6 +51,13 @@ def test_the_second_trainer_is_told_who_the_first_is(tmp_path):
             pytest.fail("both train")
 
 
+def test_locks_of_two_names_are_two(tmp_path):
+    with lock.held(str(tmp_path), file=".other"), another_trainer(tmp_path):
+        assert (tmp_path / ".other").exists()
+    with another_trainer(tmp_path), lock.held(str(tmp_path), file=".other"):
+        lock.check(str(tmp_path))
+
+
 def test_the_lock_of_a_killed_trainer_is_free(tmp_path):
     with another_trainer(tmp_path) as first:
         first.send_signal(signal.SIGKILL)
