@@ -362,6 +362,11 @@ class TrainConfig:
         "evaluated once, at the end.",
         choices=("validation", "none"),
     )
+    final_test: bool = _setting(
+        EVALUATION,
+        True,
+        "Evaluate the test split at the end; --nofinal_test leaves it unseen.",
+    )
     best_metric: str = _setting(
         EVALUATION,
         "accuracy",

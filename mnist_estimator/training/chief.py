@@ -125,13 +125,13 @@ def _finish(run: Run) -> dict[str, Any] | None:
     metrics = None
     with signals.interruptible():
         checkpoint = open_run.chosen_checkpoint(run.config)  # Which reads all of it.
-        if run.manifest.num_examples("test"):
+        if run.config.final_test and run.manifest.num_examples("test"):
             metrics = results.test(run, checkpoint)
         else:
-            step = checkpoints.step_of(checkpoint)
-            progress.say(
-                f"trained to step {step}; the data has no test split to evaluate", sys.stdout
+            why = (
+                "the data has no test split to evaluate" if run.config.final_test else "not tested"
             )
+            progress.say(f"trained to step {checkpoints.step_of(checkpoint)}; {why}", sys.stdout)
     with signals.interruptible():
         results.export(run, checkpoint)
     model_dir = run.config.model_dir

@@ -75,7 +75,8 @@ def export(run: Run, checkpoint: str) -> None:
 def _say_serving_accuracy(run: Run, checkpoint: str) -> None:
     """Says the export's accuracy on the test split if it computes in another precision."""
     config = run.config
-    if not evaluation.serves_otherwise(config) or not run.manifest.num_examples("test"):
+    tests = config.final_test and run.manifest.num_examples("test")
+    if not tests or not evaluation.serves_otherwise(config):
         return
     _, found = record.read_run(config.model_dir)
     opened = open_run.OpenRun(dataclasses.replace(config, strategy="none"), found, checkpoint)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
+
 import pytest
 from support.saved import save
 
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, open_run
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.training import chief, results
 from mnist_estimator.training.run import Run
@@ -47,6 +50,20 @@ BESIDE_EVALUATOR = roles.Task(has_evaluator=True)
 def test_the_best_model_is_left_to_the_evaluator(tmp_path, task, asked, exported):
     run = make(tmp_path, task, export=asked)
     assert chief._without_best(run).config.export == exported
+
+
+def test_without_a_final_test_the_test_split_stays_unseen(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(open_run, "chosen_checkpoint", lambda config: "model.ckpt-7")
+    tested, exported = [], []
+    monkeypatch.setattr(results, "test", lambda *call: tested.append(call) or "metrics")
+    monkeypatch.setattr(results, "export", lambda *call: exported.append(call))
+    for final_test, result in ((False, None), (True, "metrics")):
+        run = make(tmp_path, final_test=final_test)
+        manifest = types.SimpleNamespace(num_examples=lambda split: 9)
+        assert chief._finish(dataclasses.replace(run, manifest=manifest)) == result
+        assert len(tested) == final_test
+    assert len(exported) == 2
+    assert "trained to step 7; not tested\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("max_steps", "state"), [(9, "done"), (10, "early_stopped")])

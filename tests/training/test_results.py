@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import copies
 from mnist_estimator.runs.evaluations import Evaluations
@@ -20,6 +22,16 @@ def test_an_evaluation_is_found_by_the_name_of_its_checkpoint(tmp_path, monkeypa
     results.evaluate(run, path)
     assert evaluations.has(20)
     assert evaluations.best_checkpoint.endswith("best/model.ckpt-20")
+
+
+def test_an_export_is_not_tested_on_a_split_that_stays_unseen(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(results.evaluation, "serves_otherwise", lambda config: asked.append(config))
+    manifest = types.SimpleNamespace(num_examples=lambda split: 9)
+    for final_test in (False, True):
+        config = TrainConfig(model_dir=str(tmp_path), final_test=final_test)
+        results._say_serving_accuracy(Run(config, manifest, None, None, None), "model.ckpt-1")
+        assert len(asked) == final_test
 
 
 class FakeEstimator:
