@@ -11,8 +11,8 @@ import functools
 import re
 import shlex
 import unicodedata
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 from mnist_estimator import InputError
 from mnist_estimator.cluster import environments, roles
@@ -244,6 +244,33 @@ def is_remote(path: str) -> bool:
 def option(name: str, value: str) -> str:
     """An option for a client's command line, with a space before it; "" without a value."""
     return f" --{name}={shlex.quote(value)}" if value else ""
+
+
+def own_options(
+    kind: type,
+    options: Mapping[str, Any],
+    fields: Iterable[dataclasses.Field[Any]],
+    where: str,
+) -> dict[str, Any]:
+    """The values of submit's flags that are fields of a dataclass of jobs.
+
+    Args:
+      options: the values of all `fields`, which are those of `catalog.all_fields`.
+      where: the flags that ask for such a job.
+
+    Raises:
+      InputError: if a value is wrong, or a flag is given that such a job has no use for.
+    """
+    own = {field.name for field in dataclasses.fields(kind)}
+    for field in fields:
+        value = options[field.name]
+        flag_fields.check(field, value)
+        if isinstance(value, str):
+            check_printable(field.name, value)
+        if field.name not in own and value != field.default:
+            raise InputError(f"--{field.name}: found it with {where}, expected no such flag")
+    check_name(options["name"])
+    return {name: options[name] for name in own & set(options)}
 
 
 def check_name(name: str) -> None:

@@ -2,7 +2,10 @@
 
 Facts are from the source of Kubeflow's training operator 1.9, JobSet 0.12, Kubeflow Trainer 2.3 and
 of Kubernetes (pkg/controller/job/pod_failure_policy.go). The tests hold what is rendered against
-the CustomResourceDefinitions of these releases.
+the CustomResourceDefinitions of these releases. Kueue's label is from its pages "Run A TFJob", "Run
+A JobSet", "Run A TrainJob" and "Run A Kubernetes Job"; Volcano's names from its API
+(pkg/apis/scheduling/v1beta1) and from Trainer's plugin for it, which leaves the scheduler's name to
+the runtime.
 """
 
 from __future__ import annotations
@@ -53,6 +56,14 @@ class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
         "Submit a NetworkPolicy with the job, by which only the job's own tasks can connect to its "
         "tasks. --nonetwork_policy is for who may not create one, or has one of his own.",
     )
+    queue: str = setting(
+        "", "LocalQueue of Kueue in which the job waits until there is quota for all its tasks."
+    )
+    gang: bool = setting(
+        False,
+        "Start no task before there is room for all, by the scheduler Volcano; with "
+        "--engine=kubeflow by the gang scheduler that the training operator runs with.",
+    )
 
     def command(self, path: str) -> list[str]:
         # Not apply: if a job of this name has ended, it says "unchanged" and does nothing.
@@ -76,12 +87,6 @@ class KubeflowJob(KubernetesJob):
     template = "kubeflow.yaml"
     kind = "tfjob"
     label = "training.kubeflow.org/job-name"
-
-    gang: bool = setting(
-        False,
-        "Start no task before there is room for all; the training operator has to run with a gang "
-        "scheduler. Only with --engine=kubeflow.",
-    )
 
     def render(self) -> str:
         _check(self)
@@ -121,29 +126,38 @@ class JobSetJob(KubernetesJob):
 
     def render(self) -> str:
         _check(self)
-        counts = self.counts
+        tasks = "".join(map(self._task, self.counts))
+        return rendering.render(
+            self.template, **_head(self), tasks=tasks.rstrip(), pod_group=_pod_group(self)
+        )
+
+    def _task(self, role: str) -> str:
         hosts = {
-            role: [f"{self.name}-{role}-0-{i}" for i in range(n)] for role, n in counts.items()
+            name: [f"{self.name}-{name}-0-{index}" for index in range(count)]
+            for name, count in self.counts.items()
         }
-        tasks = [
-            rendering.render(
-                "jobset_task.yaml",
-                role=role,
-                count=count,
-                backoff_limit=self.max_restarts * count,
-                time_limit=_time_limit(self),
-                permanent_codes=yaml_quoted(_PERMANENT_CODES),
-                command=yaml_quoted(self.train_command[:3]),
-                args=args(
-                    self.train_command[3:] + _host_flags(self, hosts, f"--job_name={role}"),
-                    indent=14,
-                ),
-                **_pod(self),
-                resources=_resources(self, role),
-            )
-            for role, count in counts.items()
-        ]
-        return rendering.render(self.template, **_head(self), tasks="".join(tasks).rstrip())
+        given = self.train_command[3:] + _host_flags(self, hosts, f"--job_name={role}")
+        group = f"scheduling.k8s.io/group-name: {yaml_quoted(self.name)}"
+        return rendering.render(
+            "jobset_task.yaml",
+            role=role,
+            count=self.counts[role],
+            backoff_limit=self.max_restarts * self.counts[role],
+            time_limit=_time_limit(self),
+            permanent_codes=yaml_quoted(_PERMANENT_CODES),
+            command=yaml_quoted(self.train_command[:3]),
+            args=args(given, indent=14),
+            group=group if self.gang else "# No --gang: no PodGroup.",
+            scheduler=_scheduler(self),
+            **_pod(self),
+            resources=_resources(self, role),
+        )
+
+    @property
+    def end_command(self) -> str:
+        # Nobody owns the group, so that it would stay.
+        group = ",podgroups.scheduling.volcano.sh" if self.gang else ""
+        return super().end_command.replace(",networkpolicy", f",networkpolicy{group}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -171,6 +185,8 @@ class TrainJobJob(KubernetesJob):
             permanent_codes=yaml_quoted(_PERMANENT_CODES),
             command=yaml_quoted(self.train_command[:3]),
             args=args(self.train_command[3:] + _host_flags(self, hosts), indent=4),
+            pod_group='podGroupPolicy: {"volcano": {}}' if self.gang else "# No --gang.",
+            scheduler=_scheduler(self),
             **_pod(self),
             resources=_resources(self, "worker"),
         )
@@ -202,6 +218,13 @@ def args(arguments: list[str], *, indent: int) -> str:
     return "\n".join(f"{' ' * indent}- {yaml_quoted(argument)}" for argument in escaped)
 
 
+def labels(job: Any) -> str:
+    """The line of a job's labels."""
+    # Kueue itself suspends a job with this label, until it is admitted.
+    label = yaml_quoted({"kueue.x-k8s.io/queue-name": job.queue})
+    return f"labels: {label}" if job.queue else "# No --queue: no queue of Kueue."
+
+
 def _metadata(job: KubernetesJob) -> dict[str, str]:
     return {
         "name": yaml_quoted(job.name),  # Quoted, as true or null would be names too.
@@ -211,9 +234,21 @@ def _metadata(job: KubernetesJob) -> dict[str, str]:
     }
 
 
+def _scheduler(job: KubernetesJob) -> str:
+    return "schedulerName: volcano" if job.gang else "# No --gang: the cluster's scheduler."
+
+
+def _pod_group(job: KubernetesJob) -> str:
+    if not job.gang:
+        return "# No --gang: each task starts as soon as there is room for it."
+    group = rendering.render("pod_group.yaml", num_tasks=job.num_tasks, **_metadata(job))
+    return group.rstrip()
+
+
 def _head(job: KubernetesJob) -> dict[str, object]:
     return {
         **_metadata(job),
+        "labels": labels(job),
         "title": job.name,  # For the comments.
         "roles": job.roles,
         "logdir": rendering.in_comment(job.model_dir),
@@ -282,7 +317,7 @@ def _check(job: KubernetesJob) -> None:
 
 def check_places(job: Any) -> None:
     """Raises InputError for names that are none of Kubernetes, or a mount that cannot be."""
-    names = [(flag, getattr(job, flag)) for flag in ("namespace", "service_account")]
+    names = [(flag, getattr(job, flag)) for flag in ("namespace", "service_account", "queue")]
     names += [("volume_claim", job.volume_claim), *(("secrets", name) for name in _secrets(job))]
     for flag, value in names:
         if (value or flag == "secrets") and not _NAME.fullmatch(value):

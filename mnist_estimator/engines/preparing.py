@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import jobs, kubernetes, prepare_flags, ray, rendering
+from mnist_estimator.engines import jobs, kubernetes, prepare_flags, ray, rendering, slurm
 from mnist_estimator.engines.rendering import yaml_quoted
-from mnist_estimator.runtime import flag_fields
 
 _PROGRAM = ("python", "-m", "mnist_estimator.prepare")
 _PERMANENT_CODES = tuple(range(1, 128))
@@ -93,11 +92,11 @@ class SlurmPrepare(PrepareJob):
             name=self.name,
             parts=self.parts,
             cpus=self.cpus,
-            mem_per_cpu=-(-self.memory_gb * 1024 // self.cpus),
-            time_limit=_option("time", self.time_limit_minutes or "", "MINUTES"),
+            mem_per_cpu=slurm.memory_per_cpu(self.memory_gb, self.cpus),
+            time_limit=slurm.option("time", self.time_limit_minutes, "MINUTES"),
             part=_quoted(self.part_command),
             merge=_quoted(self.merge_command),
-            **{name: _option(name, value, "NAME") for name, value in lines.items()},
+            **{name: slurm.option(name, value, "NAME") for name, value in lines.items()},
         )
 
     def command(self, path: str) -> list[str]:
@@ -126,6 +125,7 @@ class KubernetesPrepare(PrepareJob):
     volume_claim: str
     mount: str
     secrets: str
+    queue: str
     time_limit_minutes: int
     max_restarts: int
 
@@ -143,6 +143,7 @@ class KubernetesPrepare(PrepareJob):
             namespace=f"namespace: {yaml_quoted(self.namespace)}"
             if self.namespace
             else "# No --namespace: the one of kubectl's context.",
+            labels=kubernetes.labels(self),
             parts=self.parts,
             backoff_limit=self.max_restarts * self.parts,
             time_limit=f"activeDeadlineSeconds: {seconds}"
@@ -252,28 +253,10 @@ def make_job(
             "of your own, and then with --merge"
         )
     kind = _CLASSES[engine]
-    own = {field.name for field in dataclasses.fields(kind)}
-    for field in fields:
-        value = options[field.name]
-        flag_fields.check(field, value)
-        if isinstance(value, str):
-            jobs.check_printable(field.name, value)
-        if field.name not in own and value != field.default:
-            raise InputError(
-                f"--{field.name}: found it with --command=prepare and --engine={engine}, expected "
-                "no such flag"
-            )
-    jobs.check_name(options["name"])
+    where = f"--command=prepare and --engine={engine}"
+    values = jobs.own_options(kind, options, fields, where)
     prepare_flags.data_dir_of(given)
-    values = {name: options[name] for name in own & set(options)}
     return kind(parts=parts, prepare_flags=given, **values)
-
-
-def _option(name: str, value: object, example: str) -> str:
-    """A line for sbatch; without a value an example in a comment."""
-    if not value:
-        return f"##SBATCH --{name}={example}"
-    return f"#SBATCH --{name}={shlex.quote(str(value))}"
 
 
 def _quoted(command: list[str]) -> str:

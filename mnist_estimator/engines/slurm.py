@@ -36,14 +36,14 @@ class SlurmJob(jobs.JobWithGrace):
             self.template,
             name=self.name,
             log=f"{self.name}-JOBID.log",
-            partition=_option("partition", self.partition, "NAME"),
-            account=_option("account", self.account, "NAME"),
+            partition=option("partition", self.partition, "NAME"),
+            account=option("account", self.account, "NAME"),
             roles=self.roles,
             ntasks=self.num_tasks,
             cpus=self.cpus,
-            mem_per_cpu=-(-self.memory_gb * 1024 // self.cpus),
-            gpus=_option("gpus-per-task", self.gpus, "NUMBER"),
-            time_limit=_option("time", self.time_limit_minutes, "MINUTES"),
+            mem_per_cpu=memory_per_cpu(self.memory_gb, self.cpus),
+            gpus=option("gpus-per-task", self.gpus, "NUMBER"),
+            time_limit=option("time", self.time_limit_minutes, "MINUTES"),
             grace_secs=self.grace_secs,
             model_dir=shlex.quote(self.model_dir),
             max_restarts=self.max_restarts,
@@ -68,15 +68,25 @@ def _check(job: SlurmJob) -> None:
             f"--image: found {job.image!r}, expected nothing: with --engine=slurm the tasks run "
             "the python that is active where the job is submitted"
         )
-    least = (job.grace_secs + _SIGNAL_EARLY_SECS) // 60 + 1
-    if 0 < job.time_limit_minutes < least:
+    check_time(job.time_limit_minutes, job.grace_secs)
+
+
+def check_time(minutes: int, grace_secs: int) -> None:
+    """Raises InputError for a time limit before which there is no time to work."""
+    least = (grace_secs + _SIGNAL_EARLY_SECS) // 60 + 1
+    if 0 < minutes < least:
         raise InputError(
-            f"--time_limit_minutes: found {job.time_limit_minutes}, expected {least} or more with "
-            f"--grace_secs={job.grace_secs}: Slurm's warning may come {_SIGNAL_EARLY_SECS} s early"
+            f"--time_limit_minutes: found {minutes}, expected {least} or more with "
+            f"--grace_secs={grace_secs}: Slurm's warning may come {_SIGNAL_EARLY_SECS} s early"
         )
 
 
-def _option(name: str, value: object, example: str) -> str:
+def memory_per_cpu(memory_gb: int, cpus: int) -> int:
+    """MiB for each processor of a task, such that the task gets no less than so many GiB."""
+    return -(-memory_gb * 1024 // cpus)
+
+
+def option(name: str, value: object, example: str) -> str:
     """A line for sbatch; without a value an example in a comment."""
     if not value:
         return f"##SBATCH --{name}={example}"

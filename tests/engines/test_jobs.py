@@ -75,7 +75,8 @@ def test_roles_are_told_where_tasks_are_only_numbered():
         ({"image": "a\udcff"}, r"--image: found 'a\\udcff', expected text without"),
         ({"image": "a b"}, "--image: found 'a b', expected REGISTRY/NAME:TAG"),
         ({"engine": "ray", "namespace": "x"}, "--namespace: found it with --engine=ray, expected"),
-        ({"engine": "jobset", "gang": True}, "--gang: found it with --engine=jobset, expected it"),
+        ({"engine": "slurm", "gang": True}, "--gang: found it with --engine=slurm, expected it o"),
+        ({"engine": "ray", "queue": "q"}, "--queue: found it with --engine=ray, expected it only"),
     ],
 )
 def test_a_wrong_job_is_one_line_that_names_the_flag(options, line):

@@ -109,19 +109,36 @@ def check_policy(document):
     return [] if document in wanted and not unknown else [f"found {document}"]
 
 
+def check_group(document):
+    """What is wrong with a PodGroup of Volcano, as PodGroupSpec in its API's types.go has it."""
+    metadata, spec = document.get("metadata", {}), document.get("spec", {})
+    wanted = {
+        "apiVersion": "scheduling.volcano.sh/v1beta1",
+        "kind": "PodGroup",
+        "metadata": {"name": metadata.get("name")} | metadata,
+        "spec": {"minMember": spec.get("minMember")},
+    }
+    unknown = set(metadata) - {"name", "namespace"}
+    return [] if document == wanted and not unknown else [f"found {document}"]
+
+
 @pytest.fixture(scope="module")
 def validate():
     """Returns a function that lists what a document has that its schema does not allow."""
     if SCHEMAS.is_dir():
         validators = {kind: load_schema(kind) for kind in FILES}
-        return lambda document: (
-            check_policy(document)
-            if "networking.k8s.io/v1" in document.values()
-            else [
+
+        def validate(document):
+            if "networking.k8s.io/v1" in document.values():
+                return check_policy(document)
+            if "scheduling.volcano.sh/v1beta1" in document.values():
+                return check_group(document)
+            return [
                 f"{error.json_path}: {error.message[:200]}"
                 for error in validators[document.get("kind", "TFJob")].iter_errors(document)
             ]
-        )
+
+        return validate
     warnings.warn(
         f"{SCHEMAS} is missing: job files are only held against the few fields named in this test",
         stacklevel=1,
@@ -133,6 +150,8 @@ def _missing_fields(document):
     """What can be said without the definitions: known kinds, and where their parts are."""
     if document["kind"] == "NetworkPolicy":
         return check_policy(document)
+    if document["kind"] == "PodGroup":
+        return check_group(document)
     wanted = {
         "TFJob": ({"runPolicy", "successPolicy", "tfReplicaSpecs"}, "kubeflow.org/v1"),
         "JobSet": (
@@ -143,7 +162,7 @@ def _missing_fields(document):
         "TrainJob": ({"runtimeRef", "trainer"}, "trainer.kubeflow.org/v1alpha1"),
     }
     fields, version = wanted[document["kind"]]
-    found = set(document["spec"]) - {"activeDeadlineSeconds"}
+    found = set(document["spec"]) - {"activeDeadlineSeconds", "podGroupPolicy"}
     return [] if found == fields and document["apiVersion"] == version else [f"fields {found}"]
 
 
@@ -172,7 +191,7 @@ def test_every_option_fits_the_schema(validate, engine):
         "max_restarts": 0,
         "grace_secs": 30,
     }
-    options |= {"gang": True} if engine == "kubeflow" else {}
+    options |= {"gang": True, "queue": "team-queue"}
     job = catalog.make_job(
         engine=engine,
         image="x",
@@ -378,6 +397,57 @@ def test_the_network_policy_can_be_left_out(engine):
     assert "# --nonetwork_policy: every pod" in job.render()
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_job_waits_in_a_queue_of_kueue_where_asked_for(validate, engine):
+    kinds = {"kubeflow": "TFJob", "jobset": "JobSet", "trainjob": "TrainJob"}
+    for document in documents(make(engine, workers=2, queue="team.a-queue")):
+        assert validate(document) == []
+        # Kueue manages what has the label: the job, and nothing that belongs to it.
+        labels = document["metadata"].get("labels", {})
+        expected = "team.a-queue" if document["kind"] == kinds[engine] else None
+        assert labels.get("kueue.x-k8s.io/queue-name") == expected
+        assert "suspend" not in document["spec"]
+    assert "kueue.x-k8s.io" not in make(engine, workers=2).render()
+
+
+def test_volcano_starts_a_jobset_when_there_is_room_for_all_its_tasks(validate):
+    job = make("jobset", workers=4, ps=2, evaluator=True, gang=True, name="digits", namespace="a")
+    jobset, group, _ = documents(job)
+    assert validate(group) == []
+    assert group["metadata"] == {"name": "digits", "namespace": "a"}
+    assert group["spec"] == {"minMember": 7}
+    for part in jobset["spec"]["replicatedJobs"]:
+        template = part["template"]["spec"]["template"]
+        assert template["metadata"]["annotations"]["scheduling.k8s.io/group-name"] == "digits"
+        assert template["spec"]["schedulerName"] == "volcano"
+    assert job.end_command == (
+        "kubectl delete jobset,networkpolicy,podgroups.scheduling.volcano.sh digits --namespace=a"
+    )
+
+
+def test_volcano_starts_a_trainjob_when_there_is_room_for_all_its_tasks(validate):
+    runtime, _, _ = documents(make("trainjob", workers=4, gang=True))
+    assert validate(runtime) == []
+    # Trainer makes the PodGroup by this, and puts the annotation on the pods.
+    assert runtime["spec"]["podGroupPolicy"] == {"volcano": {}}
+    (part,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
+    assert part["template"]["spec"]["template"]["spec"]["schedulerName"] == "volcano"
+
+
+def test_a_tfjob_leaves_the_scheduler_to_the_operator(validate):
+    (tfjob, _) = documents(make("kubeflow", workers=4, ps=1, gang=True))
+    assert validate(tfjob) == []
+    assert tfjob["spec"]["runPolicy"]["schedulingPolicy"] == {"minAvailable": 5}
+    assert "schedulerName" not in make("kubeflow", gang=True).render()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_without_a_gang_no_scheduler_is_named(engine):
+    text = make(engine, workers=4).render()
+    assert not re.search("^ *(schedulerName|minMember|minAvailable|podGroupPolicy)", text, re.M)
+    assert "PodGroup" not in [document["kind"] for document in documents(make(engine))]
+
+
 def test_other_engines_have_no_network_policy():
     with pytest.raises(InputError, match="--network_policy: found it with --engine=slurm"):
         catalog.make_job(engine="slurm", network_policy=False, train_flags=DIRS)
@@ -540,6 +610,7 @@ def test_a_lost_peer_is_waited_for_only_so_often(engine):
         ({"secrets": "a, b"}, "--secrets: found ' b', expected a name of Kubernetes"),
         ({"secrets": "A=1"}, "--secrets: found 'A=1', expected a name of Kubernetes"),
         ({"service_account": "-a"}, "--service_account: found '-a', expected a name"),
+        ({"queue": "My queue"}, "--queue: found 'My queue', expected a name of Kubernetes"),
         ({"mount": "data"}, "--mount: found 'data', expected an absolute folder"),
         ({"mount": "/"}, "--mount: found '/', expected an absolute folder"),
         ({"mount": "/a:b"}, "--mount: found '/a:b', expected an absolute folder"),

@@ -55,7 +55,7 @@ def validate():
     "options",
     [
         {},
-        {"namespace": "team", "service_account": "me", "secrets": "aws,more"},
+        {"namespace": "team", "service_account": "me", "secrets": "aws,more", "queue": "team-q"},
         {"time_limit_minutes": 9, "max_restarts": 0, "name": "null"},
     ],
 )
@@ -64,6 +64,11 @@ def test_a_job_fits_the_schema(validate, options):
     assert validate(document) == []
     broken = document | {"spec": document["spec"] | {"completion": 3}}
     assert validate(broken)
+
+
+def test_a_job_waits_in_a_queue_of_kueue_where_asked_for():
+    metadata = yaml.safe_load(kubernetes(queue="team-q").render())["metadata"]
+    assert metadata == {"name": "mnist", "labels": {"kueue.x-k8s.io/queue-name": "team-q"}}
 
 
 @pytest.mark.parametrize("index", [0, 2])
