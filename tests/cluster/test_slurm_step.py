@@ -43,6 +43,20 @@ def test_slurm_tasks_are_where_srun_puts_them():
     assert hosts(tasks) == ["n08", "n08", "n09", "n09", "n10", "n10", "n08"]
 
 
+def test_a_step_unlike_its_allocation():
+    """srun --nodes=2 --ntasks=3 in an allocation of 20 tasks on 5 nodes: tensorflow#36094."""
+    allocation = {
+        "SLURM_JOB_NODELIST": "n[08-12]", "SLURM_NODELIST": "n[08-12]", "SLURM_NNODES": "5",
+        "SLURM_TASKS_PER_NODE": "4(x5)", "SLURM_NTASKS": "20", "SLURM_NPROCS": "20",
+    }  # fmt: skip
+    found = step(
+        **allocation, SLURM_STEP_NODELIST="n[09,11]", SLURM_STEP_TASKS_PER_NODE="2,1",
+        SLURM_STEP_NUM_TASKS="3", SLURM_PROCID="2", SLURM_NODEID="1", SLURM_LOCALID="0",
+        SLURMD_NODENAME="n11",
+    )  # fmt: skip
+    assert hosts(found) == ["n09", "n09", "n11"]
+
+
 @pytest.mark.parametrize(
     ("nodes", "expected"),
     [
