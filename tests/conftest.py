@@ -29,6 +29,7 @@ LONG = (
     "programs/test_slurm_cluster.py",
     "engines/test_ray.py",
     "serving/test_saved_model.py",
+    "test_sweep.py",
     "test_links.py",
     "programs/test_programs.py",
     "test_predict.py",

@@ -218,7 +218,8 @@ PATHS = {
     "export": {"model_dir", "checkpoint", "data_dir", "output"},
     "report": {"model_dir", "checkpoint", "data_dir", "output"},
     "replay": {"model_dir", "data_dir"},
-    "submit": {"output"},
+    "sweep": {"space"},
+    "submit": {"output", "sweep"},
 }
 
 

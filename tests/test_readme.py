@@ -245,6 +245,7 @@ from absl import flags
 from mnist_estimator import config
 from mnist_estimator.engines import passed_flags, prepare_flags
 from mnist_estimator.runtime import program
+from mnist_estimator.sweeps import plans
 
 def parse(main, **_):
     rest = flags.FLAGS(sys.argv)
@@ -253,6 +254,9 @@ def parse(main, **_):
     elif command == "launch":
         prepares = flags.FLAGS.command == "prepare"
         (prepare_flags.merge_flags if prepares else passed_flags.parse)(rest[1:])
+    elif command == "sweep":
+        values = {name: flags.FLAGS[name].value for name in plans.FLAGS}
+        plans.make_plan(flags.FLAGS.space, tuple(rest[1:]), values)
     elif command == "submit":
         flags.FLAGS.dry_run = True
         with contextlib.redirect_stdout(io.StringIO()):

@@ -16,6 +16,7 @@ from mnist_estimator.runtime import flag_fields
 from mnist_estimator.runtime.streams import is_text
 
 HINT = "flags of train come after a --"
+WHERE = "train flags, after the --"
 
 
 def read_flagfiles(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -49,7 +50,7 @@ def check_batch(config: TrainConfig, replicas: int) -> None:
     """Raises InputError unless so many replicas can share a batch of synchronous training."""
     if config.batch_size % replicas:
         raise InputError(
-            f"train flags, after the --: found --batch_size={config.batch_size}, expected a "
+            f"{WHERE}: found --batch_size={config.batch_size}, expected a "
             f"multiple of the {replicas} replicas that share each batch"
         )
 
@@ -64,16 +65,13 @@ def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:
     try:
         rest = values(["train", *arguments])[1:]
     except flags.Error as error:
-        raise InputError(f"train flags, after the --: {error}") from None
+        raise InputError(f"{WHERE}: {error}") from None
     if rest:
-        raise InputError(f"train flags, after the --: found {rest[0]!r}, expected only --flags")
+        raise InputError(f"{WHERE}: found {rest[0]!r}, expected only --flags")
     given = {name for name in values if values[name].present}
     for field in flag_fields.fields_of(TrainConfig):
         set_by = field.metadata["set_by"]
         if set_by and field.name in given:
             where = ", before the --" if set_by.startswith("--") else ""
-            raise InputError(
-                f"train flags, after the --: found --{field.name}, which {set_by} sets{where}; "
-                "drop it"
-            )
+            raise InputError(f"{WHERE}: found --{field.name}, which {set_by} sets{where}; drop it")
     return train_config(values), given
