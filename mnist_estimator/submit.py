@@ -17,6 +17,12 @@ of prepare:
   python -m mnist_estimator.submit --engine=slurm --command=prepare --parts=16 \
       -- --data_dir=/shared/letters --train_csv='/shared/raw/part-*.csv.gz'
 
+Flags are searched by an array job of Slurm, whose tasks take the trials of one study:
+
+  python -m mnist_estimator.submit --engine=slurm --sweep=space.yaml --trials=100 --tasks=8 \
+      --storage=postgresql://me@db.example/sweeps \
+      -- --model_dir=/shared/sweep1 --data_dir=/shared/mnist
+
 What was submitted ends by itself, and continues from its newest checkpoint when it is submitted
 again.
 """
@@ -35,10 +41,12 @@ from typing import Any
 from absl import flags
 
 from mnist_estimator import InputError
-from mnist_estimator.engines import catalog, passed_flags, prepare_flags, preparing
+from mnist_estimator.engines import catalog, passed_flags, prepare_flags, preparing, sweeping
 from mnist_estimator.engines.jobs import Job
 from mnist_estimator.engines.preparing import PrepareJob
+from mnist_estimator.engines.sweeping import SlurmSweep
 from mnist_estimator.runtime import flag_fields, help_text, local_files, program, progress, signals
+from mnist_estimator.sweeps import plans
 
 
 def main(argv: list[str]) -> int | None:
@@ -72,17 +80,53 @@ def define_flags() -> None:
     help_text.group("The job", ["engine", "dry_run", "output"])
     prepare_flags.define()
     flags.adopt_module_key_flags(prepare_flags)
+    _define_sweep_flags()
     flag_fields.define(catalog.all_fields(), flags.FLAGS)
     help_text.group_fields(catalog.all_fields())
 
 
+def _define_sweep_flags() -> None:
+    flag_fields.define_path(
+        "sweep", "", "Search flags: the file of YAML that says which, as --space of sweep has it."
+    )
+    flags.DEFINE_integer("tasks", 1, "Tasks that take trials of the sweep.")
+    help_text.group("A sweep", ["sweep", "tasks"])
+    plans.define_flags("A sweep")
+    flags.adopt_module_key_flags(plans)
+
+
 def _make_job(
     values: flags.FlagValues, given: tuple[str, ...], options: dict[str, Any]
-) -> Job | PrepareJob:
+) -> Job | PrepareJob | SlurmSweep:
+    if values.sweep:
+        return _make_sweep(values, given, options)
+    for name in ("tasks", *plans.FLAGS):
+        if values[name].present:
+            raise InputError(f"--{name}: found it without --sweep, expected both")
     if prepare_flags.is_wanted(values, ()):
         return preparing.make_job(values.engine, values.parts, given, options, catalog.all_fields())
     train_flags = passed_flags.read_flagfiles(given)
     return catalog.make_job(values.engine, train_flags=train_flags, **options)
+
+
+def _make_sweep(
+    values: flags.FlagValues, given: tuple[str, ...], options: dict[str, Any]
+) -> SlurmSweep:
+    if prepare_flags.is_wanted(values, ()):
+        raise InputError("--command=prepare: found it with --sweep, expected one of them")
+    plan = plans.make_plan(values.sweep, given, {name: values[name].value for name in plans.FLAGS})
+    plans.check_shared_storage(plan.storage, values.tasks)
+    set_flags = [name for name in plans.FLAGS if values[name].present]
+    shared = [f"--{name}={values[name].value}" for name in set_flags]
+    return sweeping.make_job(
+        values.engine,
+        values.tasks,
+        (f"--space={values.sweep}", *shared),
+        plan.train_flags,
+        model_dir=plan.folder,
+        options=options,
+        fields=catalog.all_fields(),
+    )
 
 
 def _write(path: str, text: str) -> None:
@@ -94,7 +138,7 @@ def _write(path: str, text: str) -> None:
         raise InputError(f"--output={path}: {error.strerror}") from None
 
 
-def _submit(job: Job | PrepareJob, text: str) -> int:
+def _submit(job: Job | PrepareJob | SlurmSweep, text: str) -> int:
     """Hands the job file to the engine's client; returns the client's exit code."""
     suffix = pathlib.Path(job.template.removesuffix(".template")).suffix
     # Also a file that is kept is handed over as a copy with nothing beside it: Ray sends the file's
@@ -113,7 +157,7 @@ def _submit(job: Job | PrepareJob, text: str) -> int:
         return subprocess.run(command, check=False).returncode
 
 
-def _print_how_to_watch(job: Job | PrepareJob) -> None:
+def _print_how_to_watch(job: Job | PrepareJob | SlurmSweep) -> None:
     progress.say(f"watch:       {job.watch_command}", sys.stdout)
     progress.say(f"end:         {job.end_command}", sys.stdout)
     if isinstance(job, PrepareJob):

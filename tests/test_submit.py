@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -91,6 +92,43 @@ def test_a_dataset_in_parts(kubectl, tmp_path):
     text = (tmp_path / "seen").read_text()
     assert "completions: 5" in text and '- "--dataset=sample"' in text
     assert "kubectl delete job mnist" in done.stdout and "TensorBoard" not in done.stdout
+
+
+SPACE = "learning_rate: {type: float, low: 0.01, high: 0.1}\n"
+SWEEP = ("--engine=slurm", "--sweep=space.yaml", "--tasks=4", "--storage=journal:study")
+
+
+def test_a_sweep_is_an_array_job(tmp_path):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    given = (*SWEEP, "--trials=9", "--noprune", "--dry_run", "--", "--model_dir=a b")
+    done = run(*given, path=tmp_path, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "#SBATCH --array=0-3\n" in done.stdout
+    command = done.stdout.partition("\nsrun ")[2].partition("\n#")[0]
+    assert shlex.split(command.replace("\\\n", ""))[3:] == [
+        *("mnist_estimator.sweep", "--space=space.yaml", "--trials=9", "--storage=journal:study"),
+        *("--prune=False", "--", "--model_dir=a b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((), "--storage: found nothing with --tasks=4, expected postgresql://"),
+        (("--storage=postgresql://a:secret@h/d",), "--storage: found a password in the URL of"),
+        (("--command=prepare", "--parts=2"), "--command=prepare: found it with --sweep, expected"),
+        (("--sweep=none.yaml",), "none.yaml: No such file or directory, expected a file"),
+        (("--sweep=", "--trials=3"), "--tasks: found it without --sweep, expected both"),
+        (("--", "--learning_rate=1"), "train flags, after the --: found --learning_rate, which"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_one_line(tmp_path, arguments, line):
+    (tmp_path / "space.yaml").write_text(SPACE)
+    job = SWEEP[:3] if not arguments else SWEEP
+    done = run(*job, "--dry_run", *arguments, path=tmp_path, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"submit: {line}") and len(done.stderr.splitlines()) == 1
+    assert "secret" not in done.stderr
 
 
 def test_output_keeps_the_file(kubectl, tmp_path):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import programs
 from support.short_runs import variables
 
 from mnist_estimator.runs import checkpoints
@@ -183,6 +184,52 @@ def test_a_dataset_in_parts(slurm):
     content = (slurm.folder / "parts/manifest.json").read_bytes()
     # As one process writes it.
     assert hashlib.sha256(content).hexdigest().startswith("09060c977f7e33c6")
+
+
+def test_a_step_unlike_its_allocation(slurm):
+    """Its tasks find each other on two of the three nodes of the job: tensorflow#36094."""
+    step = "srun --nodes=2 --ntasks=2 --relative=1 --label"
+    explain = f"{step} python -m mnist_estimator.train --explain --model_dir=step"
+    job = ("sbatch", "--wait", "--nodes=3", "--ntasks=3", "--output=step.log")
+    slurm.run(*job, f"--wrap={explain}")
+    log = (slurm.folder / "step.log").read_text()
+    found = [json.loads(text) for text in re.findall(r"^[01]: TF_CONFIG +(.*)$", log, re.MULTILINE)]
+    assert len(found) == 2, log
+    clusters = [config["cluster"] for config in found]
+    assert clusters[0] == clusters[1]
+    hosts = [host.partition(":")[0] for hosts in clusters[0].values() for host in hosts]
+    assert sorted(hosts) == ["127.0.0.3", "127.0.0.4"]
+    assert {config["task"]["type"] for config in found} == {"chief", "worker"}
+
+
+# In place of `sweep`: is told to go in one task of the array, and done when it comes back.
+TOLD_TO_GO = """#!/bin/bash
+printf '%s|' "$@"
+[[ $SLURM_ARRAY_TASK_ID != 1 || ${SLURM_RESTART_COUNT:-0} != 0 ]] || exit 143
+"""
+
+
+def test_a_sweep_is_an_array_whose_tasks_come_back(slurm):
+    (slurm.folder / "bin").mkdir()
+    (slurm.folder / "bin/python").write_text(TOLD_TO_GO)
+    (slurm.folder / "bin/python").chmod(0o755)
+    (slurm.folder / "space.yaml").write_text("shift: {type: float, low: 0, high: 3}\n")
+    environ = slurm.environ | {"PATH": f"{slurm.folder}/bin{os.pathsep}{slurm.environ['PATH']}"}
+    given = ("--engine=slurm", "--sweep=space.yaml", "--tasks=2", "--storage=journal:study")
+    command = [sys.executable, "-m", "mnist_estimator.submit", *given, "--cpus=1", "--memory_gb=1"]
+    said = dataclasses.replace(slurm, environ=environ).run(*command, "--", "--model_dir=swept")
+    number = re.search(r"Submitted batch job (\d+)", said)[1]
+    logs = [slurm.folder / f"mnist-{number}_{task}.log" for task in (0, 1)]
+
+    def are_done() -> bool:
+        queue = slurm.run("squeue", "--noheader", "--states=all", f"--jobs={number}", "--format=%T")
+        return set(queue.split()) == {"COMPLETED"}
+
+    programs.wait_until(are_done, timeout=TIMEOUT_SECS, every=0.2)
+    words = "-m|mnist_estimator.sweep|--space=space.yaml|--storage=journal:study|--|--model_dir=swe"
+    assert [log.read_text().count(words) for log in logs] == [1, 2]
+    assert "code 143: back into the queue" in logs[1].read_text()
+    assert "restart 1" in logs[1].read_text()
 
 
 def test_a_job_gives_way_to_a_more_urgent_one_and_goes_on_after_it(slurm):
