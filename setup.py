@@ -13,6 +13,9 @@ _PARQUET = ["pyarrow>=14,<26; python_version<'3.13'", "pyarrow>=14; python_versi
 _STORAGE = ["obstore>=0.11"]
 # 4.0 is the first with storages.journal. PyYAML comes with Optuna, but is used here too.
 _SWEEP = ["matplotlib>=3.7", "optuna>=4.0,<6", "pyyaml>=6.0"]
+# pip takes the newest ones that agree with TensorFlow on protobuf and ml-dtypes; of the latter onnx
+# 1.19.0 needs a newer one than it says.
+_ONNX = ["onnx>=1.16,!=1.19.0", "onnxruntime>=1.17"]
 
 
 def _version() -> str:
@@ -91,6 +94,11 @@ setup(
         "storage": _STORAGE,
         "parquet": _PARQUET,
         "sweep": _SWEEP,
+        # export --format=onnx: writes the model, and checks it.
+        "onnx": _ONNX,
+        # KServe's model server, for `mnist_estimator.serving.server`. It asks for protobuf 6, which
+        # TensorFlow has from 2.20 on.
+        "serve": ["kserve>=0.16"],
         # What job files are held against, and a Ray that runs them. For tests only: `submit` calls
         # the engines' own clients.
         "engines": ["botocore>=1.34", "google-cloud-aiplatform>=1.50", "ray[default]>=2.40"],
@@ -102,6 +110,7 @@ setup(
             "hypothesis>=6.100",
             # Job files for Kubernetes are read back, and held against the engines' own schemas.
             "jsonschema>=4.18",
+            *_ONNX,
             *_PARQUET,
             *_STORAGE,
             *_SWEEP,

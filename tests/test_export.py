@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import re
+import types
 from pathlib import Path
 
 import pytest
 from support import programs
 from support.exports import Exported, train_and_export
 
-from mnist_estimator import export
-from mnist_estimator.serving import signatures, tflite
+from mnist_estimator import InputError, export
+from mnist_estimator.serving import onnx_models, signatures, tflite
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +47,33 @@ def test_the_command_says_what_it_wrote_and_how_good_it_is(exported, tmp_path):
     assert stderr == ""
 
 
+def test_an_onnx_model_answers_as_well_as_the_original(exported, tmp_path):
+    flags = [f"--model_dir={exported.run.config.model_dir}", "--format=onnx", "--views=5"]
+    output = f"--output={tmp_path}/m.onnx"
+    stdout, stderr = command("export", *flags, output, "--license=mit", cwd=tmp_path)
+    first, second = stdout.splitlines()
+    assert first == f"exported to {tmp_path}/m.onnx"
+    found = re.fullmatch(r"test accuracy (\d\.\d{4}), the original's (.*)", second)
+    assert found[1] == found[2]
+    assert stderr == ""
+    assert 'license: "mit"' in (tmp_path / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
         (["--quantize=int8"], "export: --quantize: found it without --format=tflite\n"),
         (["--model_dir=none"], "export: none/run.json: not found, expected the record of a run"),
-        (["--format=onnx"], "export: flag --format=onnx: value should be one of"),
+        (["--format=coreml"], "export: flag --format=coreml: value should be one of"),
+        (["--signature=classify"], "export: --signature: found it without --format=onnx\n"),
+        (
+            ["--format=onnx", "--signature=predict_images"],
+            "export: --signature: found predict_images, expected serving_default or serving_uint8: "
+            "onnxruntime decodes no pictures",
+        ),
+        (["--format=onnx", "--quantize=int8"], "export: --quantize: found it without --format=t"),
+        (["--format=onnx", "--serving_precision=bfloat16"], "export: --serving_precision: found"),
+        (["--license=My own"], "export: --license: found 'My own', expected a name as the Hugg"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, flags, line):
@@ -60,3 +84,18 @@ def test_a_mistake_is_one_line(tmp_path, flags, line):
 
 def test_the_command_knows_its_quantizations():
     assert export._QUANTIZE == (tflite.NONE, tflite.FLOAT16, tflite.INT8)
+
+
+def test_the_command_knows_the_signatures():
+    assert export._SIGNATURES == signatures.EXPORTED
+    assert export._OF_PIXELS == onnx_models.SIGNATURES
+
+
+@pytest.mark.parametrize("name", ["onnx", "onnxruntime"])
+def test_a_package_that_is_missing_is_named(monkeypatch, name):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda asked: None if asked == name else 1)
+    given = types.SimpleNamespace(
+        format="onnx", quantize="none", serving_precision=None, signature=None, license="mit"
+    )
+    with pytest.raises(InputError, match=rf"^{name} not found; pip install 'mnist_estimator\[onn"):
+        export._check_flags(given)

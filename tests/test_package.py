@@ -51,7 +51,7 @@ ORDER = (
 )
 # Each may import all of the above, and none of these.
 COMMANDS = ("__main__", "prepare", "train", "evaluate", "predict", "export", "report", "replay")
-COMMANDS += ("sweep", "launch", "submit", "sample")
+COMMANDS += ("sweep", "launch", "submit", "sample", "serve")
 
 # What needs no TensorFlow, so that --help and a wrong flag are answered at once. `runtime.files`
 # and some modules of `data` need it, and are imported by none of these before a command works.
@@ -257,7 +257,8 @@ def test_the_metadata_say_what_is_needed(built):
     assert metadata["Name"] in ("mnist_estimator", "mnist-estimator")
     assert metadata["Version"] == mnist_estimator.__version__
     assert metadata["Requires-Python"] == ">=3.10"
-    extras = {"docs", "engines", "keras", "parquet", "report", "storage", "sweep", "test"}
+    extras = {"docs", "engines", "keras", "onnx", "parquet", "report", "serve", "storage", "sweep"}
+    extras.add("test")
     assert set(metadata.get_all("Provides-Extra")) == extras
     needs = metadata.get_all("Requires-Dist")
     assert "tensorflow<2.22,>=2.15" in needs

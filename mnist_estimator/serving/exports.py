@@ -6,35 +6,52 @@ import sys
 
 from mnist_estimator import InputError
 from mnist_estimator.data import splits
+from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.data.statistics import full_scale
+from mnist_estimator.predictions import compute_dtype
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import progress
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.serving import saved_model, tflite
+from mnist_estimator.serving import (
+    card,
+    card_files,
+    loading,
+    onnx_models,
+    saved_model,
+    signatures,
+    tflite,
+)
 
 
-def export_saved_model(run: OpenRun, folder: str, data_dir: str = "") -> None:
+def export_saved_model(
+    run: OpenRun, folder: str, data_dir: str = "", license: str = card.UNKNOWN
+) -> None:
     """Exports a SavedModel to `folder/STEP`.
 
     Args:
       data_dir: of the test split; "" for the run's own. It need not be on this machine.
+      license: of the model, for its card.
 
     Raises:
       RunError: if the checkpoint cannot be read, or the export cannot be written.
     """
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
+    card_files.beside_saved_model(run, path, license)
     if evaluation.serves_otherwise(run.config):
         _print_accuracies(run, data_dir)
 
 
-def export_tflite(run: OpenRun, path: str, quantize: str, data_dir: str = "") -> None:
+def export_tflite(
+    run: OpenRun, path: str, quantize: str, data_dir: str = "", license: str = card.UNKNOWN
+) -> None:
     """Exports a TensorFlow Lite model to the file `path`.
 
     Args:
       quantize: as for `tflite.export`.
       data_dir: of the training images that calibrate int8, and of the test split; "" for the run's
         own.
+      license: of the model, for its card.
 
     Raises:
       InputError: if the data cannot be read, or the file cannot be written.
@@ -46,11 +63,54 @@ def export_tflite(run: OpenRun, path: str, quantize: str, data_dir: str = "") ->
     progress.say(f"exported to {path}", sys.stdout)
     not_fractions = ", never from 0 to 1" if white > 1 else ""
     progress.say(f"it takes pixels from 0 to {white}{not_fractions}", sys.stdout)
+    result = accuracy = None
     if manifest.num_examples(splits.TEST):
-        original = evaluation.evaluate_alone(run, data_dir, manifest, splits.TEST)["accuracy"]
-        converted = tflite.accuracy(path, data_dir, manifest, splits.TEST)
-        line = f"test accuracy {converted:.4f}, the original's {original:.4f}"
-        progress.say(line, sys.stdout)
+        result = _tested(run, data_dir, manifest)
+        accuracy = tflite.accuracy(path, data_dir, manifest, splits.TEST)
+        _print_both(accuracy, result)
+    dtype = "uint8" if quantize == tflite.INT8 else "float32"
+    export = loading.of_file(loading.TFLITE, path, dtype)
+    card_files.beside_file(run, path, export, result, accuracy, license)
+
+
+def export_onnx(
+    run: OpenRun, path: str, signature: str, data_dir: str = "", license: str = card.UNKNOWN
+) -> None:
+    """Exports an ONNX model to the file `path`.
+
+    Args:
+      signature: as for `onnx_models.export`.
+      data_dir: of the test split, or of the training split if that is empty, on which the model is
+        checked; "" for the run's own.
+      license: of the model, for its card.
+
+    Raises:
+      InputError: if the data cannot be read, or the file cannot be written.
+      RunError: as `onnx_models.export`.
+    """
+    data_dir, manifest = run.data(data_dir, splits.TEST)
+    split = splits.TEST if manifest.num_examples(splits.TEST) else splits.TRAIN
+    accuracy = onnx_models.export(run, data_dir, manifest, path, signature=signature, split=split)
+    progress.say(f"exported to {path}", sys.stdout)
+    result = None
+    if split == splits.TEST:
+        result = _tested(run, data_dir, manifest)
+        _print_both(accuracy, result)
+    dtype = "uint8" if signature == signatures.SERVING_UINT8 else "float32"
+    export = loading.of_file(loading.ONNX, path, dtype)
+    card_files.beside_file(run, path, export, result, accuracy if result else None, license)
+
+
+def _tested(run: OpenRun, data_dir: str, manifest: Manifest) -> card.Result:
+    """The run's own result on the test split."""
+    scores = evaluation.make_scores(run.trained_on)
+    metrics = evaluation.evaluate_alone(run, data_dir, manifest, splits.TEST, scores=scores)
+    return card_files.result_of(metrics, scores, compute_dtype(run.config.precision).name)
+
+
+def _print_both(accuracy: float, result: card.Result) -> None:
+    line = f"test accuracy {accuracy:.4f}, the original's {result.accuracy:.4f}"
+    progress.say(line, sys.stdout)
 
 
 def _print_accuracies(run: OpenRun, data_dir: str) -> None:

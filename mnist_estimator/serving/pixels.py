@@ -54,8 +54,35 @@ def scale_floats(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
     fits &= are_fractions | (brightest >= 2)
     expected = "0 to 1" + (f" or 0 to {white}" if white > 1 else "")
     with tf.control_dependencies([_expect_pixels(fits, images, expected)]):
-        fractions = tf.clip_by_value(images, 0, 1) * white
-        return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, _limit(white)))
+        return _scaled(images, are_fractions, white)
+
+
+def without_errors(images: tf.Tensor, data: Manifest | TrainedOn) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `check_bytes` or `scale_floats`, for a graph of another kind, which knows no errors.
+
+    Returns:
+      The images, float32, and which of them are pixels on the scale of the data: bool [N].
+    """
+    white = full_scale(data.brightest_pixel)
+    limit = _limit(white)
+    floats = tf.cast(images, tf.float32)
+    darkest, brightest, total = (
+        reduce(floats, axis=[1, 2, 3], keepdims=True)
+        for reduce in (tf.reduce_min, tf.reduce_max, tf.reduce_sum)
+    )
+    if images.dtype == tf.uint8:
+        return floats, tf.reshape(brightest <= limit, [-1])
+    are_fractions = brightest <= 1 + _ROUNDING
+    fits = (darkest >= -_ROUNDING) & (brightest <= limit * (1 + _ROUNDING))
+    fits &= are_fractions | (brightest >= 2)
+    # Elsewhere the least and the largest of numbers may leave out a NaN. No sum does.
+    fits &= tf.abs(total) <= tf.float32.max
+    return _scaled(floats, are_fractions, white), tf.reshape(fits, [-1])
+
+
+def _scaled(images: tf.Tensor, are_fractions: tf.Tensor, white: int) -> tf.Tensor:
+    fractions = tf.clip_by_value(images, 0, 1) * white
+    return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, _limit(white)))
 
 
 def dim_pictures(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:

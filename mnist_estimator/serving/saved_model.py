@@ -15,14 +15,15 @@ from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import Manifest, TrainedOn
 from mnist_estimator.predictions import uses_averages
 from mnist_estimator.runs import checkpoints
-from mnist_estimator.runtime import files, progress
+from mnist_estimator.runtime import files, json_files, local_files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, file_errors
-from mnist_estimator.serving import picture_graph, sessions, signatures, warmup
+from mnist_estimator.serving import card, picture_graph, sessions, signatures, warmup
 
 CLASS_NAMES_FILE = "class_names.txt"  # In the assets: a line each.
 EXTRA_FOLDER = "assets.extra"
 MODEL_FILE = "model.json"  # In assets.extra: says which model it is.
 _MODEL_PATH = os.path.join(EXTRA_FOLDER, MODEL_FILE)
+CONFUSION_PATH = os.path.join(EXTRA_FOLDER, "confusion_matrix.png")  # In the model card.
 _GRAPH = "saved_model.pb"  # Without it nobody takes a folder for a model.
 _SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave behind.
 # All files of an export.
@@ -30,6 +31,7 @@ _FILES = re.compile(
     r"(saved_model|fingerprint)\.pb|variables/variables\.(index|data-\d{5}-of-\d{5})"
     rf"|assets/{re.escape(CLASS_NAMES_FILE)}"
     rf"|{re.escape(EXTRA_FOLDER)}/({re.escape(MODEL_FILE)}|{re.escape(warmup.FILE)})"
+    rf"|{re.escape(CONFUSION_PATH)}"
 )
 
 
@@ -50,7 +52,7 @@ def export(
       RunError: if it cannot be written.
     """
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
-    model = _describe(params, trained_on, checkpoint)
+    model = json.dumps(describe(params, trained_on, checkpoint), indent=2) + "\n"
     try:
         if not _holds(path, model):
             with _uploading(path) if storage.is_ours(path) else _replacing(path) as scratch:
@@ -96,11 +98,17 @@ def save(
             builder.save()
 
 
-def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str) -> str:
-    """The content of model.json, by which the same model is recognized."""
+def describe(
+    params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str
+) -> dict[str, Any]:
+    """The content of model.json, by which the same model is recognized.
+
+    Raises:
+      InputError: if the checkpoint cannot be read.
+    """
     with file_errors(checkpoint):
         digest = checkpoints.digest(checkpoint)
-    model = {
+    return {
         "checkpoint_sha256": digest,
         "manifest_sha256": trained_on.digest,
         "image_shape": trained_on.image_shape,
@@ -114,7 +122,6 @@ def _describe(params: Mapping[str, Any], trained_on: Manifest | TrainedOn, check
         "signatures": signatures.EXPORTED,
         "mnist_estimator": __version__,
     }
-    return json.dumps(model, indent=2) + "\n"
 
 
 def _holds(path: str, model: str) -> bool:
@@ -175,7 +182,7 @@ def _check_is_export(path: str) -> None:
     """Raises RunError if a folder holds anything else than an export of this package."""
     files.check_no_link(path)
     found = {os.path.relpath(name, path) for name in files.walk(path)}
-    strange = sorted(name for name in found if not _FILES.fullmatch(name))
+    strange = sorted(name for name in found if not _is_of_export(path, name))
     if found and _MODEL_PATH not in found:
         strange.insert(0, f"no {_MODEL_PATH}")
     if strange:
@@ -183,6 +190,14 @@ def _check_is_export(path: str) -> None:
             f"{path}: found {strange[0]}, expected an export of this package or nothing; move it "
             "away, or export to another folder"
         )
+
+
+def _is_of_export(path: str, name: str) -> bool:
+    if name == card.FILE:  # Unless somebody has written it, or changed it.
+        found = files.read_bytes(os.path.join(path, name), json_files.MOST_BYTES)
+        return found is not None and card.is_ours(found)
+    is_temporary = local_files.is_temporary(os.path.basename(name))  # Of a card: see card_files.
+    return is_temporary or _FILES.fullmatch(name) is not None
 
 
 def _add_class_names(folder: str, class_names: Sequence[str]) -> None:

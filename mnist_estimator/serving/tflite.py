@@ -81,10 +81,22 @@ def accuracy(path: str, data_dir: str, manifest: Manifest, split: str) -> float:
         runner = interpreter.get_signature_runner(signatures.FIXED)
         wanted = runner.get_input_details()[inputs.IMAGES]["dtype"]
         correct = 0
-        for images, labels in _batches(data_dir, manifest, split, _BATCH_SIZE):
+        for images, labels in batches(data_dir, manifest, split, _BATCH_SIZE):
             answers = runner(**{inputs.IMAGES: images.astype(wanted)})[PROBABILITIES]
             correct += int((answers.argmax(axis=1) == labels).sum())
     return correct / manifest.num_examples(split)
+
+
+def batches(
+    data_dir: str, manifest: Manifest, split: str, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (images uint8 [B,H,W,C], labels int64 [B]) of a split, in the order of its records."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        dataset = inputs.eval_batches(Dataset(data_dir, manifest), split, batch_size=batch_size)
+        features, labels = v1.data.make_one_shot_iterator(dataset).get_next()
+        with contextlib.suppress(tf.errors.OutOfRangeError):
+            while True:
+                yield session.run((features[inputs.IMAGES], labels))
 
 
 def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Manifest) -> None:
@@ -100,25 +112,13 @@ def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Ma
 
 
 def _calibration_inputs(data_dir: str, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
-    batches = _batches(data_dir, manifest, "train", 1)
-    for number, (images, _) in enumerate(itertools.islice(batches, _CALIBRATION_IMAGES)):
+    examples = batches(data_dir, manifest, "train", 1)
+    for number, (images, _) in enumerate(itertools.islice(examples, _CALIBRATION_IMAGES)):
         images = images.astype(np.float32)
         if number == 0:
             # One white pixel makes the scale 1 for each grey level, on dark images too.
             images[0, 0, 0, 0] = 255
         yield {inputs.IMAGES: images}
-
-
-def _batches(
-    data_dir: str, manifest: Manifest, split: str, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (images uint8 [B,H,W,C], labels int64 [B])."""
-    with tf.Graph().as_default(), v1.Session() as session:
-        batches = inputs.eval_batches(Dataset(data_dir, manifest), split, batch_size=batch_size)
-        features, labels = v1.data.make_one_shot_iterator(batches).get_next()
-        with contextlib.suppress(tf.errors.OutOfRangeError):
-            while True:
-                yield session.run((features[inputs.IMAGES], labels))
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from mnist_estimator.runs.evaluations import STEP
 from mnist_estimator.runtime import files, progress, watchdog
 from mnist_estimator.scoring import evaluation, summaries
 from mnist_estimator.scoring.scores import Scores
-from mnist_estimator.serving import saved_model
+from mnist_estimator.serving import card_files, saved_model
 from mnist_estimator.training import hooks
 from mnist_estimator.training.run import Run
 
@@ -69,6 +69,7 @@ def export(run: Run, checkpoint: str) -> None:
     folder = os.path.join(config.model_dir, layout.EXPORT_FOLDER, config.export)
     path = saved_model.export(run.estimator.params, run.manifest, checkpoint, folder)
     progress.say(f"exported to {path}", sys.stdout)
+    card_files.beside_saved_model(_opened(run, checkpoint), path)
     _say_serving_accuracy(run, checkpoint)
 
 
@@ -78,12 +79,17 @@ def _say_serving_accuracy(run: Run, checkpoint: str) -> None:
     tests = config.final_test and run.manifest.num_examples("test")
     if not tests or not evaluation.serves_otherwise(config):
         return
-    _, found = record.read_run(config.model_dir)
-    opened = open_run.OpenRun(dataclasses.replace(config, strategy="none"), found, checkpoint)
+    opened = _opened(run, checkpoint)
     accuracy = evaluation.serving_accuracy(opened, config.data_dir, run.manifest)
     progress.say(
         f"test accuracy of the export, in {config.serving_precision}: {accuracy:.4f}", sys.stdout
     )
+
+
+def _opened(run: Run, checkpoint: str) -> open_run.OpenRun:
+    _, found = record.read_run(run.config.model_dir)
+    config = dataclasses.replace(run.config, strategy="none")
+    return open_run.OpenRun(config, found, checkpoint)
 
 
 def _scored(

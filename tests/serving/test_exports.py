@@ -9,16 +9,35 @@ import pytest
 from mnist_estimator import InputError
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.scoring import evaluation
-from mnist_estimator.serving import exports, saved_model, tflite
+from mnist_estimator.serving import (
+    card_files,
+    exports,
+    loading,
+    onnx_models,
+    saved_model,
+    tflite,
+)
 
 
 @pytest.fixture
-def make_run(monkeypatch):
+def written() -> list[tuple]:
+    """What was given for each card of a file."""
+    return []
+
+
+@pytest.fixture
+def make_run(monkeypatch, written):
     """Returns a function that makes a stand-in for a run, of which nothing is really exported."""
     monkeypatch.setattr(saved_model, "export", lambda *given: f"{given[-1]}/20")
     monkeypatch.setattr(tflite, "export", lambda *given, quantize: None)
     monkeypatch.setattr(tflite, "accuracy", lambda *given: 0.5)
-    monkeypatch.setattr(evaluation, "evaluate_alone", lambda *given: {"accuracy": 0.75})
+    monkeypatch.setattr(onnx_models, "export", lambda *given, signature, split: 0.5)
+    # What they write is tested where they are.
+    monkeypatch.setattr(loading, "of_file", lambda *given: given)
+    monkeypatch.setattr(card_files, "beside_saved_model", lambda *given: None)
+    monkeypatch.setattr(card_files, "beside_file", lambda *given: written.append(given))
+    tested = {"accuracy": 0.75, "loss": 1.0, "examples": 9}
+    monkeypatch.setattr(evaluation, "evaluate_alone", lambda *given, **more: tested)
     monkeypatch.setattr(evaluation, "serving_accuracy", lambda *given: 0.625)
 
     def make(*, precision="bfloat16", test=9, brightest=255, error=None):
@@ -31,7 +50,7 @@ def make_run(monkeypatch):
             params={},
             checkpoint="model.ckpt-20",
             config=TrainConfig(precision=precision, serving_precision="float32"),
-            trained_on=types.SimpleNamespace(brightest_pixel=brightest),
+            trained_on=types.SimpleNamespace(brightest_pixel=brightest, num_classes=10),
             data=data,
         )
 
@@ -69,3 +88,29 @@ def test_a_tflite_model_is_compared_with_the_original(make_run, capsys, brightes
 def test_a_tflite_model_needs_data(make_run):
     with pytest.raises(InputError, match="no data here"):
         exports.export_tflite(make_run(error=InputError("no data here")), "m.tflite", "int8")
+
+
+@pytest.mark.parametrize(("signature", "dtype"), [("serving_uint8", "uint8"), ("other", "float32")])
+def test_an_onnx_model_is_compared_with_the_original(make_run, written, capsys, signature, dtype):
+    exports.export_onnx(make_run(), "m.onnx", signature, license="mit")
+    assert capsys.readouterr().out.splitlines() == [
+        "exported to m.onnx",
+        "test accuracy 0.5000, the original's 0.7500",
+    ]
+    ((_, path, export, result, accuracy, license),) = written
+    assert (path, export) == ("m.onnx", ("onnx", "m.onnx", dtype))
+    assert (result.accuracy, accuracy, license) == (0.75, 0.5, "mit")
+
+
+def test_without_a_test_split_an_onnx_model_is_checked_on_the_training_images(
+    make_run, written, monkeypatch, capsys
+):
+    checked = []
+    monkeypatch.setattr(
+        onnx_models, "export", lambda *given, signature, split: checked.append(split)
+    )
+    exports.export_onnx(make_run(test=0), "m.onnx", "serving_default")
+    assert checked == ["train"]
+    assert capsys.readouterr().out == "exported to m.onnx\n"
+    ((*_, result, accuracy, _),) = written
+    assert (result, accuracy) == (None, None)

@@ -8,6 +8,8 @@ from support.server import SHAPE, Server
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data import records
+from mnist_estimator.data.manifest import TrainedOn
+from mnist_estimator.serving import pixels
 
 
 @pytest.mark.parametrize(
@@ -72,3 +74,40 @@ def test_an_image_may_be_a_little_brighter_than_all_others():
         answers = server.probabilities("serving_uint8", brighter)
         floats = server.probabilities("serving_default", brighter.astype(np.float32))
         assert answers.tolist() == floats.tolist()
+
+
+@pytest.mark.parametrize("pixel", [np.nan, np.inf, -0.42, -1e-6, 1.004, 1.4, 2, 16, 33, 249, 1e9])
+def test_a_graph_that_knows_no_errors_marks_what_is_one(server: Server, pixel: float):
+    images = server.images() / np.float32(server.white)
+    images[1, 2, 2] = pixel
+    data = TrainedOn(SHAPE, 2, ("a", "b"), server.white, "digit", "0" * 64)
+    with tf.Graph().as_default(), v1.Session() as session:
+        scaled, fits = session.run(pixels.without_errors(tf.constant(images), data))
+    assert fits.tolist() == [
+        place != 1 or is_answered(server, images) for place in range(len(images))
+    ]
+    others = np.arange(len(images)) != 1
+    expected = images[others] * np.float32(server.white)
+    np.testing.assert_allclose(scaled[others], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pixel", [0, 2, 3, 32, 33, 200, 201, 255])
+def test_a_graph_that_knows_no_errors_marks_bytes_too_bright(server: Server, pixel: int):
+    images = server.images()
+    images[1, 2, 2] = pixel
+    data = TrainedOn(SHAPE, 2, ("a", "b"), server.white, "digit", "0" * 64)
+    with tf.Graph().as_default(), v1.Session() as session:
+        scaled, fits = session.run(pixels.without_errors(tf.constant(images), data))
+    assert (
+        fits[1] == is_answered(server, images, "serving_uint8")
+        and fits[[0, *range(2, len(images))]].all()
+    )
+    assert scaled.tolist() == images.tolist()
+
+
+def is_answered(server: Server, images: np.ndarray, name: str = "serving_default") -> bool:
+    try:
+        server.ask(name, images)
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True

@@ -17,7 +17,7 @@ from mnist_estimator.compat import tf
 from mnist_estimator.data.manifest import TrainedOn
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files
-from mnist_estimator.serving import saved_model, sessions, signatures
+from mnist_estimator.serving import card_files, saved_model, sessions, signatures
 
 SERVER = Path(__file__).with_name("serve_export.py")
 
@@ -215,5 +215,6 @@ def test_what_is_not_an_export_in_a_store_is_left_as_it_is(stored):
 def test_an_export_to_a_store_is_the_same_as_one_on_the_disk(exported, stored):
     run, folder = exported.run, os.path.dirname(stored)
     path = saved_model.export(run.params, run.trained_on, run.checkpoint, folder)
+    card_files.beside_saved_model(run, path)
     assert contents(path) == contents(exported.path)
     assert not [name for name in tf.io.gfile.listdir(folder) if name.startswith(".")]
