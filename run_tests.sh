@@ -44,7 +44,7 @@ main() {
   trap 'exit 130' INT
   choose_tensorflow "${TENSORFLOW:-}"
   choose_python "${PYTHON:-}"
-  make_venv tests "[test,keras,report,engines,docs]"
+  make_venv tests "[test,keras,report,engines,docs$(extra_of_the_newest)]"
   if [[ ${1:-} == --quick ]]; then
     run_pytest "${two[@]}" -r fE "$@" || failed=1
   elif (($#)); then
@@ -74,6 +74,11 @@ test_all() {
     venv=$oldest OTHER_PYTHON=$newest/bin/python
     stage "the smoke tests on $(versions)" run_pytest "${two[@]}" -m smoke
   fi
+}
+
+# KServe and TensorFlow agree on protobuf from TensorFlow 2.20 on.
+extra_of_the_newest() {
+  [[ $tensorflow != tensorflow ]] || echo ",serve"
 }
 
 # Sets `venv` to a virtual environment with the oldest TensorFlow; to nothing if no Python has it.

@@ -12,7 +12,7 @@ from mnist_estimator.runtime import progress, streams
 
 # In the order in which a user meets them.
 COMMANDS = (
-    *("prepare", "train", "evaluate", "predict", "export", "report", "replay"),
+    *("prepare", "train", "evaluate", "predict", "export", "serve", "report", "replay"),
     *("sweep", "launch", "submit"),
 )
 # Not one of a run's commands: it has arguments of its own.

@@ -58,14 +58,30 @@ def load(export_dir: str, name: str) -> Iterator[tuple[v1.Session, Signature]]:
         )
 
 
+def load_eagerly(export_dir: str) -> Any:
+    """An exported model as TensorFlow loads it outside of graphs and sessions.
+
+    Raises:
+      RunError: if the export cannot be read.
+    """
+    with _reading(export_dir) as path:
+        return tf.saved_model.load(path)
+
+
 def _load_definitions(export_dir: str, session: v1.Session) -> Mapping[str, Any]:
     """Loads an export into a session; returns its SignatureDefs by name."""
+    with _reading(export_dir) as path:
+        return v1.saved_model.load(session, [tf.saved_model.SERVING], path).signature_def
+
+
+@contextlib.contextmanager
+def _reading(export_dir: str) -> Iterator[str]:
     for path in files.walk(export_dir):
         if not tf.io.gfile.isdir(path):
             files.check_plain(path)
     try:
         with _readable(export_dir) as path:
-            return v1.saved_model.load(session, [tf.saved_model.SERVING], path).signature_def
+            yield path
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
         raise RunError(f"{export_dir}: cannot be loaded: {error_line(error)}") from error
 
