@@ -107,9 +107,7 @@ def _affine(shares: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     angle, scale = angle * math.radians(params["rotate"]), 1 + scale * params["scale"]
     shear = tf.tan(shear * math.radians(params["shear"]))
     shifts = down * params["shift"], right * params["shift"]
-    return tf.stack(
-        [tf.cos(angle) / scale, tf.sin(angle) / scale, shear, *shifts, flipped], axis=1
-    )
+    return tf.stack([tf.cos(angle) / scale, tf.sin(angle) / scale, shear, *shifts, flipped], axis=1)
 
 
 def _displacements(
