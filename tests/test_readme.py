@@ -50,11 +50,13 @@ FOREIGN = {
     "docker run": "needs Docker",
     "python benchmarks/strangers.py": "needs clones of other repositories",
     "python -m benchmarks.run": "makes environments and measures for hours",
+    "python -m benchmarks.robustness": "needs a trained run",
+    "python benchmarks/quality.py": "trains for hours",
     "curl": "asks the server that docker runs",
 }
 # Flags of other programs that the pages name.
 FOREIGN_FLAGS = {
-    *("ntasks", "pty", "exclusive"),  # srun, sbatch
+    *("ntasks", "nodes", "pty", "exclusive"),  # srun, sbatch
     *(
         "tag",
         "sdist",
