@@ -202,7 +202,7 @@ _MEANINGS = {
     signals.EXIT_INPUT: ("wrong flags or bad input", "the job fails: the same would happen again"),
     signals.EXIT_HUNG_UP: ("the terminal closed; the last step is saved", "starts it again"),
     signals.EXIT_INTERRUPTED: ("interrupted; the last step is saved", "starts it again"),
-    signals.EXIT_LOST: ("another task, a store, or this task itself does not go on", "starts it again"),
+    signals.EXIT_LOST: ("a task or a store does not go on", "starts it again"),
     signals.EXIT_PREEMPTED: ("preempted; the last step is saved", "starts it again"),
 }
 
