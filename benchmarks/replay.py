@@ -1,12 +1,12 @@
 """Trains ten runs, replays every stretch of each, and looks for faults that it plants in others.
 
   python benchmarks/replay.py
-  python benchmarks/replay.py --costs --pairs=5
+  python benchmarks/replay.py --costs
 
 Prints a table: for each run its stretches, what `replay --every` said of them, and the processor
 seconds of both. Then one for the faults: what was planted, and who found it. Ends with 1 if a run
 is not identical, or a fault is not found in its stretch. With --costs it measures what
-`train --replay_steps` costs instead, in pairs of runs with and without it.
+`train --replay_steps` costs instead: each check beside the steps that it does again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 _HERE = pathlib.Path(__file__).parent
 _STEPS, _EVERY, _FAULT = 24, 8, 12  # Checkpoints at 0, 8, 16 and 24; a fault between two of them.
@@ -56,14 +57,14 @@ def main() -> int:
     """Runs everything and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--costs", action="store_true")
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--again", type=int, default=10, help="Steps of a check, with --costs.")
+    parser.add_argument("--checks", type=int, default=7)
     flags = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         work = pathlib.Path(scratch)
         run("prepare", "--dataset=sample", f"--data_dir={work}/data")
         if flags.costs:
-            return measure_costs(work, flags.pairs, flags.steps)
+            return measure_costs(work, flags.again, flags.checks)
         wrong = [replay_each(work), find_faults(work)]
     return 1 if any(wrong) else 0
 
@@ -123,32 +124,41 @@ def find_faults(work: pathlib.Path) -> int:
     return wrong
 
 
-def measure_costs(work: pathlib.Path, pairs: int, steps: int) -> int:
-    """Prints the processor seconds of training with `--replay_steps`, divided by those without."""
-    print("| every | replay_steps | seconds with / without, median (range) | more, CPU s |")
-    print("| ---: | ---: | --- | ---: |")
-    for every, again in ((100, 10), (100, 100)):
-        ratios, more = [], []
-        for _ in range(pairs):
-            without, with_it = (
-                train(
-                    work / str(count),
-                    f"--data_dir={work}/data",
-                    f"--max_steps={steps}",
-                    f"--save_checkpoints_steps={every}",
-                    f"--replay_steps={count}",
-                )
-                for count in (0, again)
-            )
-            for count in (0, again):
-                shutil.rmtree(work / str(count))
-            ratios.append(with_it / without)
-            more.append(with_it - without)
-        print(
-            f"| {every} | {again} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to "
-            f"{max(ratios):.2f}, {pairs} pairs) | {statistics.median(more):.1f} |",
-            flush=True,
-        )
+def measure_costs(work: pathlib.Path, again: int, checks: int) -> int:
+    """Prints the processor seconds of checks, beside those of the same steps as they were trained.
+
+    All is one process: the default network, and a checkpoint at the end of each check's steps.
+    """
+    from mnist_estimator.cluster import roles
+    from mnist_estimator.config import TrainConfig
+    from mnist_estimator.training import step_replay, training
+
+    began, rows = {}, []
+    hook = step_replay.StepReplay
+    plan, check = hook._plan, hook._check
+
+    def timed_plan(self: step_replay.StepReplay, session: object) -> None:
+        plan(self, session)
+        if self._before and not self._batches:
+            began["at"] = time.process_time()
+
+    def timed_check(self: step_replay.StepReplay, session: object) -> None:
+        begin = time.process_time()
+        check(self, session)
+        rows.append((begin - began["at"], time.process_time() - begin))
+
+    hook._plan, hook._check = timed_plan, timed_check
+    steps = {"max_steps": again * checks, "save_checkpoints_steps": again, "replay_steps": again}
+    options = {"export": "none", "eval_split": "none", "log_steps": 10**6, **steps}
+    folders = {"model_dir": f"{work}/run", "data_dir": f"{work}/data"}
+    training.train(TrainConfig(**folders, **options), roles.Task())
+    (_, first), *rest = rows  # The first one builds what runs the steps again.
+    ratios = [check / steps for steps, check in rest]
+    print(
+        f"{again} steps again take {statistics.median(ratios):.2f} times what they took "
+        f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} checks); the first check "
+        f"{first - statistics.median(check for _, check in rest):.2f} s more"
+    )
     return 0
 
 
