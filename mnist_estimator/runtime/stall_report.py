@@ -52,9 +52,10 @@ def end(
     others: Sequence[str] = (),
     missing: Sequence[str] = (),
     record: Callable[[str], str] = lambda line: "",
+    code: int = signals.EXIT_LOST,
     leave: Callable[[int], None] = os._exit,
 ) -> None:
-    """Leaves a report, says so in one line, and ends the process with `signals.EXIT_LOST`.
+    """Leaves a report, says so in one line, and ends the process.
 
     Args:
       stall: what stands still.
@@ -63,10 +64,11 @@ def end(
       others: what the other tasks answered, a line each.
       missing: a few words about each of the other tasks that did not answer.
       record: records the line that it is given; returns what is saved.
+      code: the exit code.
       leave: ends the process at once.
     """
     # An exit by an exception would wait for the thread that hangs.
-    deadline = threading.Timer(_END_SECS, leave, [signals.EXIT_LOST])
+    deadline = threading.Timer(_END_SECS, leave, [code])
     deadline.daemon = True
     deadline.start()
     with contextlib.suppress(Exception):
@@ -80,7 +82,7 @@ def end(
         where = f"the stacks of all threads are in {path}" if path else "no report can be written"
         progress.complain("; ".join(filter(None, [line, where, saved])))
     deadline.cancel()
-    leave(signals.EXIT_LOST)
+    leave(code)
 
 
 def within(seconds: float, work: Callable[[], _Result]) -> _Result | None:

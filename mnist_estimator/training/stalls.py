@@ -28,7 +28,13 @@ def watching(config: TrainConfig, task: roles.Task) -> Iterator[StallEnd]:
 
 
 class StallEnd:
-    """What is done when this task stands still."""
+    """What is done when this task stands still.
+
+    Attributes:
+      follower: tells whether the chief has ended; None in the chief.
+    """
+
+    follower: status.Follower | None = None
 
     def __init__(self, config: TrainConfig, task: roles.Task) -> None:
         self._model_dir, self._name = config.model_dir, task.name
@@ -66,7 +72,13 @@ class StallEnd:
                 if name not in answers
             ],
             record=self._record,
+            code=self._exit_code(),
         )
+
+    def _exit_code(self) -> int:
+        """The chief's where that has ended: a worker may hang when it closes its session."""
+        ended = stall_report.within(_HELLO_SECS, self.follower.ended) if self.follower else None
+        return ended.exit_code or 0 if ended else signals.EXIT_LOST
 
     def _ask(self) -> dict[str, hello.Hello]:
         # The name of the run comes from a file, and the filesystem may hang.

@@ -77,7 +77,7 @@ def train(
     ):
         if task.is_chief:
             return _lead(config, task, stall_end)
-        return _follow(config, task, since)
+        return _follow(config, task, since, stall_end)
 
 
 def _lead(
@@ -96,8 +96,13 @@ def _lead(
             return chief.run_task(config, manifest, task, recorder)
 
 
-def _follow(config: TrainConfig, task: roles.Task, since: datetime.datetime | None) -> None:
-    follower = status.Follower(config.model_dir, since)
+def _follow(
+    config: TrainConfig,
+    task: roles.Task,
+    since: datetime.datetime | None,
+    stall_end: stalls.StallEnd,
+) -> None:
+    stall_end.follower = follower = status.Follower(config.model_dir, since)
     if task.role == roles.PS:
         return parameter_server.run_task(config, task, follower)
     with _open_dataset(config) as manifest:

@@ -117,6 +117,16 @@ def test_no_other_task_records_it_nor_does_a_chief_that_has_not_begun(worker, co
     assert status.read(config.model_dir) is None
 
 
+@pytest.mark.parametrize(("state", "code", "expected"), [("done", 0, 0), ("preempted", 143, 143)])
+def test_a_worker_that_hangs_when_the_chief_has_ended_ends_like_it(
+    worker, config, state, code, expected
+):
+    worker.follower = status.Follower(config.model_dir)
+    assert [given["code"] for given in ended(worker)] == [138]
+    status.Recorder(config.model_dir, False).write(state, exit_code=code)
+    assert [given["code"] for given in ended(worker)] == [expected]
+
+
 def test_a_task_is_watched_with_the_limit_of_its_flag(config):
     with stalls.watching(config, roles.Task()):
         assert watchdog.state().limit_secs == 600
