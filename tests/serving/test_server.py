@@ -117,6 +117,20 @@ def test_a_longer_request_is_refused():
     assert json.loads(answered[1]["body"]) == {"error": "longer than 5 bytes"}
 
 
+def test_of_a_request_without_an_end_four_limits_are_read():
+    read = []
+
+    async def receive():
+        read.append(3)
+        return {"type": "http.request", "body": b"abc", "more_body": True}
+
+    async def send(message):
+        del message
+
+    asyncio.run(server.Limited(None, most_bytes=6)({"type": "http"}, receive, send))
+    assert sum(read) == 27
+
+
 def test_a_client_that_goes_is_not_answered():
     async def gone():
         return {"type": "http.disconnect"}
