@@ -372,7 +372,7 @@ def test_local_uses_the_sample_for_no_other_mistake(ready):
     assert len(ready.calls()) == 3
 
 
-EXTRAS = "[test,keras,report,engines,docs]"
+EXTRAS = "[test,keras,report,engines,docs,serve]"
 PARALLEL = "--numprocesses=2 --dist=loadfile --no-loadscope-reorder"
 
 

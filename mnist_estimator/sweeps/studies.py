@@ -32,7 +32,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mnist_estimator import InputError
-from mnist_estimator.runtime import local_files
+from mnist_estimator.runtime import files, local_files
 from mnist_estimator.runtime.files import OutageError
 from mnist_estimator.sweeps import plans, space
 from mnist_estimator.sweeps.plans import Plan
@@ -201,7 +201,7 @@ def _storage(plan: Plan) -> optuna.storages.BaseStorage:
 def _opener(folder: str) -> Callable[[], sqlite3.Connection]:
     """A function that opens the study in the folder of a sweep."""
     path = os.path.abspath(os.path.join(folder, plans.STUDY_FILE))
-    os.makedirs(folder, exist_ok=True)
+    files.make_folders(folder)
     local_files.check_no_link(path)
     # Connections go from thread to thread in SQLAlchemy's pool.
     return functools.partial(sqlite3.connect, path, timeout=_LOCK_SECS, check_same_thread=False)
