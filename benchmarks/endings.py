@@ -16,14 +16,13 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 
 from absl import app, flags
-from clusters import prepare_sample, spread
+from clusters import free_hosts, prepare_sample, spread
 
 _RUNS = flags.DEFINE_integer("runs", 50, "Cluster runs; the scenarios take turns.")
 _ONLY = flags.DEFINE_string("only", "", "Run only the scenarios whose name contains this.")
@@ -135,7 +134,7 @@ def _end_chief(tasks: dict[str, subprocess.Popen], ends: dict[str, float]) -> No
 @contextlib.contextmanager
 def _cluster(scenario: Scenario, work: pathlib.Path, name: str):
     jobs = _SHAPES[scenario.shape]
-    hosts = _hosts(jobs)
+    hosts = free_hosts(jobs)
     settings = _FLAGS | scenario.flags | {"model_dir": name}
     settings["strategy"] = scenario.shape.partition(",")[0]
     command = [sys.executable, "-m", "mnist_estimator.train"]
@@ -152,17 +151,6 @@ def _cluster(scenario: Scenario, work: pathlib.Path, name: str):
             stack.callback(process.wait)
             stack.callback(process.kill)
         yield tasks
-
-
-def _hosts(jobs: dict[str, int]) -> dict[str, list[str]]:
-    with contextlib.ExitStack() as stack:
-
-        def address() -> str:
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            return f"127.0.0.1:{probe.getsockname()[1]}"
-
-        return {role: [address() for _ in range(count)] for role, count in jobs.items()}
 
 
 def _wait_for_steps(model_dir: pathlib.Path, chief: subprocess.Popen) -> None:

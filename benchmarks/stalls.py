@@ -29,7 +29,6 @@ import random
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from clusters import prepare_sample
+from clusters import free_hosts, prepare_sample
 from stalls_child import HANG, SLOW
 
 _CHILD = pathlib.Path(__file__).with_name("stalls_child.py")
@@ -376,18 +375,6 @@ def _until(condition: Callable[[], bool], tasks: dict[str, subprocess.Popen]) ->
         if _ended(tasks) or time.monotonic() > until:
             raise SystemExit(f"did not come so far: {_ended(tasks) or 'too slow'}")
         time.sleep(0.02)
-
-
-def free_hosts(jobs: dict[str, int]) -> dict[str, list[str]]:
-    """An address with a free port for each task."""
-    with contextlib.ExitStack() as stack:
-
-        def address() -> str:
-            probe = stack.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            return f"127.0.0.1:{probe.getsockname()[1]}"
-
-        return {role: [address() for _ in range(count)] for role, count in jobs.items()}
 
 
 def _variables(model_dir: pathlib.Path) -> dict[str, bytes]:

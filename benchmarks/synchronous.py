@@ -26,7 +26,6 @@ import pathlib
 import random
 import runpy
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ import time
 from collections.abc import Iterator
 
 import numpy as np
+from clusters import free_hosts
 
 _LOG = "SYNCHRONOUS_LOG"  # In a task's environment: the file for what it consumes.
 _BATCH, _EXAMPLES = 60, 3600  # Of the sample's 4,000, validation takes 400.
@@ -338,11 +338,7 @@ def _run(work: pathlib.Path, name: str, workers: int, flags: dict[str, object], 
 
 
 def _hosts(count: int) -> tuple[str, ...]:
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return tuple(f"127.0.0.1:{probe.getsockname()[1]}" for probe in probes)
+    return tuple(free_hosts({"worker": count})["worker"])
 
 
 def _prepare(work: pathlib.Path) -> None:

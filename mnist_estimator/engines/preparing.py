@@ -86,17 +86,12 @@ class SlurmPrepare(PrepareJob):
     time_limit_minutes: int
 
     def render(self) -> str:
-        lines = {"partition": self.partition, "account": self.account}
         return rendering.render(
             self.template,
-            name=self.name,
             parts=self.parts,
-            cpus=self.cpus,
-            mem_per_cpu=slurm.memory_per_cpu(self.memory_gb, self.cpus),
-            time_limit=slurm.option("time", self.time_limit_minutes, "MINUTES"),
             part=_quoted(self.part_command),
             merge=_quoted(self.merge_command),
-            **{name: slurm.option(name, value, "NAME") for name, value in lines.items()},
+            **slurm.shared_values(self),
         )
 
     def command(self, path: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.engines import jobs, rendering
@@ -34,20 +35,15 @@ class SlurmJob(jobs.JobWithGrace):
         _check(self)
         return rendering.render(
             self.template,
-            name=self.name,
             log=f"{self.name}-JOBID.log",
-            partition=option("partition", self.partition, "NAME"),
-            account=option("account", self.account, "NAME"),
             roles=self.roles,
             ntasks=self.num_tasks,
-            cpus=self.cpus,
-            mem_per_cpu=memory_per_cpu(self.memory_gb, self.cpus),
             gpus=option("gpus-per-task", self.gpus, "NUMBER"),
-            time_limit=option("time", self.time_limit_minutes, "MINUTES"),
             grace_secs=self.grace_secs,
             model_dir=shlex.quote(self.model_dir),
             max_restarts=self.max_restarts,
             command=_command(self),
+            **shared_values(self),
         )
 
     def command(self, path: str) -> list[str]:
@@ -79,6 +75,22 @@ def check_time(minutes: int, grace_secs: int) -> None:
             f"--time_limit_minutes: found {minutes}, expected {least} or more with "
             f"--grace_secs={grace_secs}: Slurm's warning may come {_SIGNAL_EARLY_SECS} s early"
         )
+
+
+def shared_values(job: Any) -> dict[str, object]:
+    """What the templates of all jobs of Slurm have: name, time, and what a task gets.
+
+    Args:
+      job: has submit's flags of these names.
+    """
+    return {
+        "name": job.name,
+        "partition": option("partition", job.partition, "NAME"),
+        "account": option("account", job.account, "NAME"),
+        "cpus": job.cpus,
+        "mem_per_cpu": memory_per_cpu(job.memory_gb, job.cpus),
+        "time_limit": option("time", job.time_limit_minutes, "MINUTES"),
+    }
 
 
 def memory_per_cpu(memory_gb: int, cpus: int) -> int:

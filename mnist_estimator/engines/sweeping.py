@@ -46,19 +46,14 @@ class SlurmSweep:
         slurm.check_time(self.time_limit_minutes, self.grace_secs)
         return rendering.render(
             self.template,
-            name=self.name,
             tasks=self.tasks,
             last=self.tasks - 1,
-            partition=slurm.option("partition", self.partition, "NAME"),
-            account=slurm.option("account", self.account, "NAME"),
-            cpus=self.cpus,
-            mem_per_cpu=slurm.memory_per_cpu(self.memory_gb, self.cpus),
             gpus=slurm.option("gpus-per-task", self.gpus, "NUMBER"),
-            time_limit=slurm.option("time", self.time_limit_minutes, "MINUTES"),
             grace_secs=self.grace_secs,
             model_dir=rendering.in_comment(self.model_dir),
             max_restarts=self.max_restarts,
             command=_command(self),
+            **slurm.shared_values(self),
         )
 
     def command(self, path: str) -> list[str]:
