@@ -15,7 +15,6 @@ import dataclasses
 import os
 import re
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -79,12 +78,19 @@ class Attempt:
         Args:
           now: the data_dir's time in nanoseconds, so that the machines' clocks need not agree.
         """
-        if self.is_whole:
+        if self.is_whole or not self._is_dead(now):
             return False
+        # After its process was found to be gone: it may have ended with a record just before.
+        return not tf.io.gfile.exists(self.record_path)
+
+    def _is_dead(self, now: int) -> bool:
         pid = int(self._fields["pid"])
-        if self._fields["host"] == _host() and not locking.is_running(pid):
+        if self._fields["host"] == locking.this_host() and not locking.is_running(pid):
             return True
-        return now - _time_of(os.path.join(self.folder, _BEAT)) > _DEAD_SECS * 10**9
+        # The folder is there a moment before its first beat.
+        beat = files.last_change(os.path.join(self.folder, _BEAT))
+        beat = beat or files.last_change(self.folder)
+        return now - beat > _DEAD_SECS * 10**9
 
     @property
     def _fields(self) -> re.Match[str]:
@@ -179,7 +185,7 @@ def time_in(folder: str) -> int:
     """The time of a folder's filesystem, in nanoseconds; writes a file there to learn it."""
     path = os.path.join(folder, _CLOCK)
     files.write_text(path, "")
-    return _time_of(path)
+    return files.last_change(path)
 
 
 def check_group(attempts: Sequence[Attempt], group: tuple[str, int], known: Outline | None) -> None:
@@ -266,7 +272,7 @@ def _labels_before(plan: Plan, start: int) -> Iterator[np.ndarray]:
 
 def _named(data_dir: str, part: Part, known: Outline) -> Attempt:
     what = f"part-{part.number}-of-{part.count}-{known.digest[:_DIGEST_DIGITS]}"
-    name = f".{what}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    name = f".{what}-{locking.this_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     return Attempt(data_dir, name, is_whole=False)
 
 
@@ -324,17 +330,6 @@ def _publish(own: Attempt, record: Record) -> None:
     files.sync(own.folder)
     tf.io.gfile.rename(path, own.record_path)
     files.sync(own.data_dir)
-
-
-def _host() -> str:
-    return re.sub(r"\W", "_", socket.gethostname(), flags=re.ASCII)
-
-
-def _time_of(path: str) -> int:
-    try:
-        return tf.io.gfile.stat(path).mtime_nsec
-    except tf.errors.OpError:
-        return 0
 
 
 def _is_own(name: str) -> bool:

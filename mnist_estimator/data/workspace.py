@@ -10,7 +10,6 @@ another, both manifests lie in the workspace, so that after a kill the files are
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import os
 import re
@@ -70,11 +69,9 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
 
 def _host(data_dir: str) -> str:
     """Names the machine, by which another process there knows whether this one is at work."""
-    name = socket.gethostname()
-    if not is_local(data_dir):
-        # In containers several machines may have one name, and their processes one number.
-        name += "_" + hashlib.sha256(locking.this_machine().encode()).hexdigest()[:12]
-    return re.sub(r"\W", "_", name)
+    if is_local(data_dir):  # It is locked; so a folder of before a restart is known to be dead.
+        return re.sub(r"\W", "_", socket.gethostname())
+    return locking.this_host()
 
 
 @contextlib.contextmanager
@@ -254,11 +251,11 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
 
 
 def _beat_time(folder: str) -> int:
-    """When a workspace was last written to, in nanoseconds; 0 if it is coming or going."""
-    try:
-        return tf.io.gfile.stat(os.path.join(folder, _BEAT)).mtime_nsec
-    except tf.errors.OpError:
-        return 0
+    """When a workspace was last written to, in nanoseconds; 0 if that is not known.
+
+    The folder is there a moment before its first beat, so without a beat its own time counts.
+    """
+    return files.last_change(os.path.join(folder, _BEAT)) or files.last_change(folder)
 
 
 def _remove_workspace(folder: str) -> None:

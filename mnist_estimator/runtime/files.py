@@ -233,6 +233,17 @@ def make_folder(path: str) -> None:
             tf.io.gfile.makedirs(path)
 
 
+def last_change(path: str) -> int:
+    """When a file or folder changed, in nanoseconds of its filesystem's clock.
+
+    0 if it is not there, or if the filesystem keeps no times of folders, as object stores.
+    """
+    try:
+        return tf.io.gfile.stat(path).mtime_nsec
+    except tf.errors.OpError:
+        return 0
+
+
 def check_no_link(path: str) -> None:
     """Raises InputError if the path of a folder to write to is a symbolic link."""
     if is_local(path):

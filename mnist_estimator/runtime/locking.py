@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +81,15 @@ def this_machine() -> str:
             return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         return ""
+
+
+def this_host() -> str:
+    """Names this machine and container, in letters, digits and _.
+
+    The name alone is not enough: several containers may have one, and their processes one number.
+    """
+    machine = hashlib.sha256(this_machine().encode()).hexdigest()[:12]
+    return re.sub(r"\W", "_", f"{socket.gethostname()}_{machine}", flags=re.ASCII)
 
 
 def is_running(pid: int) -> bool:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -48,12 +49,14 @@ def test_any_number_of_parts_gives_the_same_bytes(tmp_path: Path, count: int, op
 def test_processes_killed_at_random_moments(tmp_path: Path):
     """Each attempt does all that is left to do, until the kernel's timer kills it."""
     options = {"train": 3000, "test": 500}
+    started = time.monotonic()
     part_sets.write_at_once(tmp_path / "one", **options)
+    whole_secs = time.monotonic() - started
     expected = tiny_dataset.files(tmp_path / "one")
     data_dir, dice = tmp_path / "parts", random.Random(0)
     kills = 0
     for attempt in range(200):
-        due = dice.uniform(0.005, 0.1 + attempt / 100)
+        due = dice.uniform(0.05, 0.5 + attempt / 20) * whole_secs
         child = os.fork()
         if not child:
             # Like SIGKILL: nobody handles it, and nothing is cleaned up.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from support import idx_files, part_sets, tiny_dataset
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
 from mnist_estimator.data import merging, part_record, parts, plan, sources, splits
-from mnist_estimator.runtime import files
+from mnist_estimator.runtime import files, locking
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +104,38 @@ def test_an_attempt_on_another_machine_is_dead_when_its_file_stays_the_same(
         (1, True),
         (2, True),
     ]
+
+
+def test_an_attempt_before_its_first_beat_is_not_dead(tmp_path: Path):
+    name = f".part-2-of-2-{'0' * 16}-elsewhere-1-01234567"
+    (tmp_path / name).mkdir()
+    attempt = parts.Attempt(str(tmp_path), name, is_whole=False)
+    now = parts.time_in(str(tmp_path))
+    assert not attempt.is_left_over(now)
+    assert attempt.is_left_over(now + 601 * 10**9)
+
+
+def test_an_attempt_that_became_whole_while_it_was_looked_at_is_kept(
+    tmp_path: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: dead_pid)
+        part_sets.write(tmp_path, "1/2")
+    (whole,) = parts.look(str(tmp_path))
+    listed = dataclasses.replace(whole, is_whole=False)  # As its folder was listed before.
+    assert not listed.is_left_over(parts.time_in(whole.folder))
+
+
+def test_two_containers_of_one_name_do_not_judge_each_other_by_numbers(
+    tmp_path: Path, dead_pid: int, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: dead_pid)
+        patch.setattr(locking, "this_machine", lambda: "another container")
+        _kill_at(tmp_path, "1/2", "converting", monkeypatch)
+    (other,) = parts.look(str(tmp_path))
+    part_sets.write(tmp_path, "2/2")
+    assert other in parts.look(str(tmp_path))
 
 
 def test_two_processes_at_one_part_end_with_a_whole_one(tmp_path: Path):

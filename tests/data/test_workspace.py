@@ -125,6 +125,14 @@ def _leave(data_dir: Path, host: str, pid: int, age_secs: float) -> Path:
     return folder
 
 
+def test_a_folder_before_its_first_beat_is_not_dead(tmp_path: Path):
+    folder = _leave(tmp_path, "elsewhere", 1, age_secs=0)
+    (folder / "alive").unlink()
+    with pytest.raises(workspace.BusyError):
+        tiny_dataset.write(tmp_path)
+    assert os.listdir(tmp_path) == [folder.name]
+
+
 _NO_PID = 2**22 + 1  # Above the largest that Linux gives.
 
 
