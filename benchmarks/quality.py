@@ -129,7 +129,8 @@ def train(recipe: Recipe, seed: int, on: str, data_dir: Path, work_dir: Path) ->
         *(sys.executable, "-m", "mnist_estimator.train", *recipe.flags),
         *(f"--data_dir={data_dir}", f"--model_dir={model_dir}", f"--seed={seed}"),
         *(f"--validation_split={_SPLITS[on]}", "--eval_split=none", "--export=none"),
-        "--keep_checkpoint_max=1",
+        # The test split stays unseen while a recipe is chosen; else it is evaluated once, below.
+        *("--keep_checkpoint_max=1", "--final_test=false"),
     ]
     if subprocess.run(command, check=False).returncode:
         sys.exit(f"quality.py: {recipe.name} seed {seed}: the run in {model_dir} has failed")
@@ -272,7 +273,7 @@ def _read(path: Path) -> Recipe:
         "--export",
         "--seed",
     )
-    left_out += ("--eval_split", "--keep_checkpoint_max")
+    left_out += ("--eval_split", "--keep_checkpoint_max", "--final_test")
     flags = [line for line in lines if line.startswith("--")]
     kept = [line for line in flags if line.partition("=")[0] not in left_out]
     return Recipe(path.stem, tuple(kept))
