@@ -18,8 +18,7 @@ def model_dir(tmp_path_factory):
     writer.write_dataset(f"{folder}/data", train=array_source(TRAIN), test=None, **options)
     with pytest.MonkeyPatch.context() as patch:
         flips.plant(patch, after=2)
-        options = {"model": "softmax", "precision": "float32", "save_checkpoints_steps": 4}
-        options |= {"max_steps": 8}
+        options = {"model": "softmax", "save_checkpoints_steps": 4, "max_steps": 8}
         train(folder / "run", f"{folder}/data", **options)
     return folder / "run"
 

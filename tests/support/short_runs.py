@@ -16,9 +16,10 @@ STEPS = 12
 
 def train(model_dir: Path, data_dir: str, **options):
     """Trains a short run; the schedule's length is fixed, so that stopping early changes
-    nothing. It is exported only where that is asked for, as an export takes as long."""
+    nothing. It is exported only where that is asked for, as an export takes as long. It computes
+    in float32, so that what is tested does not depend on the processor."""
     short = {"max_steps": STEPS, "decay_steps": STEPS, "batch_size": 16, "log_steps": 4}
-    options = short | {"export": "none"} | options
+    options = short | {"export": "none", "precision": "float32"} | options
     config = TrainConfig(model_dir=str(model_dir), data_dir=data_dir, **options)
     return training.train(config, Task())
 

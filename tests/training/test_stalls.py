@@ -152,9 +152,7 @@ def test_a_run_says_in_which_phase_it_is(tmp_path, make_dataset, monkeypatch):
             entered.append(("moved", self._moves > moves + 1))
 
     monkeypatch.setattr(watchdog, "Watchdog", Noted)
-    # In bfloat16 the export is scored as well.
     config = {"max_steps": 2, "save_checkpoints_steps": 2, "export": "final", "model": "softmax"}
-    config["precision"] = "float32"
     short_runs.train(tmp_path / "run", make_dataset(), **config)
     moved, still = ("moved", True), ("moved", False)
     assert entered == [

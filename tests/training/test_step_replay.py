@@ -16,13 +16,7 @@ from mnist_estimator.runs import checkpoints, status
 from mnist_estimator.training import step_replay
 
 # Whatever an operation of training may do: it streams, and changes more than weights.
-OPTIONS = {
-    "precision": "float32",
-    "model": "dnn",
-    "hidden_units": "9",
-    "batch_norm": "all",
-    "ema_decay": 0.9,
-}
+OPTIONS = {"model": "dnn", "hidden_units": "9", "batch_norm": "all", "ema_decay": 0.9}
 OPTIONS |= {"cache_mb": 0, "mixup": 0.2, "save_checkpoints_steps": 8}
 
 
@@ -76,8 +70,7 @@ def test_an_operation_that_gives_other_bits_each_time_is_named(work, tmp_path, m
     monkeypatch.setitem(networks.NETWORKS, "softmax", noisy)
     expected = "or an operation of the network, does not give the same bits each time"
     with pytest.raises(RunError, match=expected):
-        options = {"model": "softmax", "precision": "float32", "max_steps": 4, "replay_steps": 3}
-        train(tmp_path / "run", f"{work}/data", **options)
+        train(tmp_path / "run", f"{work}/data", model="softmax", max_steps=4, replay_steps=3)
 
 
 def make(**options):
