@@ -87,10 +87,7 @@ class Attempt:
         pid = int(self._fields["pid"])
         if self._fields["host"] == locking.this_host() and not locking.is_running(pid):
             return True
-        # The folder is there a moment before its first beat.
-        beat = files.last_change(os.path.join(self.folder, _BEAT))
-        beat = beat or files.last_change(self.folder)
-        return now - beat > _DEAD_SECS * 10**9
+        return now - files.last_beat(self.folder, _BEAT) > _DEAD_SECS * 10**9
 
     @property
     def _fields(self) -> re.Match[str]:

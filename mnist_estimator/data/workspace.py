@@ -69,7 +69,7 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
 
 def _host(data_dir: str) -> str:
     """Names the machine, by which another process there knows whether this one is at work."""
-    if is_local(data_dir):  # It is locked; so a folder of before a restart is known to be dead.
+    if is_local(data_dir):  # Where it is locked, a folder of before a restart is known to be dead.
         return re.sub(r"\W", "_", socket.gethostname())
     return locking.this_host()
 
@@ -247,15 +247,8 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     if theirs["host"] == ours["host"] and (locked or not locking.is_running(int(theirs["pid"]))):
         return True
     # Both times are the filesystem's, so the machines' clocks need not agree.
-    return _beat_time(own) - _beat_time(folder) > _DEAD_SECS * 10**9
-
-
-def _beat_time(folder: str) -> int:
-    """When a workspace was last written to, in nanoseconds; 0 if that is not known.
-
-    The folder is there a moment before its first beat, so without a beat its own time counts.
-    """
-    return files.last_change(os.path.join(folder, _BEAT)) or files.last_change(folder)
+    age = files.last_beat(own, _BEAT) - files.last_beat(folder, _BEAT)
+    return age > _DEAD_SECS * 10**9
 
 
 def _remove_workspace(folder: str) -> None:
