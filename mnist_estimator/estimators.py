@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mnist_estimator.cluster import roles
@@ -25,10 +26,12 @@ def make_estimator(
 
     Args:
       data: what the network trains on, or was trained on.
-      task: this process's place in a cluster, if any.
+      task: this process's place in a cluster, if any. Without it the Estimator is that of a
+        process alone, also where TF_CONFIG tells of a cluster.
       options: params in place of those that follow from the config and the data.
     """
-    with graph(config):
+    task = task or roles.Task()
+    with graph(config), _environment(task):
         return estimator.Estimator(
             model_fn,
             params={**config.model_params(data), **(options or {})},
@@ -82,8 +85,24 @@ def session_config(config: TrainConfig, task: roles.Task) -> v1.ConfigProto:
     )
 
 
-def _run_config(config: TrainConfig, task: roles.Task | None) -> estimator.RunConfig:
-    task = task or roles.Task()
+@contextlib.contextmanager
+def _environment(task: roles.Task) -> Iterator[None]:
+    """Sets TF_CONFIG to this task's for the block: RunConfig takes a process's place from there.
+
+    The chief of a cluster also makes Estimators of a process alone, as to evaluate its export.
+    """
+    before = os.environ.get("TF_CONFIG")
+    os.environ["TF_CONFIG"] = task.tf_config()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TF_CONFIG"]
+        else:
+            os.environ["TF_CONFIG"] = before
+
+
+def _run_config(config: TrainConfig, task: roles.Task) -> estimator.RunConfig:
     # An evaluator works alone, on whatever was trained how.
     strategy = "none" if task.role == roles.EVALUATOR else config.strategy
     return estimator.RunConfig(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from mnist_estimator import estimators
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
+from mnist_estimator.data.manifest import TrainedOn
 
 PS_CLUSTER = {"chief": ("a:1",), "worker": ("b:1", "c:1"), "ps": ("d:1",)}
 
@@ -54,3 +57,21 @@ def test_the_gpus_of_a_machine_decide_what_auto_is(
     assert estimators.with_strategy(config) == TrainConfig(strategy=expected, batch_size=batch_size)
     warned = "training on one of 8 GPUs: --batch_size=100 cannot be shared evenly"
     assert (warned in capsys.readouterr().err) == (gpus == 8)
+
+
+def test_an_estimator_takes_its_place_from_the_task_and_not_from_the_environment(
+    tmp_path, monkeypatch
+):
+    """The first of several workers, no chief among them, also makes one of a process alone."""
+    chief = Task({"chief": ("a:1",), "worker": ("b:1",), "ps": ("c:1",)}, "chief", 0)
+    workers = Task({"worker": ("a:1", "b:1")}, "worker", 0).tf_config()
+    config = TrainConfig(model_dir=str(tmp_path), strategy="none")
+    data = TrainedOn((8, 8, 1), 4, ("a", "b", "c", "d"), 16, "plain", "")
+    monkeypatch.setenv("TF_CONFIG", workers)
+    alone = estimators.make_estimator(config, data).config
+    assert (alone.master, alone.cluster_spec.jobs, alone.is_chief) == ("", [], True)
+    assert estimators.make_estimator(config, data, chief).config.master == "grpc://a:1"
+    assert os.environ["TF_CONFIG"] == workers
+    monkeypatch.delenv("TF_CONFIG")
+    assert estimators.make_estimator(config, data, chief).config.num_ps_replicas == 1
+    assert "TF_CONFIG" not in os.environ

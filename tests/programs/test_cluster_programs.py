@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -78,7 +79,9 @@ def wait(process: subprocess.Popen, log: Path) -> None:
 
 def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     jobs = {"chief": 1, "worker": 1, "ps": 1}
-    with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps", "--model=cnn") as started:
+    # The export computes in another precision: whoever makes it evaluates it as a process alone.
+    flags = ["--precision=float32", "--serving_precision=bfloat16", "--model=cnn"]
+    with tasks(work, jobs, True, "--strategy=ps", "--model_dir=ps", *flags) as started:
         # Estimator's parameter server would serve for ever.
         for role, index in started:
             wait(started[role, index], work / f"{role}{index}.log")
@@ -86,11 +89,12 @@ def test_a_parameter_server_cluster_trains_and_is_evaluated_on_the_way(work):
     assert metrics["accuracy"] > 0.7
     assert metrics["global_step"] >= 40
     # The evaluator ends by itself, with the last checkpoint evaluated.
-    *_, evaluated, exported = (work / "evaluator0.log").read_text().splitlines()
+    *_, evaluated, exported, served = (work / "evaluator0.log").read_text().splitlines()
     assert read_status(work / "ps") == ("done", 0)
     last = checkpoints.step_of(metrics["checkpoint"])
     assert evaluated.startswith(f"step {last}: validation accuracy 0.")
     assert exported.startswith("exported to ps/export/best/")
+    assert re.fullmatch(r"test accuracy of the export, in bfloat16: 0\.[7-9]\d{3}", served)
 
 
 def test_a_chief_that_cannot_begin_ends_the_parameter_server_too(work):

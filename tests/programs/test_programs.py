@@ -60,8 +60,13 @@ def test_training_shows_progress_and_result_and_nothing_else(work):
     assert first == "training cnn on 3,600 examples of sample to step 60, in tboard/mod1"
     assert [line for line in lines if not re.fullmatch(f"{progress}|{evaluation}", line)] == []
     assert len(lines) == 3 + 2
-    result, exported, where = (work / "stdout").read_text().splitlines()
+    result, exported, *served, where = (work / "stdout").read_text().splitlines()
     assert exported == "exported to tboard/mod1/export/best/60"
+    # Where training computes in bfloat16, the export does not.
+    line = r"test accuracy of the export, in float32: 0\.\d{4}"
+    computed = json.loads((work / "tboard/mod1/run.json").read_text())["compute_dtype"]
+    assert len(served) == (computed == "bfloat16")
+    assert all(re.fullmatch(line, each) for each in served)
     assert re.fullmatch(
         r"step 60: test accuracy 0\.\d{4}, loss \d\.\d{4} on 1,000 examples of sample", result
     )

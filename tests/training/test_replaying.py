@@ -22,7 +22,7 @@ from mnist_estimator.training import replaying
 
 # With what may change from start to start, and is no part of a checkpoint.
 OPTIONS = {"model": "softmax", "cache_mb": 0, "learning_rate": 0.01, "decay_steps": 0}
-OPTIONS |= {"keep_checkpoint_max": 0, "save_checkpoints_steps": 4}
+OPTIONS |= {"keep_checkpoint_max": 0, "save_checkpoints_steps": 4, "precision": "auto"}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def work(tmp_path_factory):
         flips.plant(patch, after=6)
         train(folder / "run", f"{folder}/data", **OPTIONS, max_steps=8)
     # The schedule is as long as the training: here the rest follows another one.
-    train(folder / "run", f"{folder}/data", **OPTIONS, max_steps=12, precision="auto")
+    train(folder / "run", f"{folder}/data", **OPTIONS, max_steps=12)
     return folder
 
 
