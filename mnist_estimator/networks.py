@@ -207,18 +207,35 @@ def batch_norm(values: tf.Tensor, *, training: bool) -> tf.Tensor:
             _constant("moving_mean", [channels], 0.0, trainable=False),
             _constant("moving_variance", [channels], 1.0, trainable=False),
         )
-        floats = tf.cast(values, tf.float32)
-        if training:
-            mean, variance = _moments(floats)
-            step = tf.cast(v1.train.get_or_create_global_step(), tf.float32)
-            decay = tf.minimum(_MOVING_DECAY, (1 + step) / (10 + step))
-            for average, value in zip(moving, (mean, variance), strict=True):
-                update = average.assign(decay * average + (1 - decay) * value)
-                v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
-        else:
-            mean, variance = moving
-        normalized = tf.nn.batch_normalization(floats, mean, variance, beta, gamma, _EPSILON)
-        return tf.cast(normalized, values.dtype)
+        if not training:
+            return _normalize(values, *moving, beta, gamma)
+        normalized, *moments = _normalize_batch(values, beta, gamma)
+        step = tf.cast(v1.train.get_or_create_global_step(), tf.float32)
+        decay = tf.minimum(_MOVING_DECAY, (1 + step) / (10 + step))
+        for average, value in zip(moving, moments, strict=True):
+            update = average.assign(decay * average + (1 - decay) * value)
+            v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, update)
+        return normalized
+
+
+def _normalize(values: tf.Tensor, *moments_beta_gamma: tf.Tensor) -> tf.Tensor:
+    floats = tf.cast(values, tf.float32)
+    normalized = tf.nn.batch_normalization(floats, *moments_beta_gamma, _EPSILON)
+    return tf.cast(normalized, values.dtype)
+
+
+def _normalize_batch(
+    values: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalizes `values` [b,...,C] by the whole batch; also returns its mean and variance [C]."""
+    alone = tf.distribute.get_replica_context().num_replicas_in_sync == 1
+    if alone and len(values.shape) == 4 and values.dtype in (tf.float32, tf.bfloat16):
+        # One operation, forwards and backwards, takes a sixth of the time of the separate ones.
+        normalized, mean, variance = v1.nn.fused_batch_norm(values, gamma, beta, epsilon=_EPSILON)
+        count = tf.cast(tf.size(values) // values.shape[-1], tf.float32)
+        return normalized, mean, variance * (count - 1) / count  # It was divided by count - 1.
+    moments = _moments(tf.cast(values, tf.float32))
+    return _normalize(values, *moments, beta, gamma), *moments
 
 
 def _moments(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -238,6 +238,26 @@ def test_moving_averages_follow_the_batches_whenever_they_are_continued():
     np.testing.assert_allclose(late["batch_norm/moving_mean"], batches[0].mean(axis=0) * 0.01, 1e-4)
 
 
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_images_are_normalized_in_one_operation_as_their_pixels_would_be(dtype):
+    batch = noise(5, 4, 3, 2) * 3 + 2
+    results = []
+    for shape in ([5, 4, 3, 2], [60, 2]):
+        with tf.Graph().as_default(), v1.Session() as session:
+            values = tf.cast(tf.reshape(batch, shape), dtype)
+            normalized = networks.batch_norm(values, training=True)
+            loss = tf.reduce_sum(tf.cast(normalized, tf.float32) ** 3)
+            sources = [*v1.trainable_variables(), values]
+            wanted = [normalized, *tf.gradients(loss, sources)]
+            wanted = [tf.cast(each, tf.float32) for each in wanted]
+            session.run(v1.global_variables_initializer())
+            updated = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
+            results.append([each.ravel() for each in session.run([*wanted, *updated])])
+    tolerance = 1e-4 if dtype == tf.float32 else 0.05
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance * np.abs(one).max())
+
+
 def test_outside_of_training_the_averages_are_used_and_kept():
     batch = noise(9, 2) + 3
     found, variables = normalize([batch], training=False)
