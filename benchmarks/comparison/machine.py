@@ -17,14 +17,22 @@ _IN_HARDWARE = {"avx512_bf16", "amx_bf16"}
 def describe(threads: int) -> list[str]:
     """Lines about the processor, the memory and the system."""
     memory = re.search(r"MemTotal:\s+(\d+)", _read("/proc/meminfo"))
-    model = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
     return [
-        f"Processor: {model[1] if model else platform.machine()}, with "
-        + (", ".join(flag for flag in _FLAGS if flag in _flags()) or "none of the usual flags"),
+        f"Processor: {processor()}",
         f"Cores: {os.cpu_count()}, of which each contender gets {threads}",
         f"Memory: {int(memory[1]) / 2**20:.0f} GiB" if memory else "Memory: unknown",
         f"System: {platform.system()} {platform.release()}",
     ]
+
+
+def processor() -> str:
+    """The processor's name, and what of it decides how fast products of matrices are."""
+    model = re.search(r"model name\s*:\s*(.+)", _read("/proc/cpuinfo"))
+    flags = [flag for flag in _FLAGS if flag in _flags()]
+    return (
+        f"{model[1] if model else platform.machine()}, with "
+        f"{', '.join(flags) or 'none of the usual flags'}"
+    )
 
 
 def has(needed: str) -> bool:

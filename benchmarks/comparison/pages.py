@@ -1,8 +1,13 @@
-"""Writes the page, the CSV files and the plots."""
+"""Writes the page, the CSV files and the plots.
+
+A part that has no results of this version and machine stays on the page as it was.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,10 +18,12 @@ from benchmarks.comparison.results import KEY, Results
 PAGE = "results.md"
 BEGIN = "<!-- Written by `python -m benchmarks.run`: begin -->"
 END = "<!-- Written by `python -m benchmarks.run`: end -->"
+_PART = "<!-- Part `{}` -->"
 _TITLE = "## Beside other packages"
 _ABOUT = """\
 `python -m benchmarks.run` measures this package and its peers alternately in one run and writes
-what follows. Each number is the median or the mean over the rounds, with the least and the most
+what follows. Each part says on which machine and when it was measured: compare numbers within a
+part only. Each number is the median or the mean over the rounds, with the least and the most
 in brackets; a number of fewer rounds than others in its table says of how many. A *ratio* says how
 many times as fast this package (in bold) is in the same round: above 1 this package is ahead; it is
 the median of the rounds that both have, with the least and the most. A
@@ -26,23 +33,35 @@ contender that gives no result stays in the table with its reason."""
 def write(parts: Sequence[Part], options: Options, results: Results, docs_dir: Path) -> None:
     """Writes the generated section of the page, and its files in `results/` beside it."""
     (docs_dir / "results").mkdir(parents=True, exist_ok=True)
-    blocks, used = [], set()
+    page = docs_dir / PAGE
+    old = page.read_text(encoding="utf-8") if page.exists() else ""
+    blocks = _blocks(old)
     for part in parts:
         planned = rounds.plan(part, options)
         records = records_of(planned, results)
         if not records:
             continue
-        used |= {entry.task.environment for entry in planned}
-        blocks.append(tables.markdown(part, records))
+        used = {entry.task.environment for entry in planned}
+        blocks[part.name] = "\n\n".join(
+            [tables.markdown(part, records), _measured(options, sorted(used))]
+        )
         _write(docs_dir / "results" / f"{part.name}.csv", tables.csv_text(part, records))
         shown = [record for record in records if part.shown(record["contender"])]
         for value in part.values:
             plot = plots.bars(part, value, spreads.rows(shown, value, part.ours))
             _write(docs_dir / tables.plot_name(part, value), plot)
-    page = docs_dir / PAGE
-    old = page.read_text(encoding="utf-8") if page.exists() else ""
-    section = "\n\n".join([_TITLE, _ABOUT, _machine(options, sorted(used)), *blocks])
-    _write(page, merged(old, section))
+    section = [_TITLE, _ABOUT]
+    for part in parts:
+        if part.name in blocks:
+            section += [_PART.format(part.name), blocks[part.name]]
+    _write(page, merged(old, "\n\n".join(section)))
+
+
+def _blocks(page: str) -> dict[str, str]:
+    """The parts that a page has, by name."""
+    generated = page.partition(BEGIN)[2].partition(END)[0]
+    _, *found = re.split(_PART.format("(.*)"), generated)
+    return {name: block.strip() for name, block in zip(found[::2], found[1::2], strict=True)}
 
 
 def merged(page: str, section: str) -> str:
@@ -62,8 +81,8 @@ def records_of(planned: Sequence[rounds.Planned], results: Results) -> list[Reco
     return [found[key] for key in keys if key in found]
 
 
-def _machine(options: Options, names: Sequence[str]) -> str:
-    lines = machine.describe(options.threads)
+def _measured(options: Options, names: Sequence[str]) -> str:
+    lines = [f"Measured on {time.strftime('%Y-%m-%d')}", *machine.describe(options.threads)]
     lines += [f"Environment `{name}`: {environments.pins(name)}" for name in names]
     return "\n".join(f"- {line}" for line in lines)
 

@@ -31,13 +31,14 @@ def measure(task: Task, options: Options) -> dict[str, Any]:
 
 
 def versions(task: Task, options: Options) -> str:
-    """What a result depends on: this package, the environment, the program and what it gets.
+    """What a result depends on: package, environment, processor, the program and what it gets.
 
     The package counts for its peers, too: they are compared with it round by round, so they are
     measured again when it changes.
     """
     programs = [(children.PEERS / name).read_bytes() for name in (task.program, "common.py")]
     given = (task.arguments, task.needs, options.threads, options.quick, children.SETTINGS)
+    given += (machine.processor(),)
     found = hashlib.sha256(repr((programs, *given)).encode()).hexdigest()[:12]
     digest = environments.digest(task.environment)
     return f"{environments.package_digest()}-{digest}-{found}"
