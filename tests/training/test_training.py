@@ -565,13 +565,14 @@ def test_the_flag_reaches_tensorflow(tmp_path, make_dataset, monkeypatch):
 
 @pytest.mark.smoke
 def test_a_batch_normalized_run_is_continued_as_if_it_had_not_been_stopped(tmp_path, make_dataset):
-    data_dir, options = make_dataset(), {"model": "dnn", "batch_norm": "dense"}
+    data_dir, options = make_dataset(), {"model": "cnn", "batch_norm": "all"}
     train(tmp_path / "whole", data_dir, **options)
     train(tmp_path / "stopped", data_dir, **options, max_steps=5)
     train(tmp_path / "stopped", data_dir, **options)
     whole = variables(tmp_path / "whole")
     assert variables(tmp_path / "stopped") == whole
-    assert np.frombuffer(whole["dense1/batch_norm/moving_mean"], np.float32).any()
+    for layer in ("conv1", "conv2", "dense"):
+        assert np.frombuffer(whole[f"{layer}/batch_norm/moving_mean"], np.float32).any()
 
 
 @pytest.mark.parametrize("model", ["softmax", "dnn"])
