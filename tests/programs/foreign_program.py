@@ -35,7 +35,12 @@ v1.train.SessionManager.__init__ = functools.partialmethod(
 )
 endings._SILENT_SECS = 2.0  # A task that is gone might come back, by default for 20 s.
 config = estimator.RunConfig(
-    sys.argv[1], save_checkpoints_steps=50, experimental_max_worker_delay_secs=0
+    sys.argv[1],
+    save_checkpoints_steps=50,
+    # Estimator's evaluator ends with an error if its checkpoint is deleted before it is read: of
+    # the default of 5 that happens to a slow one.
+    keep_checkpoint_max=100,
+    experimental_max_worker_delay_secs=0,
 )
 classifier = estimator.Estimator(model_fn, config=config)
 with hooks.resumable(classifier) as run:
