@@ -218,9 +218,11 @@ def batch_norm(values: tf.Tensor, *, training: bool) -> tf.Tensor:
         return normalized
 
 
-def _normalize(values: tf.Tensor, *moments_beta_gamma: tf.Tensor) -> tf.Tensor:
+def _normalize(
+    values: tf.Tensor, mean: tf.Tensor, variance: tf.Tensor, beta: tf.Tensor, gamma: tf.Tensor
+) -> tf.Tensor:
     floats = tf.cast(values, tf.float32)
-    normalized = tf.nn.batch_normalization(floats, *moments_beta_gamma, _EPSILON)
+    normalized = tf.nn.batch_normalization(floats, mean, variance, beta, gamma, _EPSILON)
     return tf.cast(normalized, values.dtype)
 
 
@@ -230,7 +232,8 @@ def _normalize_batch(
     """Normalizes `values` [b,...,C] by the whole batch; also returns its mean and variance [C]."""
     alone = tf.distribute.get_replica_context().num_replicas_in_sync == 1
     if alone and len(values.shape) == 4 and values.dtype in (tf.float32, tf.bfloat16):
-        # One operation, forwards and backwards, takes a sixth of the time of the separate ones.
+        # Forwards and backwards it takes an eighth of the time of the separate operations in
+        # bfloat16, a third in float32.
         normalized, mean, variance = v1.nn.fused_batch_norm(values, gamma, beta, epsilon=_EPSILON)
         count = tf.cast(tf.size(values) // values.shape[-1], tf.float32)
         return normalized, mean, variance * (count - 1) / count  # It was divided by count - 1.
