@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,9 +40,8 @@ def write(parts: Sequence[Part], options: Options, results: Results, docs_dir: P
         records = records_of(planned, results)
         if not records:
             continue
-        used = {entry.task.environment for entry in planned}
         blocks[part.name] = "\n\n".join(
-            [tables.markdown(part, records), _measured(options, sorted(used))]
+            [tables.markdown(part, records), _measured(options, planned, records)]
         )
         _write(docs_dir / "results" / f"{part.name}.csv", tables.csv_text(part, records))
         shown = [record for record in records if part.shown(record["contender"])]
@@ -81,9 +79,14 @@ def records_of(planned: Sequence[rounds.Planned], results: Results) -> list[Reco
     return [found[key] for key in keys if key in found]
 
 
-def _measured(options: Options, names: Sequence[str]) -> str:
-    lines = [f"Measured on {time.strftime('%Y-%m-%d')}", *machine.describe(options.threads)]
-    lines += [f"Environment `{name}`: {environments.pins(name)}" for name in names]
+def _measured(
+    options: Options, planned: Sequence[rounds.Planned], records: Sequence[Record]
+) -> str:
+    """When, on which machine and in which environments a part was measured."""
+    days = sorted({record["date"] for record in records})
+    lines = [f"Measured on {', '.join(days)}", *machine.describe(options.threads)]
+    used = sorted({entry.task.environment for entry in planned})
+    lines += [f"Environment `{name}`: {environments.pins(name)}" for name in used]
     return "\n".join(f"- {line}" for line in lines)
 
 

@@ -1,8 +1,8 @@
 """The raw results: a file to which each measurement is added as one line of JSON.
 
-A line is `{"part", "setting", "contender", "round", "versions", "seconds", "values"}`, and with
-"failed", a reason, in place of "values" if there is no result. A line that was cut off by a kill
-counts for nothing, so its measurement is repeated.
+A line is `{"part", "setting", "contender", "round", "versions", "seconds", "date", "values"}`, and
+with "failed", a reason, in place of "values" if there is no result. A line that was cut off by a
+kill counts for nothing, so its measurement is repeated.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ def run(
     for number, entry in enumerate(todo, 1):
         started = clock()
         outcome = _outcome(entry.task, options, measure)
-        record = entry.key | {"seconds": round(clock() - started, 1)} | outcome
+        taken = {"seconds": round(clock() - started, 1), "date": time.strftime("%Y-%m-%d")}
+        record = entry.key | taken | outcome
         results.add(record)
         left = sum(_seconds(results.records, later.key) for later in todo[number:])
         say(f"[{number}/{len(todo)}] {describe(record)}; {_duration(left)} left")

@@ -37,10 +37,12 @@ def test_files_are_written_for_what_is_measured(tmp_path):
     pages.write([part], options, results, tmp_path / "docs")
     assert not (tmp_path / "docs/results/fake.csv").exists()
     for entry in rounds.plan(part, options):
-        results.add(entry.key | {"values": {"x": 5.0 + entry.key["round"]}})
+        day = f"2026-01-0{1 + entry.key['round']}"
+        results.add(entry.key | {"date": day, "values": {"x": 5.0 + entry.key["round"]}})
     pages.write([part], options, results, tmp_path / "docs")
     page = (tmp_path / "docs/results.md").read_text()
     assert "| **A** | 5.50 (5.00 to 6.00) | 1 |" in page
+    assert "- Measured on 2026-01-01, 2026-01-02\n" in page
     assert "torch==" in page and page.count("### Fake speed") == 1
     assert "fake,s,A,x,1/s,5.5" in (tmp_path / "docs/results/fake.csv").read_text()
     assert (tmp_path / "docs/results/fake_x.svg").read_text().startswith("<svg")
@@ -55,7 +57,7 @@ def test_a_part_without_results_of_this_machine_stays_as_it_was(tmp_path, monkey
     def write(*measured, value):
         for part in measured:
             for entry in rounds.plan(part, options):
-                results.add(entry.key | {"values": {"x": value}})
+                results.add(entry.key | {"date": "2026-01-01", "values": {"x": value}})
         pages.write(parts, options, results, page.parent)
         return page.read_text().split("<!-- Part")
 
