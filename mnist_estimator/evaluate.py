@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -68,8 +67,6 @@ def main(argv: list[str]) -> None:
     """Reads the flags, evaluates and prints."""
     given = flags.FLAGS
     _check_flags(given)
-    # This process works alone, even if the environment describes a cluster.
-    os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
     from mnist_estimator.runs import ensemble
     from mnist_estimator.scoring import evaluation, tables, temperature

@@ -83,8 +83,6 @@ def main(argv: list[str]) -> None:
     models = config.runs(given)
     if len(models) > 1 and not given.output:
         raise InputError("--output: found none, expected a folder for the export of several runs")
-    # This process works alone, even if the environment describes a cluster.
-    os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
     from mnist_estimator.runs import ensemble, layout
     from mnist_estimator.scoring import temperature

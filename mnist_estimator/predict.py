@@ -51,7 +51,6 @@ def main(argv: list[str]) -> int:
         progress.complain(problem)
     if not paths:
         return signals.EXIT_INPUT
-    os.environ.pop("TF_CONFIG", None)
     # Imported here, because TensorFlow takes seconds and wrong flags need no TensorFlow.
     from mnist_estimator.pictures import preparation
     from mnist_estimator.runs import ensemble

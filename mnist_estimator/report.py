@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import os
 import sys
 
 from absl import flags
@@ -47,8 +46,6 @@ def main(argv: list[str]) -> None:
         raise InputError(
             "matplotlib not found, which draws the plots; pip install 'mnist_estimator[report]'"
         )
-    # This process works alone, even if the environment describes a cluster.
-    os.environ.pop("TF_CONFIG", None)
     for name in ("matplotlib", "tensorboard"):
         # They log caches that are built, also while they are imported, and restarts of runs.
         logging.getLogger(name).setLevel(logging.ERROR)
