@@ -295,10 +295,19 @@ def arrays(plan: Plan) -> dict[str, np.ndarray]:
 
 
 def exported(plan: Plan) -> dict[str, bytes]:
-    """The exported graph and variables, by file."""
+    """The exported graph and variables, by file.
+
+    The hidden folder of an export that was killed is none: a later export removes it after a day.
+    """
+    from mnist_estimator.serving import saved_model
+
     folder = plan.model_dir / "export"
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    files = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(name): path.read_bytes()
+        for name, path in files.items()
+        if not any(map(saved_model._SCRATCH.fullmatch, name.parts))
+    }
 
 
 def curves(plan: Plan) -> dict[str, list[tuple[int, float]]]:
