@@ -19,8 +19,8 @@ All of train's flags:  ./run_local.sh --helpfull
   PYTHON=python3.12    Python to use in place of the newest supported one found, 3.10 to 3.13
   TENSORFLOW=2.19      TensorFlow to use in place of the newest, 2.15 to 2.21
 
-The virtual environment is made in .venv, once, and again when setup.py changes. The status is 0 if
-all went well, 1 if the set-up failed, 2 for a wrong flag or data that cannot be used.
+The virtual environment is made in .venv, once, and again when setup.py or the part in C changes. The
+status is 0 if all went well, 1 if the set-up failed, 2 for a wrong flag or data that cannot be used.
 END
 }
 

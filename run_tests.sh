@@ -18,8 +18,8 @@ Sets up what the tests need and runs them.
                                  all tests run there, and the smoke tests not once more
   CI=true                        fail, not only say so, if no Python for TensorFlow 2.15.1 is found
 
-The virtual environments are made in .venv, once, and again when setup.py changes. The status is 0
-if all passed, 1 if something failed, 2 if the script was called wrongly.
+The virtual environments are made in .venv, once, and again when setup.py or the part in C changes.
+The status is 0 if all passed, 1 if something failed, 2 if the script was called wrongly.
 END
 }
 

@@ -112,7 +112,7 @@ print("Python %d %d %s" % (sys.version_info[0], sys.version_info[1], modules))
 }
 
 # Sets `venv` to a virtual environment of the chosen Python with this checkout and REQUIREMENTs
-# installed. It is made once, and again whenever setup.py or what is asked for changes.
+# installed. It is made once, and again whenever setup.py, the part in C or the REQUIREMENTs change.
 make_venv() { # NAME EXTRAS [REQUIREMENT...]
   local digest log name=$1-$python_version extras=$2
   shift 2
@@ -147,8 +147,10 @@ install() { # EXTRAS REQUIREMENT...
 venv_digest() { # REQUIREMENT...
   "$python" -c '
 import hashlib, sys
-with open(sys.argv[1] + "/setup.py", "rb") as setup:
-    parts = repr((sys.version, sys.executable, sys.argv[1:])).encode() + setup.read()
+parts = repr((sys.version, sys.executable, sys.argv[1:])).encode()
+for path in "setup.py", "mnist_estimator/storage/_shim.c":
+    with open(sys.argv[1] + "/" + path, "rb") as file:
+        parts += file.read()
 print(hashlib.sha256(parts).hexdigest())
 ' "$root" "$@"
 }

@@ -24,7 +24,7 @@ import threading
 import time
 from collections.abc import Iterator
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, storage
 from mnist_estimator.runtime import progress
 
 # By Kubeflow's ExitCode policy, which other engines can be given too, a task that exits with less
@@ -78,6 +78,7 @@ class _State:
 
     deferring = False
     noted: signal.Signals | None = None
+    postponed = 0  # How often `storage` raises, or has raised, a signal again.
     acknowledged = threading.Event()
 
 
@@ -106,7 +107,7 @@ def handled(*, restore: bool = False) -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         signal.set_wakeup_fd(wakeup if restore else -1)
         writer.close()
-        _State.deferring, _State.noted = False, None
+        _State.deferring, _State.noted, _State.postponed = False, None, 0
 
 
 @contextlib.contextmanager
@@ -166,7 +167,11 @@ def check() -> None:
 def _handle(number: int, frame: object) -> None:
     # Noted in any case, because code that catches everything may swallow the exception.
     _State.noted = _State.noted or signal.Signals(number)
-    if not _State.deferring:
+    if _State.deferring:
+        return
+    if storage.postpone_signal(number):
+        _State.postponed += 1
+    else:
         check()
 
 
@@ -177,6 +182,7 @@ def _interruption(number: signal.Signals) -> Interruption:
 def _watch(reader: socket.socket) -> None:
     """Ends the process at a second signal, or if the main thread does not act on the first."""
     first: tuple[float, signal.Signals] | None = None
+    repeated = 0
     while True:
         left = None
         if first is not None and not _State.acknowledged.is_set():
@@ -193,6 +199,8 @@ def _watch(reader: socket.socket) -> None:
         number, now = signal.Signals(received[0]), time.monotonic()
         if first is None:
             first = now, number
+        elif repeated < _State.postponed:
+            repeated += 1  # The same signal, raised again.
         elif now - first[0] > _SAME_SECS and number != signal.SIGXCPU:  # It comes every second.
             _end(number, "a second signal, ended at once")
 

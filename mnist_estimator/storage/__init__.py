@@ -4,7 +4,7 @@ After `install()` every function of TensorFlow that takes a path takes s3://buck
 here is imported before it is used.
 """
 
-from mnist_estimator.storage import _gs
+from mnist_estimator.storage import _gs, _postponing
 from mnist_estimator.storage._errors import ChangedError, UnconditionalError, redacted_urls
 from mnist_estimator.storage._paths import SCHEMES, scheme_of
 from mnist_estimator.storage._transfers import told_to as transfers_told_to
@@ -84,6 +84,18 @@ def write_if(path: str, content: bytes, version: str | None) -> str:
     return _conditional.write_if(path, content, version)
 
 
+def postpone_signal(number: int) -> bool:
+    """Raise a signal again later, if TensorFlow is calling a filesystem in this thread.
+
+    A handler that raises calls it first: an exception cannot pass through TensorFlow's C++. The
+    signal is raised again as soon as TensorFlow has returned.
+
+    Returns:
+      Whether it is postponed; if not, the handler may raise.
+    """
+    return _postponing.postpone(number)
+
+
 __all__ = [
     "SCHEMES",
     "ChangedError",
@@ -92,6 +104,7 @@ __all__ = [
     "install",
     "install_for",
     "is_ours",
+    "postpone_signal",
     "read_version",
     "redacted_urls",
     "scheme_of",

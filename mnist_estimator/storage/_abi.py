@@ -93,7 +93,7 @@ def load_shim(path: str) -> ctypes.CDLL:
     """Load the part in C."""
     shim = ctypes.CDLL(path)
     shim.shim_set_schemes.argtypes = [c_char_p, c_size_t]
-    shim.shim_open.argtypes = [POINTER(Operations)]
+    shim.shim_open.argtypes = [POINTER(Operations), c_void_p]
     shim.shim_open.restype = None
     shim.shim_forget_calls.restype = None
     shim.shim_names.argtypes = [c_char_p, c_int, c_void_p]

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from mnist_estimator import InputError
-from mnist_estimator.storage import _abi, _calls, _gs, _memory, _paths
+from mnist_estimator.storage import _abi, _calls, _gs, _memory, _paths, _postponing
 
 _log = logging.getLogger("mnist_estimator.storage")
 _lock = threading.Lock()
@@ -84,7 +84,10 @@ def _open_gate(path: str, tf: Any) -> ctypes.CDLL:
     address = ctypes.cast(set_status, ctypes.c_void_p).value
     table = _abi.Operations(set_status=address, **wrapped)
     _kept.extend([shim, set_status, wrapped, table])
-    shim.shim_open(table)
+    # It may be called without the interpreter's lock, as the part in C does.
+    again = ctypes.cast(ctypes.pythonapi.PyErr_SetInterruptEx, ctypes.c_void_p)
+    shim.shim_open(table, again)
+    _postponing.use(shim)
     atexit.register(_close_gate, shim)
     os.register_at_fork(after_in_child=lambda: _forget_parent(shim))
     return shim

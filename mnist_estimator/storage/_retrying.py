@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from mnist_estimator.storage import _errors, _stores
+from mnist_estimator.storage import _errors, _postponing, _stores
 
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 10.0
 _Result = TypeVar("_Result")
@@ -24,9 +24,12 @@ class Tries:
         self._end = clock() + _stores.RETRY_SECONDS
 
     def wait_or_raise(self, error: Exception) -> None:
-        """Wait before the next try; raise the error if it will not pass, or if time is up."""
-        code = _errors.code_of(error)
-        if code != _errors.UNAVAILABLE or self._clock() + self._wait > self._end:
+        """Wait before the next try; raise the error if it will not pass, or if time is up.
+
+        Time is up, too, when a signal waits for the end of the call.
+        """
+        is_late = self._clock() + self._wait > self._end or _postponing.is_waiting()
+        if _errors.code_of(error) != _errors.UNAVAILABLE or is_late:
             raise error
         # Not all at once, where many were cut off together.
         time.sleep(self._wait * random.uniform(0.5, 1))

@@ -52,15 +52,27 @@ enum { UNAVAILABLE = 14 };
 static Operations python;
 static atomic_int active;
 static atomic_bool closed = true;
+/* Of each thread: the calls that it is in, and the signal to be raised again once it is in none. */
+static _Thread_local int depth, postponed;
+static int (*raise_signal)(int);
 
 static bool enter(void) {
   atomic_fetch_add(&active, 1);
-  if (!atomic_load(&closed)) return true;
+  if (!atomic_load(&closed)) {
+    depth++;
+    return true;
+  }
   atomic_fetch_sub(&active, 1);
   return false;
 }
 
-static void leave(void) { atomic_fetch_sub(&active, 1); }
+static void leave(void) {
+  atomic_fetch_sub(&active, 1);
+  if (--depth == 0 && postponed) {
+    raise_signal(postponed);
+    postponed = 0;
+  }
+}
 
 static void refuse(TF_Status *status) {
   if (python.set_status)
@@ -210,8 +222,9 @@ EXPORT int shim_set_schemes(const char *names, size_t size) {
   return 0;
 }
 
-EXPORT void shim_open(const Operations *operations) {
+EXPORT void shim_open(const Operations *operations, int (*raises)(int)) {
   python = *operations;
+  raise_signal = raises;
   atomic_store(&closed, false);
 }
 
@@ -220,6 +233,15 @@ EXPORT int shim_close(void) {
   atomic_store(&closed, true);
   return atomic_load(&active);
 }
+
+/* Raise a signal again after the calls that this thread is in; return false if it is in none. */
+EXPORT int shim_postpone(int number) {
+  if (depth) postponed = number;
+  return depth > 0;
+}
+
+/* Whether a signal waits for the end of the calls that this thread is in. */
+EXPORT int shim_is_postponed(void) { return postponed != 0; }
 
 /* In a forked child, the calls of the parent's other threads are no longer there. */
 EXPORT void shim_forget_calls(void) { atomic_store(&active, 0); }

@@ -62,7 +62,7 @@ def test_no_call_passes_a_closed_gate(shim):
     table = _abi.Operations(set_status=address, exists=exists)
     path_exists = function_of_table(shim, 13)
     path_exists(None, b"early", 1)
-    shim.shim_open(table)
+    shim.shim_open(table, None)
     path_exists(None, b"open", 2)
     assert shim.shim_close() == 0
     path_exists(None, b"late", 3)
