@@ -70,6 +70,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for chunk in chunks:
             self.wfile.write(chunk)
 
+    def send_forever(self, data):
+        # A client that has left is noticed only after minutes when it had read nothing for a while.
+        self.connection.settimeout(0.1)
+        while not self.server.over.is_set():
+            with contextlib.suppress(TimeoutError):
+                self.connection.send(data)
+
     def good(self, body):
         self.send(body)
 
@@ -160,8 +167,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.drip(forever=b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def continuing_fast(self, body):
-        while not self.server.over.is_set():
-            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.send_forever(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def dripping_chunk_size(self, body):
         self.send_chunked()
@@ -196,8 +202,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def endless(self, body):
         self.send_response(200)
         self.end_headers()
-        while not self.server.over.is_set():
-            self.wfile.write(bytes(1 << 16))
+        self.send_forever(bytes(1 << 16))
 
     def bomb(self, body):
         self.send(gzip.compress(bytes(1 << 25), compresslevel=9))
