@@ -11,6 +11,7 @@ import pytest
 from mnist_estimator import prepare
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+SHIM = "mnist_estimator/storage/_shim.c"  # The part in C.
 
 # A Python that answers questions about itself as VERSION and MODULES say, does as if it made
 # virtual environments and ran modules, and writes down which. All else the test's own Python does.
@@ -50,6 +51,8 @@ class Checkout:
             shutil.copy(ROOT / name, self.folder)
         for name in ("venv.sh", "train_settings.py"):
             shutil.copy(ROOT / "scripts" / name, self.folder / "scripts")
+        (self.folder / SHIM).parent.mkdir(parents=True)
+        shutil.copy(ROOT / SHIM, self.folder / SHIM)
         for tool in TOOLS:
             (self.bin / tool).symlink_to(shutil.which(tool))
         self.environment = {
@@ -210,11 +213,12 @@ def test_a_set_up_is_used_again(ready):
     assert "setting up" not in done.stderr
 
 
-def test_a_changed_setup_py_is_installed(ready):
+@pytest.mark.parametrize("name", ["setup.py", SHIM])
+def test_a_change_of_what_is_installed_is_installed(ready, name):
     ready.run("run_local.sh")
     ready.calls()
-    with (ready.folder / "setup.py").open("a") as setup:
-        setup.write("# changed\n")
+    with (ready.folder / name).open("a") as file:
+        file.write("\n")
     ready.run("run_local.sh")
     assert ready.calls()[1].startswith("pip install")
 
@@ -321,6 +325,7 @@ def test_local_prints_help_and_runs_none_of_it(ready, flag):
     assert {path.name for path in ready.folder.iterdir()} == {
         ".venv",
         "help",
+        "mnist_estimator",
         "run_local.sh",
         "run_tests.sh",
         "scripts",
