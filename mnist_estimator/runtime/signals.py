@@ -22,6 +22,7 @@ import socket
 import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 
 from mnist_estimator import InputError, storage
@@ -48,6 +49,9 @@ _CODES = {
 }
 # `timeout` and some job managers signal a process and then its whole group: this is one signal.
 _SAME_SECS = 0.3
+# TensorFlow's C++ makes the errors of this module, and an exception cannot pass through it.
+_MADE_BY_C = os.path.join("framework", "errors_impl.py")
+_SOON_SECS = 0.001
 # Less than the 30 s that Slurm and Kubernetes give by default, and more than a step takes.
 _STUCK_SECS = 20.0
 
@@ -78,7 +82,7 @@ class _State:
 
     deferring = False
     noted: signal.Signals | None = None
-    postponed = 0  # How often `storage` raises, or has raised, a signal again.
+    postponed = 0  # How often a signal is, or was, raised again.
     acknowledged = threading.Event()
 
 
@@ -164,13 +168,16 @@ def check() -> None:
         raise _interruption(_State.noted)
 
 
-def _handle(number: int, frame: object) -> None:
+def _handle(number: int, frame: types.FrameType | None) -> None:
     # Noted in any case, because code that catches everything may swallow the exception.
     _State.noted = _State.noted or signal.Signals(number)
     if _State.deferring:
         return
     if storage.postpone_signal(number):
         _State.postponed += 1
+    elif frame and frame.f_code.co_filename.endswith(_MADE_BY_C):
+        _State.postponed += 1
+        threading.Timer(_SOON_SECS, signal.raise_signal, [number]).start()
     else:
         check()
 

@@ -8,20 +8,11 @@ import ctypes
 import functools
 import itertools
 import os
-import signal
 from collections.abc import Callable
 from typing import Any
 
 from mnist_estimator import RunError
-from mnist_estimator.storage import (
-    _errors,
-    _filesystem,
-    _moving,
-    _paths,
-    _postponing,
-    _reading,
-    _writing,
-)
+from mnist_estimator.storage import _errors, _filesystem, _moving, _paths, _reading, _writing
 
 _Call = Callable[..., Any]
 _open_files: dict[int, Any] = {}
@@ -117,8 +108,6 @@ def forget_all() -> None:
 
 
 def _report(set_status: _Call, status: int, error: BaseException, path: str = "") -> None:
-    if isinstance(error, KeyboardInterrupt):
-        _postponing.postpone(signal.SIGINT)  # In a program that handles no signals itself.
     text = _errors.text_of(error)
     if path and path not in text:
         text = f"{path}: {text}"
