@@ -8,7 +8,8 @@ The rule: what a recipe says is chosen on the validation split, with --on=valida
 training images are set apart. With --on=test it trains on all training images, and the test split
 is looked at once for each seed, at the final step. There is no best of several steps or seeds.
 
---without also trains the first recipe once for each of these flags, with the flag's default.
+--without also trains the first recipe once for each of these flags, with the flag's default. Flags
+that belong together are joined by +: --without=rotate+scale,elastic.
 
 Each finished seed is a row of the CSV file. The same command goes on where it was: a run that was
 killed continues from its last checkpoint, and what has a row is not trained again. A row counts as
@@ -100,12 +101,13 @@ def main(argv: Sequence[str]) -> None:
     print(table(recipes, rows, given.on))
 
 
-def without(recipe: Recipe, flag: str) -> Recipe:
-    """The recipe with one flag at its default."""
-    kept = [line for line in recipe.flags if line.partition("=")[0] != f"--{flag}"]
-    if len(kept) == len(recipe.flags):
-        sys.exit(f"quality.py: --without: {recipe.name} has no --{flag}")
-    return Recipe(f"{recipe.name} without {flag}", tuple(kept))
+def without(recipe: Recipe, flags: str) -> Recipe:
+    """The recipe with a flag, or several joined by +, at the default."""
+    kept = {line.partition("=")[0]: line for line in recipe.flags}
+    for flag in flags.split("+"):
+        if not kept.pop(f"--{flag}", None):
+            sys.exit(f"quality.py: --without: {recipe.name} has no --{flag}")
+    return Recipe(f"{recipe.name} without {flags}", tuple(kept.values()))
 
 
 def prepare(source_dir: str, on: str, work_dir: Path) -> Path:
@@ -289,7 +291,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--source_dir", required=True, help="folder with the four IDX files")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of each recipe")
     parser.add_argument("--on", choices=_SPLITS, default="test", help="what is evaluated")
-    parser.add_argument("--without", default="", help="flags that are left out, one at a time")
+    parser.add_argument(
+        "--without", default="", help="flags left out, one (or one+other) at a time"
+    )
     parser.add_argument("--work_dir", type=Path, default=Path("benchmarks/.work/quality"))
     parser.add_argument("--csv", type=Path, default=Path("benchmarks/.work/quality.csv"))
     return parser

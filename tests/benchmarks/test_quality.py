@@ -56,8 +56,11 @@ def test_an_ingredient_is_left_out_seed_by_seed(study):
         ("best", ("--model=cnn", "--rotate=10"), 1, "test"),
         ("best without rotate", ("--model=cnn",), 1, "test"),
     ]
+    assert study("--seeds=1", "--without=rotate,model+rotate") == [
+        ("best without model+rotate", (), 0, "test"),
+    ]
     with pytest.raises(SystemExit, match="--without: best has no --erase"):
-        study("--without=erase")
+        study("--without=rotate+erase")
 
 
 def test_rows_come_back_as_they_were_written(tmp_path):
