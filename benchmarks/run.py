@@ -3,6 +3,7 @@
   python -m benchmarks.run --data_dir=DIR              everything: hours
   python -m benchmarks.run --data_dir=DIR --quick      a look at everything, for minutes
   python -m benchmarks.run --data_dir=DIR --parts=training,input --rounds=3
+  python -m benchmarks.run --data_dir=DIR --parts=accuracy --only="this package" --only="Keras 3"
 
 DIR holds the four IDX files of MNIST, .gz or not; nothing but the contenders' environments is
 downloaded. All contenders take turns (A B C A B C ...), one at a time, each in a pinned virtual
@@ -29,7 +30,8 @@ PARTS = ("training", "accuracy", "input", "prepare", "answers", "start_up")
 
 def main(argv: list[str] | None = None) -> None:
     """Reads the flags, measures what is missing, and writes the page."""
-    flags = _parser().parse_args(argv)
+    parser = _parser()
+    flags = parser.parse_args(argv)
     options = Options(
         data_dir=flags.data_dir,
         work_dir=flags.work_dir,
@@ -40,11 +42,16 @@ def main(argv: list[str] | None = None) -> None:
         keep=flags.keep,
     )
     chosen = [part(name) for name in flags.parts]
+    plan = {one: rounds.plan(one, options) for one in chosen}
+    names = dict.fromkeys(entry.task.contender for planned in plan.values() for entry in planned)
+    for name in flags.only:
+        if name not in names:
+            parser.error(f"--only: found {name!r}, expected one of {', '.join(map(repr, names))}")
     results = Results(options.work_dir / "results.jsonl")
     if flags.again:
         results.forget_failures()
     if not flags.only_write:
-        _measure(chosen, options, results)
+        _measure(plan, flags.only or list(names), options, results)
     docs_dir = flags.docs_dir or (
         options.work_dir / "quick" if flags.quick else _HERE.parent / "docs"
     )
@@ -52,15 +59,18 @@ def main(argv: list[str] | None = None) -> None:
     print(f"wrote {docs_dir / pages.PAGE}")
 
 
-def _measure(chosen: list[Part], options: Options, results: Results) -> None:
+def _measure(
+    plan: dict[Part, list[rounds.Planned]], names: list[str], options: Options, results: Results
+) -> None:
     try:
-        for one in chosen:
+        for one in plan:
             one.prepare(options)
-        planned = [entry for one in chosen for entry in rounds.plan(one, options)]
+        planned = [entry for part in plan.values() for entry in part]
+        planned = [entry for entry in planned if entry.task.contender in names]
         rounds.make_environments(planned, options)
         rounds.run(planned, options, results)
     finally:
-        for one in [] if options.keep else chosen:
+        for one in [] if options.keep else plan:
             one.clean(options)
 
 
@@ -87,6 +97,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_names,
         default=list(PARTS),
         help=f"Which parts, with commas: {','.join(PARTS)}. Default: all.",
+    )
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="A contender, as the page names it; give it again for more. Default: all.",
     )
     add("--rounds", type=_positive, help="Turns of each contender. Default: 5, quick 1.")
     add("--seeds", type=_positive, help="Runs to a target accuracy. Default: 5, quick 1.")

@@ -69,7 +69,7 @@ FOREIGN_FLAGS = {
     *("tf1", "enable", "disable", "your", "flags"),  # compat, and a program that it runs
     *("list", "python_control", "python_new"),  # benchmarks/strangers.py
     *("rounds", "seeds", "threads", "work_dir", "docs_dir"),  # benchmarks.run
-    *("keep", "again", "only_write"),
+    *("only", "keep", "again", "only_write"),
     *("examples", "picture", "on", "without"),  # benchmarks.robustness, benchmarks/quality.py
     *("detect_file_replacement", "profile"),  # tensorboard, aws
 }

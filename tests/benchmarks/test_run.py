@@ -1,5 +1,6 @@
 """The command: its flags, and that each part that there is can be planned and written."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import run
 from benchmarks.comparison import children, environments, rounds
 from benchmarks.comparison.parts import Options
+from benchmarks.comparison.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +34,10 @@ def test_help_teaches():
         (["--data_dir=/no/such"], "found no folder '/no/such'"),
         (["--data_dir=.", "--parts=input,trainig"], "found 'trainig', expected any of training,"),
         (["--data_dir=.", "--rounds=0"], "found '0', expected a whole number from 1"),
+        (
+            ["--data_dir=.", "--parts=accuracy", "--only=Kers"],
+            "found 'Kers', expected one of 'this package', 'Keras 3',",
+        ),
     ],
 )
 def test_a_wrong_flag_is_named(flags, message, capsys, tmp_path):
@@ -55,3 +61,16 @@ def test_each_task_of_a_part_has_its_program_and_its_environment(name, quick, tm
     assert run.part(name).ours in names
     for environment in {entry.task.environment for entry in planned}:
         assert "==" in environments.pins(environment)
+
+
+def test_only_the_named_contenders_are_measured(monkeypatch, tmp_path):
+    measured = []
+    monkeypatch.setattr(rounds, "make_environments", lambda planned, options: None)
+    monkeypatch.setattr(rounds, "run", lambda planned, options, results: measured.extend(planned))
+    options = Options(data_dir=tmp_path, work_dir=tmp_path, seeds=2)
+    part = dataclasses.replace(run.part("accuracy"), prepare=lambda options: None)
+    plan = {part: rounds.plan(part, options)}
+    run._measure(plan, ["Flax", "PyTorch, bfloat16"], options, Results(tmp_path / "results"))
+    found = [(entry.task.contender, entry.key["round"]) for entry in measured]
+    once = ["PyTorch, bfloat16", "Flax", "Flax"]  # One of them has two settings.
+    assert found == [(name, number) for number in range(2) for name in once]
