@@ -16,7 +16,6 @@ import pytest
 from support import programs
 
 from mnist_estimator import launch
-from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import signals
 
 FLAGS = ["--dataset=sample", "--data_dir=data", "--model=softmax", "--batch_size=60"]
@@ -50,10 +49,6 @@ def tasks_of(launcher: subprocess.Popen) -> dict[str, int]:
     return found
 
 
-def wait_for(path: Path, launcher: subprocess.Popen) -> None:
-    programs.wait_until(path.exists, process=launcher, timeout=TIMEOUT_SECS)
-
-
 @pytest.mark.smoke
 def test_a_cluster_trains_to_the_end(work):
     arguments = ("--workers=2", "--ps=1", "--evaluator", "--", *FLAGS)
@@ -73,7 +68,7 @@ def test_a_cluster_trains_to_the_end(work):
 def test_a_synchronous_worker_that_is_killed_comes_back_and_the_run_goes_on(work):
     arguments = ("--workers=2", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
     launcher = start(work, *arguments, "--model_dir=sync", "--max_steps=2000")
-    wait_for(work / "sync/model.ckpt-100.sha256", launcher)
+    programs.wait_for_checkpoint(work / "sync", 100, launcher)
     os.kill(tasks_of(launcher)["worker 0"], signal.SIGKILL)
     out, err = launcher.communicate(timeout=TIMEOUT_SECS)
     assert launcher.returncode == 0, err
@@ -85,12 +80,7 @@ def test_a_synchronous_worker_that_is_killed_comes_back_and_the_run_goes_on(work
 def test_a_parameter_server_that_is_killed_comes_back_with_the_newest_checkpoint(work):
     arguments = ("--workers=2", "--ps=1", "--max_restarts=3", "--", *FLAGS, *ONLY_TRAIN)
     launcher = start(work, *arguments, "--model_dir=again", "--max_steps=6000")
-    wait_for(work / "again/model.ckpt-0.sha256", launcher)
-
-    def is_at_step_200() -> bool:
-        return checkpoints.step_of(checkpoints.newest(str(work / "again"))) >= 200
-
-    programs.wait_until(is_at_step_200, process=launcher, timeout=TIMEOUT_SECS)
+    programs.wait_for_checkpoint(work / "again", 200, launcher)
     tasks = tasks_of(launcher)
     for name in ("worker 0", "ps 0"):
         os.kill(tasks[name], signal.SIGKILL)
@@ -244,7 +234,7 @@ def test_a_signal_has_all_tasks_save_and_end(work, number):
     model_dir = f"stopped{number}"
     arguments = ("--workers=2", "--", *FLAGS, *ONLY_TRAIN, f"--model_dir={model_dir}")
     launcher = start(work, *arguments, "--max_steps=1000000")
-    wait_for(work / model_dir / "model.ckpt-100.sha256", launcher)  # All train by now.
+    programs.wait_for_checkpoint(work / model_dir, 100, launcher)  # All train by now.
     tasks = tasks_of(launcher)
     launcher.send_signal(number)
     _, err = launcher.communicate(timeout=TIMEOUT_SECS)
@@ -257,7 +247,7 @@ def test_a_signal_has_all_tasks_save_and_end(work, number):
 def test_tasks_end_when_their_launcher_is_killed(work):
     arguments = ("--workers=1", "--", *FLAGS, "--model_dir=orphan", "--max_steps=1000000")
     launcher = start(work, *arguments)
-    wait_for(work / "orphan/model.ckpt-0.sha256", launcher)
+    programs.wait_for_checkpoint(work / "orphan", 0, launcher)
     (task,) = tasks_of(launcher).values()
     launcher.kill()
     launcher.communicate(timeout=TIMEOUT_SECS)

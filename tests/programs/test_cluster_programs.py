@@ -155,7 +155,7 @@ def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
     for model_dir in ("undisturbed", "preempted"):
         with tasks(work, {"worker": 2}, False, *flags, f"--model_dir={model_dir}") as started:
             if model_dir == "preempted":
-                wait_for(work / "preempted/model.ckpt-0.sha256", started["worker", 0])
+                programs.wait_for_checkpoint(work / "preempted", 0, started["worker", 0])
                 started["worker", 1].send_signal(signal.SIGUSR1)
                 codes = [started["worker", index].wait(TIMEOUT_SECS) for index in (0, 1)]
             else:

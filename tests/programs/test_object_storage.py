@@ -153,8 +153,7 @@ def test_of_two_trainers_that_start_together_one_trains(place, impatient):
         line = loser.communicate(timeout=60)[1].splitlines()[-1]
         assert loser.returncode == 2
         assert f"in use by the trainer on host {os.uname().nodename}, process {winner.pid}" in line
-        # Soon enough the first ones are deleted, as newer ones are there.
-        programs.wait_until(lambda: checkpoints.newest_step(model_dir) >= 10, process=winner)
+        programs.wait_for_checkpoint(model_dir, 10, winner)
         winner.send_signal(signal.SIGTERM)
         assert winner.wait(60) == 143
     content, _ = storage.read_version(f"{model_dir}/{lock.LOCK_FILE}")

@@ -22,8 +22,7 @@ def test_a_chief_ends_that_waits_for_a_synchronous_worker_which_is_stopped(work)
     flags = stalls.FLAGS | {"max_steps": 100_000, "model_dir": "run", "strategy": "multi_worker"}
     flags |= {"stall_timeout_secs": LIMIT, "eval_split": "none"}
     with stalls.started(work, "run", JOBS, hosts, flags, popen=programs.fork) as tasks:
-        saved = work / f"run/model.ckpt-{stalls.FIRST_SAVE}.sha256"
-        programs.wait_until(saved.exists, process=tasks["chief 0"])
+        programs.wait_for_checkpoint(work / "run", stalls.FIRST_SAVE, tasks["chief 0"])
         tasks["worker 0"].send_signal(signal.SIGSTOP)
         code = tasks["chief 0"].wait(programs.TIMEOUT_SECS)
     log = (work / "run.chief0.log").read_text()

@@ -88,6 +88,17 @@ def wait_until(
     return found
 
 
+def wait_for_checkpoint(model_dir: str | os.PathLike, step: int, process: subprocess.Popen) -> None:
+    """Waits until a run has saved this step or a later one, as the first are soon deleted."""
+    from mnist_estimator.runs import checkpoints
+
+    def is_saved() -> bool:
+        newest = checkpoints.newest(os.fspath(model_dir))
+        return bool(newest) and checkpoints.step_of(newest) >= step
+
+    wait_until(is_saved, process=process)
+
+
 def _said(process: subprocess.Popen) -> str:
     streams = [stream for stream in (process.stdout, process.stderr) if stream]
     return f": {process.communicate(timeout=30)}" if streams else ""
