@@ -5,7 +5,7 @@
   python benchmarks/quality.py --source_dir=mnist_idx --on=validation recipes/*.flags
 
 The rule: what a recipe says is chosen on the validation split, with --on=validation, where 5,000
-training images are set apart. With --on=test it trains on all training images, and the test split
+training images are set apart (or as many as --validation_split says). With --on=test it trains on all training images, and the test split
 is looked at once for each seed, at the final step. There is no best of several steps or seeds.
 
 --without also trains the first recipe once for each of these flags, with the flag's default. Flags
@@ -38,7 +38,6 @@ from pathlib import Path
 
 import numpy as np
 
-_SPLITS = {"test": "0", "validation": "5000"}  # What is evaluated, and --validation_split for it.
 _COLUMNS = (
     *("recipe", "on", "flags", "seed", "examples", "accuracy", "loss", "steps", "seconds"),
     "wrong",
@@ -90,11 +89,12 @@ def main(argv: Sequence[str]) -> None:
     recipes = [_read(Path(path)) for path in given.recipes]
     recipes += [without(recipes[0], name) for name in filter(None, given.without.split(","))]
     rows = read_rows(given.csv)
-    data_dir = prepare(given.source_dir, given.on, given.work_dir)
+    held_out = given.validation_split if given.on == "validation" else 0
+    data_dir = prepare(given.source_dir, held_out, given.work_dir)
     for seed in range(given.seeds):  # All recipes of a seed first: differences are of pairs.
         for recipe in recipes:
             if not any(_is_of(row, recipe, given.on) and row.seed == seed for row in rows):
-                row = train(recipe, seed, given.on, data_dir, given.work_dir)
+                row = train(recipe, seed, held_out, data_dir, given.work_dir)
                 add_row(given.csv, row)
                 rows.append(row)
                 print(f"{recipe.name} seed {seed}: {given.on} accuracy {row.accuracy:.4f}")
@@ -110,27 +110,36 @@ def without(recipe: Recipe, flags: str) -> Recipe:
     return Recipe(f"{recipe.name} without {flags}", tuple(kept.values()))
 
 
-def prepare(source_dir: str, on: str, work_dir: Path) -> Path:
-    """Prepares the four IDX files of a folder; does nothing if they are prepared already."""
+def prepare(source_dir: str, held_out: int, work_dir: Path) -> Path:
+    """Prepares the four IDX files of a folder; does nothing if they are prepared already.
+
+    Args:
+      held_out: how many training images the validation split gets; 0: there is none.
+    """
     digest = hashlib.sha256(os.path.abspath(source_dir).encode()).hexdigest()[:12]
-    data_dir = work_dir / f"data-{digest}-{on}"
+    data_dir = work_dir / f"data-{digest}-{held_out}"
     command = [
         *(sys.executable, "-m", "mnist_estimator.prepare", f"--source_dir={source_dir}"),
-        *(f"--data_dir={data_dir}", f"--validation_split={_SPLITS[on]}"),
+        *(f"--data_dir={data_dir}", f"--validation_split={held_out}"),
     ]
     if subprocess.run(command, check=False).returncode:
         sys.exit(f"quality.py: {source_dir} cannot be prepared")
     return data_dir
 
 
-def train(recipe: Recipe, seed: int, on: str, data_dir: Path, work_dir: Path) -> Row:
-    """Trains a recipe to its last step, or goes on with it, and evaluates the final weights."""
+def train(recipe: Recipe, seed: int, held_out: int, data_dir: Path, work_dir: Path) -> Row:
+    """Trains a recipe to its last step, or goes on with it, and evaluates the final weights.
+
+    Args:
+      held_out: training images in the validation split, which is evaluated; 0: the test split is.
+    """
+    on = "validation" if held_out else "test"
     model_dir = work_dir / f"{recipe.name.replace(' ', '_')}-{recipe.digest}" / f"{on}-{seed}"
     began = time.time()
     command = [
         *(sys.executable, "-m", "mnist_estimator.train", *recipe.flags),
         *(f"--data_dir={data_dir}", f"--model_dir={model_dir}", f"--seed={seed}"),
-        *(f"--validation_split={_SPLITS[on]}", "--eval_split=none", "--export=none"),
+        *(f"--validation_split={held_out}", "--eval_split=none", "--export=none"),
         # The test split stays unseen while a recipe is chosen; else it is evaluated once, below.
         *("--keep_checkpoint_max=1", "--final_test=false"),
     ]
@@ -281,6 +290,12 @@ def _read(path: Path) -> Recipe:
     return Recipe(path.stem, tuple(kept))
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected 1 or more")
+    return int(text)
+
+
 def _is_of(row: Row, recipe: Recipe, on: str) -> bool:
     return (row.recipe, row.flags, row.on) == (recipe.name, recipe.digest, on)
 
@@ -290,7 +305,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipes", nargs="+", help="files of flags of train")
     parser.add_argument("--source_dir", required=True, help="folder with the four IDX files")
     parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of each recipe")
-    parser.add_argument("--on", choices=_SPLITS, default="test", help="what is evaluated")
+    parser.add_argument(
+        "--on", choices=("test", "validation"), default="test", help="what is evaluated"
+    )
+    parser.add_argument(
+        "--validation_split",
+        type=_positive,
+        default=5000,
+        help="training images set apart with --on=validation",
+    )
     parser.add_argument(
         "--without", default="", help="flags left out, one (or one+other) at a time"
     )

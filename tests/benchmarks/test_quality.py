@@ -24,12 +24,13 @@ def study(tmp_path, monkeypatch):
     file.write_text("# A comment\n--model=cnn\n--rotate=10\n--model_dir=x\n--seed=3\n")
     trained = []
 
-    def train(recipe, seed, on, data_dir, work_dir):
+    def train(recipe, seed, held_out, data_dir, work_dir):
+        on = {0: "test", 5000: "validation", 400: "400 validation"}[held_out]
         trained.append((recipe.name, recipe.flags, seed, on))
-        return row(recipe, seed=seed, on=on, wrong=range(seed))
+        return row(recipe, seed=seed, on=on.split()[-1], wrong=range(seed))
 
     monkeypatch.setattr(quality, "train", train)
-    monkeypatch.setattr(quality, "prepare", lambda source_dir, on, work_dir: work_dir)
+    monkeypatch.setattr(quality, "prepare", lambda source_dir, held_out, work_dir: work_dir)
 
     def run(*options):
         quality.main([str(file), "--source_dir=there", f"--csv={tmp_path}/found/q.csv", *options])
@@ -47,6 +48,15 @@ def test_a_study_trains_each_seed_once_and_goes_on_where_it_was(study, capsys):
     assert study("--seeds=3") == []
     assert "| best | 3 | 0.99000 | 0.01000 | 0.9800 | 1.0000 |  |  |" in capsys.readouterr().out
     assert study("--seeds=1", "--on=validation") == [("best", flags, 0, "validation")]
+
+
+def test_how_many_training_images_are_set_apart_can_be_said(study, capsys):
+    options = ("--seeds=1", "--validation_split=400")
+    assert [of for *_, of in study(*options, "--on=validation")] == ["400 validation"]
+    assert [of for *_, of in study(*options)] == ["test"]
+    with pytest.raises(SystemExit):
+        study("--validation_split=0")
+    assert "--validation_split: found '0', expected 1 or more" in capsys.readouterr().err
 
 
 def test_an_ingredient_is_left_out_seed_by_seed(study):
