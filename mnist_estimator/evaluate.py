@@ -41,7 +41,8 @@ def define_flags() -> None:
     flags.DEFINE_bool(
         "transpose",
         None,
-        "Swap the rows and columns of each of --images. Default: as prepare did for the run's own.",
+        "Swap the rows and columns of each of --images or --csv. Default: as prepare did for the "
+        "run's own.",
     )
     flag_fields.define_path(
         "csv",
@@ -99,8 +100,8 @@ def _check_flags(given: flags.FlagValues) -> None:
         raise InputError("--csv and --images: found both, expected one source")
     if given.label_column and not given.csv:
         raise InputError("--label_column: found it without --csv, expected both")
-    if given.transpose is not None and not given.images:
-        raise InputError("--transpose: found it without --images, expected both")
+    if given.transpose is not None and not _names_file(given):
+        raise InputError("--transpose: found it without --images or --csv, expected one of them")
     if _names_file(given) and (given["split"].present or given.data_dir):
         named = "split" if given["split"].present else "data_dir"
         what = "csv" if given.csv else "images"
@@ -122,7 +123,7 @@ def _open_data(
     from mnist_estimator.scoring import labelled_files
 
     if given.csv:
-        opened = labelled_files.csv_dataset(run, given.csv, given.label_column)
+        opened = labelled_files.csv_dataset(run, given.csv, given.label_column, given.transpose)
     else:
         opened = labelled_files.idx_dataset(run, given.images, given.labels, given.transpose)
     with opened as (data_dir, manifest):

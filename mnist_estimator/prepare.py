@@ -141,7 +141,8 @@ def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     columns = {"image_shape": shape, "label_column": values["label_column"]}
     if values["train_csv"]:
         tables = file_lists.of_flags(values, prepare_config.CSV, folders=True)
-        return sources.from_csv(*tables.values(), num_classes=classes, **columns)
+        options = {"num_classes": classes, "transpose": transpose}
+        return sources.from_csv(*tables.values(), **options, **columns)
     if values["train_parquet"]:
         tables = file_lists.of_flags(values, prepare_config.PARQUET, folders=True)
         options = {"num_classes": classes, "transpose": transpose}

@@ -86,7 +86,7 @@ def _define_examples(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "transpose",
         False,
-        "Swap the rows and columns of each image of IDX, .npz or Parquet files. EMNIST's, and "
+        "Swap the rows and columns of each image of IDX, .npz, CSV or Parquet files. EMNIST's, and "
         "those that MATLAB wrote, have them swapped.",
         flag_values=values,
     )
@@ -211,9 +211,10 @@ def _check_classes(found: Mapping[str, Any], given: Sequence[str], is_custom: bo
 
 
 def _check_shape(found: Mapping[str, Any], given: Sequence[str]) -> None:
-    if found["transpose"] and not set(given) & {"source_dir", *IDX, *PARQUET, "npz"}:
+    if found["transpose"] and not set(given) & {"source_dir", *IDX, *CSV, *PARQUET, "npz"}:
         raise InputError(
-            f"--transpose: not without --source_dir, --{IDX[0]}, --{PARQUET[0]} or --npz"
+            f"--transpose: not without --source_dir, --{IDX[0]}, --{CSV[0]}, --{PARQUET[0]} "
+            "or --npz"
         )
     if not found["image_shape"]:
         return

@@ -97,7 +97,7 @@ def test_a_file_has_no_split(work):
         (["--labels=x"], "--labels without --images: expected both"),
         (["--images=x", "--labels=y", "--csv=z"], "--csv and --images: found both"),
         (["--label_column=last"], "--label_column: found it without --csv, expected both"),
-        (["--transpose"], "--transpose: found it without --images, expected both"),
+        (["--transpose"], "--transpose: found it without --images or --csv, expected one of them"),
         (["--csv=x", "--split=test"], "--csv and --split: found both, expected one source"),
         (["--csv=x", "--data_dir=y"], "--csv and --data_dir: found both, expected one source"),
         (["--images=x", "--labels=y", "--data_dir=z"], "--images and --data_dir: found both"),

@@ -235,7 +235,9 @@ def test_image_folder_says_its_classes(tmp_path: Path, call, capsys):
     for name in ("dog", "cat"):
         (tmp_path / "tree" / name).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (5 + number, 6)).save(tmp_path / "tree" / name / f"{number}.png")
+            Image.new("RGB", (5 + number, 6), "red").save(
+                tmp_path / "tree" / name / f"{number}.png"
+            )
     data_dir = str(tmp_path / "data")
     options = [f"--image_folder={tmp_path / 'tree'}", f"--data_dir={data_dir}"]
     with pytest.raises(InputError, match="--image_shape=H,W,C, such as 6,5,3"):
@@ -304,8 +306,7 @@ def test_again_and_force(tmp_path: Path, call, capsys):
         ("--num_classes=10", "--num_classes: not without --source_dir"),
         ("--npz=x", "--data_dir: found nothing"),
         ("--npz=x --train_csv=y --data_dir=d", "--train_csv and --npz: found both"),
-        ("--transpose", "--transpose: not without --source_dir, --train_images, --train_pa"),
-        ("--transpose --train_csv=x --data_dir=d", "--transpose: not without --source_dir"),
+        ("--transpose", "--transpose: not without --source_dir, --train_images, --train_cs"),
         ("--num_classes=10 --dataset=mnist", "--num_classes: not without --source_dir"),
         ("--label_column=last", "--label_column: not without --train_csv"),
         (

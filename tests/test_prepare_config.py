@@ -33,7 +33,7 @@ def test_flags_are_defined_where_they_are_asked_for():
         (["--data_dir=d", "--part=4/3"], "--part"),
         (["--dataset=mnist", "--num_classes=3"], "--num_classes: not without"),
         (["--data_dir=d", "--npz=a", "--label_column=b"], "--label_column: not without"),
-        (["--data_dir=d", "--train_csv=a", "--transpose"], "--transpose: not without"),
+        (["--data_dir=d", "--image_folder=a", "--transpose"], "--transpose: not without"),
         (["--data_dir=d", "--npz=a", "--image_shape=3,3"], "--image_shape: not without"),
         (["--data_dir=d", "--image_folder=a", "--image_shape=3,3,2"], "found 2 channels"),
     ],

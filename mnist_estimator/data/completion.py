@@ -43,8 +43,13 @@ def manifest_of(
       train: what messages call the training examples.
 
     Raises:
-      DatasetError: if there is one class, or not a name for each.
+      DatasetError: if all images are black, if there is one class, or not a name for each.
     """
+    if statistics.are_black:
+        raise DatasetError(
+            f"{train}: every pixel of every image is 0, expected images; of 16 bits a pixel the "
+            "upper 8 are used: scale such pictures to 0 to 65535"
+        )
     num_classes = outline.num_classes or statistics.largest_label + 1
     if num_classes < 2:
         raise DatasetError(

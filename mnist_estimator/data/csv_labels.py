@@ -18,6 +18,8 @@ _FEW_LINES = 12
 # A border's pixel has one value in nearly every image; hardly any class is as frequent.
 _NEARLY_ALL = 0.9
 _MANY_CLASSES, _FEW_EXAMPLES = 20, 5
+# Pixels of natural images have so many times the values that labels have.
+_MORE_VALUES = 3
 
 
 class Values:
@@ -90,7 +92,7 @@ def check_first(path: str, first: Values, last: Values) -> None:
             f"{path}: the first column counts the lines from {min(first.numbers())}, expected the "
             "label; delete that column (pandas: to_csv(index=False)), or say --label_column=first"
         )
-    if _look_like_labels(last) and not _may_be_labels(first):
+    if _look_like_labels(last) and not _may_be_labels(first, last):
         raise InputError(
             f"{path}: the first column looks like a pixel ({_summary(first)}) and the last like "
             f"the label ({_summary(last)}); say which is the label: --label_column=last or first"
@@ -105,8 +107,11 @@ def _look_like_labels(values: Values) -> bool:
     return few and max(numbers) < 3 * len(numbers) + 10
 
 
-def _may_be_labels(values: Values) -> bool:
-    return not values.is_uniform() and not _are_too_many(values.numbers())
+def _may_be_labels(first: Values, last: Values) -> bool:
+    """Whether the first column may be the label where the last one looks like it, too."""
+    numbers = first.numbers()
+    is_pixel = len(numbers) > max(_MANY_CLASSES, _MORE_VALUES * len(last.numbers()))
+    return not first.is_uniform() and not _are_too_many(numbers) and not is_pixel
 
 
 def _are_too_many(numbers: Mapping[int, int]) -> bool:

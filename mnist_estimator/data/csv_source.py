@@ -38,6 +38,7 @@ class CsvSource:
         image_shape: tuple[int, int, int] | None = None,
         num_classes: int | None = None,
         label_column: str = "",
+        names: Sequence[str] = (),
     ) -> None:
         """Counts the lines.
 
@@ -47,6 +48,7 @@ class CsvSource:
           image_shape: (H, W, C); None: what the header says, else a square of one channel.
           num_classes: labels must be less.
           label_column: its name, "first", "last", or "" for what the header says, else the first.
+          names: of the columns, for files without a header.
 
         Raises:
           InputError: if the files hold no examples, are not text, or do not fit each other, or if
@@ -59,8 +61,9 @@ class CsvSource:
         with files.first.part.errors():
             if text.num_fields == 1:
                 raise _lone_field(text)
+            self.names = files.names or (names if len(names) == text.num_fields else ())
             found = csv_columns.find(
-                text.path, files.names, text.num_fields, label_column, image_shape
+                text.path, self.names, text.num_fields, label_column, image_shape
             )
         self._label, self._pixels = found.label, found.pixels
         self._count(certain=found.certain, image_shape=image_shape)
@@ -69,6 +72,8 @@ class CsvSource:
         self._num_fields = math.prod(self.image_shape) + 1
         if found.warning:
             progress.warn(found.warning)
+        if self.names and not files.names:
+            progress.warn(f"{self.name}: no header; took its columns to be those of the training")
 
     def _count(self, *, certain: bool, image_shape: tuple[int, int, int] | None) -> None:
         first, last, between, sample = Values(), Values(), Values(), []
@@ -123,8 +128,13 @@ class CsvSource:
                     yield self._parse(number, line, file.part.name)
 
     def digests(self) -> dict[str, str]:
-        """Returns sha256 of the content by role: see `csv_files.CsvFiles.digest`."""
-        return {self._role: self._files.digest}
+        """Returns sha256 of the content by role: see `csv_files.CsvFiles.digest`.
+
+        The role says which column is the label, unless it is the first: the same file read with
+        another label makes another dataset.
+        """
+        label = f"_label{self._label}" if self._label else ""
+        return {self._role + label: self._files.digest}
 
     def _parse(self, number: int, line: bytes, path: str) -> tuple[int, bytes]:
         tight = line

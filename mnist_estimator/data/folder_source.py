@@ -18,9 +18,6 @@ from mnist_estimator.runtime.progress import ProgressLine, warn
 
 Shape = tuple[int, int, int]
 
-# Pictures by their suffix; what is not to be read is refused and not left out.
-_PICTURES = (*picture_files.SUFFIXES, ".jpe", ".jfif", ".webp", ".tif", ".tiff", ".heic", ".heif")
-_PICTURES += (".avif", ".jp2", ".jxl", ".svg", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico")
 _NO_CLASSES = ("__macosx", "thumbs.db", "desktop.ini")
 _TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 _MOST_BYTES = 64 << 20  # Of pictures as they are encoded, at once.
@@ -180,7 +177,7 @@ def _class_folders(folder: str) -> dict[str, str]:
     if "://" in folder:
         raise InputError(f"{folder}: pictures are read from local folders; give one")
     names, files = _content(folder)
-    stray = [name for name in files if name.lower().endswith(_PICTURES)]
+    stray = [name for name in files if name.lower().endswith(picture_files.SUFFIXES)]
     if stray:
         raise InputError(
             f"{folder}: holds pictures outside of the classes' folders, such as {stray[0]}, "
@@ -242,13 +239,13 @@ def _listed(folder: str) -> tuple[list[str], list[str]]:
     for inner in folders:
         path = os.path.join(folder, inner)
         nested = [name for _, _, found in os.walk(path) for name in found]
-        if any(name.lower().endswith(_PICTURES) for name in nested):
+        if any(name.lower().endswith(picture_files.SUFFIXES) for name in nested):
             raise InputError(
                 f"{path}: a folder of pictures in a class's folder, expected only files"
             )
     found, others = [], []
     for name in names:
-        kind = found if name.lower().endswith(_PICTURES) else others
+        kind = found if name.lower().endswith(picture_files.SUFFIXES) else others
         kind.append(os.path.join(folder, name))
     return found, others
 

@@ -102,6 +102,8 @@ def compare_manifest(manifest: Manifest, outline: Outline) -> list[str]:
         pairs[f"{split} examples"] = (manifest.num_examples(split), count)
         pairs[f"{split} shards"] = (len(manifest.splits[split]), outline.num_shards(split))
     found = [f"{what} {old}, not {new}" for what, (old, new) in pairs.items() if old != new]
+    if outline.class_names and manifest.class_names != outline.class_names:
+        found.append("other names of the classes")
     if not found and manifest.sources != outline.sources:
         found.append(OTHER_CONTENT)
     return found

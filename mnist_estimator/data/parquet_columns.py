@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mnist_estimator import InputError
-from mnist_estimator.data import csv_columns
+from mnist_estimator.data import csv_columns, example_arrays
 from mnist_estimator.data.csv_columns import FIRST, LAST
 
 if TYPE_CHECKING:
@@ -210,6 +210,10 @@ def _tensor_shape(path: str, name: str, kind: pyarrow.DataType) -> Shape | None:
         return None
     if len(shape) not in (2, 3) or kind.permutation not in (None, [*range(len(shape))]):
         raise InputError(f"{path}: column {name!r} is {kind}, expected tensors of HxW or HxWxC")
+    if problem := example_arrays.images_problem((1, *shape), np.dtype(np.uint8)):
+        raise InputError(
+            f"{path}: column {name!r} is {kind}, expected tensors of HxW or HxWxC; {problem.advice}"
+        )
     height, width, channels = (*shape, 1)[:3]
     return height, width, channels
 

@@ -104,14 +104,24 @@ def _from_pair(
     train: _WithContent, test: _WithContent | None, num_classes: int | None, transpose: bool
 ) -> Sources:
     known = _identify(train, test)
-    if warning := transposed.doubt(train, known.title if known else "", transpose):
+    if transpose or known is None or num_classes not in (None, len(known.class_names)):
+        return _unnamed(train, test, num_classes, transpose, known.title if known else "")
+    return _named(known, train, test)
+
+
+def _unnamed(
+    train: plan.Source,
+    test: plan.Source | None,
+    num_classes: int | None,
+    transpose: bool,
+    known: str = "",
+) -> Sources:
+    """Examples under no known name; `known` is the title of the dataset that they are anyway."""
+    if warning := transposed.doubt(train, known, transpose):
         warn(warning)
     if transpose:
-        turned = [source and transposed.Transposed(source) for source in (train, test)]
-        return Sources(CUSTOM, *turned, num_classes)
-    if known is None or num_classes not in (None, len(known.class_names)):
-        return Sources(CUSTOM, train, test, num_classes)
-    return _named(known, train, test)
+        train, test = transposed.Transposed(train), test and transposed.Transposed(test)
+    return Sources(CUSTOM, train, test, num_classes)
 
 
 def from_folder(folder: str, num_classes: int | None = None, *, transpose: bool = False) -> Sources:
@@ -158,8 +168,12 @@ def from_csv(
     image_shape: tuple[int, int, int] | None = None,
     num_classes: int | None = None,
     label_column: str = "",
+    transpose: bool = False,
 ) -> Sources:
     """Opens CSV files; see `csv_source.CsvSource`. Prints a warning on doubtful labels.
+
+    Args:
+      transpose: swap the rows and columns of each image.
 
     Raises:
       InputError: as `CsvSource`, or if every label is the same and `num_classes` is not given.
@@ -168,9 +182,12 @@ def from_csv(
     opened = CsvSource(train, role="train_csv", image_shape=shape, **options)
     # What the header of the training examples says of the images holds for the others too.
     shape = opened.image_shape
-    tested = CsvSource(test, role="test_csv", image_shape=shape, **options) if test else None
+    tested = None
+    if test:
+        names = opened.names
+        tested = CsvSource(test, role="test_csv", image_shape=shape, names=names, **options)
     _check_labels(opened, tested, num_classes)
-    return Sources(CUSTOM, opened, tested, num_classes)
+    return _unnamed(opened, tested, num_classes, transpose)
 
 
 def from_parquet(

@@ -99,6 +99,11 @@ class Statistics:
         return max(self._brightest[TRAIN], self._brightest[VALIDATION], 1)
 
     @property
+    def are_black(self) -> bool:
+        """Whether every pixel of the training and validation images is 0."""
+        return not self._brightest[TRAIN] and not self._brightest[VALIDATION]
+
+    @property
     def brightest_test_pixel(self) -> int:
         """The largest pixel of the test images."""
         return self._brightest[TEST]

@@ -19,7 +19,8 @@ _EMNIST_EXAMPLES = (88_800, 124_800, 112_800, 240_000, 697_932)
 class Transposed:
     """The examples of another source, each image with rows and columns swapped; a `plan.Source`.
 
-    The role of the images' digest says so: the same files as they are make another dataset.
+    The role of the images' or the table's digest says so: the same files as they are make another
+    dataset.
     """
 
     def __init__(self, source: plan.Source) -> None:
@@ -74,4 +75,4 @@ def doubt(source: plan.Source, known: str, transpose: bool) -> str:
 
 
 def _renamed(role: str) -> str:
-    return role + _SUFFIX if role.endswith("_images") else role
+    return role if role.endswith("_labels") else role + _SUFFIX

@@ -24,7 +24,10 @@ SCAN_STARTS = tuple(b"\xff\xda\0" + bytes([6 + 2 * count, count]) for count in (
 # Of a PNG: each inflates to as much as 8 MB, all of which is thrown away.
 MAX_TEXTS = 50
 PACKED_TEXTS = (b"zTXt", b"iTXt")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp")
+# Pictures by their suffix; what is not to be read is refused and not left out.
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+SUFFIXES += (".heic", ".heif", ".avif", ".jp2", ".jxl", ".svg", ".ppm", ".pgm", ".pbm", ".pnm")
+SUFFIXES += (".tga", ".ico")
 
 
 def find(

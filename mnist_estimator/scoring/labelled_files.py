@@ -39,25 +39,30 @@ def idx_dataset(
 
 
 def csv_dataset(
-    run: OpenRun, paths: str, label_column: str = ""
+    run: OpenRun, paths: str, label_column: str = "", transpose: bool | None = None
 ) -> contextlib.AbstractContextManager[tuple[str, Manifest]]:
     """A dataset of CSV files: its folder, which is gone afterwards, and its manifest.
 
     Args:
       paths: the value of the flag, which names one file, several, or a folder of them.
       label_column: as the flag of this name.
+      transpose: whether rows and columns of the images are swapped; None: as for the run's data.
 
     Raises:
       InputError: if the file cannot be read, or does not fit the run.
     """
-    classes = run.trained_on.num_classes
-    opened = csv_source.CsvSource(
+    if transpose is None:
+        transpose = _is_transposed(run, paths)
+    classes, (height, width, channels) = run.trained_on.num_classes, run.trained_on.image_shape
+    opened: csv_source.CsvSource | transposed.Transposed = csv_source.CsvSource(
         file_lists.expand("csv", paths, folders=True),
         role="csv",
-        image_shape=run.trained_on.image_shape,
+        image_shape=(width, height, channels) if transpose else (height, width, channels),
         num_classes=classes,
         label_column=label_column,
     )
+    if transpose:
+        opened = transposed.Transposed(opened)
     return _dataset(run, paths, sources.Sources(sources.CUSTOM, opened, None, classes))
 
 

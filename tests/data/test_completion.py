@@ -42,6 +42,13 @@ def test_one_class_is_refused():
         completion.manifest_of(_OUTLINE, _statistics(0, 0, 0), _WRITTEN, "mine")
 
 
+def test_black_images_are_refused():
+    statistics = _statistics(0, 1, pixel=0)
+    statistics.add_all(_statistics(0, split="test"))
+    with pytest.raises(InputError, match="mine: every pixel of every image is 0, expected images"):
+        completion.manifest_of(_OUTLINE, statistics, _WRITTEN, "mine")
+
+
 def test_a_name_for_each_class():
     named = dataclasses.replace(_OUTLINE, class_names=("a", "b"))
     with pytest.raises(InputError, match="tiny: 2 class names, expected 3, one a class"):

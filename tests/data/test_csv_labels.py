@@ -37,6 +37,16 @@ def test_a_first_column_that_counts_or_is_a_pixel_is_refused():
         csv_labels.check_first("a.csv", _values(*[0] * 20), labels)
 
 
+def test_a_first_column_with_many_more_values_than_the_last_is_a_pixel():
+    """Also where the file is so long that each value has many examples."""
+    labels = _values(*range(10), *[*range(10)] * 199)
+    pixels = _values(*[*range(0, 250, 5)] * 40)
+    with pytest.raises(InputError, match="a pixel .50 values from 0 to 245. and the last like"):
+        csv_labels.check_first("a.csv", pixels, labels)
+    letters = _values(*[*range(26)] * 77)  # As many as classes may be: the last one says nothing.
+    csv_labels.check_first("a.csv", letters, labels)
+
+
 def test_one_hot_labels_are_refused():
     rows = [[b"0", b"1", *[b"7"] * 4], [b"1", b"0", *[b"7"] * 4]]
     with pytest.raises(InputError, match="the first 2 columns are one-hot labels"):

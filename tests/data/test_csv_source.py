@@ -10,8 +10,9 @@ import pytest
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import csv_text
+from mnist_estimator.data import csv_text, sources
 from mnist_estimator.data.csv_source import CsvError, CsvSource
+from mnist_estimator.data.manifest import DatasetError
 
 GOOD = b"7,0,1,2,255\n0,9,8,7,6\n3,0,0,0,0\n"
 
@@ -196,3 +197,27 @@ def test_missing_file(tmp_path: Path):
 def test_folder(tmp_path: Path):
     with pytest.raises(InputError, match="Is a directory"):
         CsvSource(str(tmp_path), role="train_csv")
+
+
+def test_the_same_file_with_another_label_is_another_dataset(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"0,1,2,3,1\n1,4,5,6,0\n" * 4)
+    first, last = (sources.from_csv(str(path), label_column=where) for where in ("first", "last"))
+    assert first.train.digests().keys() == {"train_csv"}
+    assert last.train.digests().keys() == {"train_csv_label4"}
+    first.write(str(tmp_path / "data"), shards=1)
+    with pytest.raises(DatasetError, match="examples of other content"):
+        last.write(str(tmp_path / "data"), shards=1)
+
+
+def test_test_examples_without_a_header_have_the_columns_of_the_training(tmp_path: Path, capsys):
+    train, test = tmp_path / "train.csv", tmp_path / "test.csv"
+    train.write_bytes(b"pixel0,pixel1,pixel3,pixel2,label\n1,2,4,3,0\n5,6,8,7,1\n")
+    test.write_bytes(b"1,2,4,3,1\n")
+    found = sources.from_csv(str(train), str(test))
+    images, labels = _read(found.test)
+    assert (images.ravel().tolist(), labels.tolist()) == ([1, 2, 3, 4], [1])
+    assert f"{test}: no header; took its columns to be those of the tr" in capsys.readouterr().err
+    test.write_bytes(b"label,pixel0,pixel1,pixel3,pixel2\n1,9,9,9,9\n")
+    assert _read(sources.from_csv(str(train), str(test)).test)[1].tolist() == [1]
+    assert "no header" not in capsys.readouterr().err

@@ -52,6 +52,8 @@ def test_a_dataset_and_the_outline_of_its_parts(tmp_path):
     assert outline.compare_manifest(manifest, _BASE) == []
     other = dataclasses.replace(_BASE, sources={"train": "0" * 64})
     assert outline.compare_manifest(manifest, other) == ["examples of other content"]
+    other = dataclasses.replace(_BASE, class_names=("a", "b", "c"))
+    assert outline.compare_manifest(manifest, other) == ["other names of the classes"]
     other = dataclasses.replace(_BASE, pictures="digit", shards=2)
     assert outline.compare_manifest(manifest, other)[:2] == [
         "pictures plain, not digit",

@@ -101,6 +101,10 @@ REFUSED = {
         {"image": pa.list_(pa.string()), "label": pa.int64()},
         "column 'image' is list",
     ),
+    "tensors with the channels first": (
+        {"image": pa.fixed_shape_tensor(pa.uint8(), (3, 8, 8)), "label": pa.int64()},
+        "expected tensors of HxW or HxWxC; move that axis to the end",
+    ),
     "an index": (
         {"id": pa.int64(), "label": pa.int64(), "p0": pa.uint8()},
         "column 1 is 'id', no lab",

@@ -110,3 +110,18 @@ def test_source_of_arrays():
     ((turned, labels),) = source.chunks(8)
     np.testing.assert_array_equal(turned, images.swapaxes(1, 2))
     assert labels.tolist() == [0, 1]
+
+
+def test_a_table_is_transposed_and_doubted(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(256, size=(6, 9))
+    path = str(tmp_path / "emnist-digits-train.csv")
+    np.savetxt(path, np.c_[np.arange(6) % 2, images], fmt="%d", delimiter=",")
+    options = {"validation_split": "0", "shards": 1}
+    turned = sources.from_csv(path, transpose=True).write(str(tmp_path / "data"), **options)
+    assert capsys.readouterr().err == "" and transposed.is_transposed(turned.sources)
+    expected = images.reshape(6, 3, 3, 1).swapaxes(1, 2)
+    np.testing.assert_array_equal(_images(str(tmp_path / "data")), expected)
+    as_they_are = sources.from_csv(path)
+    assert "prepare them with --transpose" in capsys.readouterr().err
+    with pytest.raises(DatasetError, match="examples of other content"):
+        as_they_are.write(str(tmp_path / "data"), **options)

@@ -28,9 +28,21 @@ def test_find(tmp_path, monkeypatch):
     for name in ("b/2.PNG", "b/c/1.jpeg", "b/.x.png", "b/a.txt", "b/10.gif", "7[1].bin", "g2.bmp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
+    # What phones and browsers save, too: what cannot be read is refused, not left out.
+    for name in ("b/c/2.jfif", "b/c/3.HEIC"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
     paths, problems = picture_files.find(["g*.bmp", "b", "7[1].bin", "none.png", "empty", "q*.png"])
-    assert paths == ["g2.bmp", "b/10.gif", "b/2.PNG", "b/c/1.jpeg", "7[1].bin"]
+    assert paths == [
+        "g2.bmp",
+        "b/10.gif",
+        "b/2.PNG",
+        "b/c/1.jpeg",
+        "b/c/2.jfif",
+        "b/c/3.HEIC",
+        "7[1].bin",
+    ]
     assert problems == [
         "none.png: No such file",
         "empty: a folder without pictures",

@@ -89,6 +89,15 @@ def test_a_csv_file_has_its_label_where_it_is_said(tmp_path, column):
     assert labels == LABELS.tolist() and manifest.num_classes == 3
 
 
+@pytest.mark.parametrize(("asked", "role"), [(None, "train_csv_transposed"), (True, "train_csv")])
+def test_a_csv_file_is_transposed_as_the_run_says_or_the_user(tmp_path, capsys, asked, role):
+    path = str(tmp_path / "a.csv")
+    np.savetxt(path, np.c_[LABELS, IMAGES.reshape(4, -1)], fmt="%d", delimiter=",")
+    with labelled_files.csv_dataset(Run((2, 3, 1), role), path, "", asked) as found:
+        np.testing.assert_array_equal(content(*found)[0], IMAGES.swapaxes(1, 2))
+    assert ("--notranspose" in capsys.readouterr().err) == (asked is None)
+
+
 def test_several_files(tmp_path, capsys):
     names = {}
     for part, rows in enumerate((slice(0, 1), slice(1, 4))):
