@@ -5,8 +5,9 @@
   python benchmarks/quality.py --source_dir=mnist_idx --on=validation recipes/*.flags
 
 The rule: what a recipe says is chosen on the validation split, with --on=validation, where 5,000
-training images are set apart (or as many as --validation_split says). With --on=test it trains on all training images, and the test split
-is looked at once for each seed, at the final step. There is no best of several steps or seeds.
+training images are set apart, or as many as --validation_split says. With --on=test it trains on
+all training images, and the test split is looked at once for each seed, at the final step. There is
+no best of several steps or seeds.
 
 --without also trains the first recipe once for each of these flags, with the flag's default. Flags
 that belong together are joined by +: --without=rotate+scale,elastic.
