@@ -73,7 +73,9 @@ class CsvSource:
         if found.warning:
             progress.warn(found.warning)
         if self.names and not files.names:
-            progress.warn(f"{self.name}: no header; took its columns to be those of the training")
+            progress.warn(
+                f"{self.name}: no header; took its columns to be those of the training files"
+            )
 
     def _count(self, *, certain: bool, image_shape: tuple[int, int, int] | None) -> None:
         first, last, between, sample = Values(), Values(), Values(), []

@@ -18,6 +18,7 @@ from typing import Any
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
+from mnist_estimator.data.splits import TEST_WORDS, TRAIN_WORDS
 from mnist_estimator.runtime import files, flag_fields
 from mnist_estimator.runtime.progress import warn
 
@@ -51,7 +52,8 @@ def expand(flag: str, value: str, *, folders: bool = False) -> list[str]:
 
     Raises:
       InputError: if a name in a list does not exist, a pattern matches nothing, a file is named
-        twice, or a folder cannot be read.
+        twice, or a folder cannot be read, or a pattern or a folder gives the files of several
+        splits.
     """
     if not folders and "," not in value and not _is_pattern(value):
         return [value]
@@ -131,7 +133,7 @@ def _named(flag: str, item: str, folders: bool, *, alone: bool) -> list[str]:
         item = _as_path(flag, item)
         kind = _kind(item)
     if kind == FOLDER and folders:
-        return _parts(item)
+        return _of_one_split(item, _parts(item))
     if kind:
         return [item]
     if not item:
@@ -144,7 +146,25 @@ def _named(flag: str, item: str, folders: bool, *, alone: bool) -> list[str]:
         raise InputError(f"--{flag}: nothing matches {item}{hint}")
     kinds = _kinds(found)
     nested = [_parts(path) if kind == FOLDER and folders else [path] for path, kind in kinds]
-    return [path for paths in nested for path in paths]
+    return _of_one_split(item, [path for paths in nested for path in paths])
+
+
+def _of_one_split(item: str, paths: list[str]) -> list[str]:
+    """Returns the paths; raises InputError if they are called as training and as test files are."""
+    train, test = (
+        next((path for path in paths if set(words) & _words(path)), "")
+        for words in (TRAIN_WORDS, TEST_WORDS)
+    )
+    if train and test:
+        raise InputError(
+            f"{item}: holds {os.path.basename(train)} and {os.path.basename(test)}, expected the "
+            "files of one split; give a pattern that names them, or a list"
+        )
+    return paths
+
+
+def _words(path: str) -> set[str]:
+    return set(re.split("[^a-z]+", os.path.basename(path).lower()))
 
 
 def _as_path(flag: str, item: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
+from mnist_estimator.data.splits import TEST_WORDS, TRAIN_WORDS
 from mnist_estimator.pictures import picture_files, preparation
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import ProgressLine, warn
@@ -19,7 +20,6 @@ from mnist_estimator.runtime.progress import ProgressLine, warn
 Shape = tuple[int, int, int]
 
 _NO_CLASSES = ("__macosx", "thumbs.db", "desktop.ini")
-_TRAIN, _TEST = ("train", "training"), ("test", "testing", "val", "valid", "validation")
 _MOST_BYTES = 64 << 20  # Of pictures as they are encoded, at once.
 
 
@@ -207,13 +207,13 @@ def _class_folders(folder: str) -> dict[str, str]:
 
 def _check_no_splits(folder: str, names: Sequence[str]) -> None:
     """Raises InputError if folders are called, and look, as if they were splits and not classes."""
-    splits = [name for name in names if name.lower() in (*_TRAIN, *_TEST)]
+    splits = [name for name in names if name.lower() in (*TRAIN_WORDS, *TEST_WORDS)]
     nested = [name for name in splits if _content(os.path.join(folder, name))[0]]
     if not splits or not (nested or len(splits) > 1 or len(splits) == len(names)):
         return
-    train = [name for name in splits if name.lower() in _TRAIN]
+    train = [name for name in splits if name.lower() in TRAIN_WORDS]
     tests = sorted(
-        (name for name in splits if name not in train), key=lambda n: _TEST.index(n.lower())
+        (name for name in splits if name not in train), key=lambda n: TEST_WORDS.index(n.lower())
     )
     flags = [f"--image_folder={os.path.join(folder, name)}" for name in train[:1]]
     flags += [f"--test_image_folder={os.path.join(folder, name)}" for name in tests[:1]]

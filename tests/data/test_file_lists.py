@@ -176,3 +176,22 @@ def test_a_file_of_several_is_not_for_both_training_and_test(folder: Path):
     assert file_lists.of_flags(values | {"test_csv": ""}, ("train_csv", "test_csv")) == {
         "train_csv": ["b.csv"]
     }
+
+
+def test_files_of_several_splits_are_not_read_as_one(tmp_path: Path):
+    """As the Hugging Face hub and Kaggle lay them into one folder."""
+    names = ["train-00000-of-00001.parquet", "test-00000-of-00001.parquet", "contest.parquet"]
+    for name in names:
+        (tmp_path / name).touch()
+    for value in (str(tmp_path), f"{tmp_path}/*.parquet"):
+        with pytest.raises(InputError, match="holds train-0.* and test-0.*, expected the files of"):
+            file_lists.expand("train_parquet", value, folders=True)
+    assert file_lists.expand("train_parquet", f"{tmp_path}/train-*", folders=True) == [
+        f"{tmp_path}/{names[0]}"
+    ]
+    both = [f"{tmp_path}/{name}" for name in names[:2]]
+    assert (
+        file_lists.expand("train_parquet", ",".join(both), folders=True) == both
+    )  # Asked for by name.
+    (tmp_path / names[1]).unlink()
+    assert len(file_lists.expand("train_parquet", str(tmp_path), folders=True)) == 2
