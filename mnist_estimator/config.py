@@ -534,6 +534,11 @@ class TrainConfig:
             )
         if self.learning_rate == 0:
             raise InputError("--learning_rate: found 0, expected more: nothing would be learned")
+        if self.batch_norm != "none" and self.batch_size == 1:
+            raise InputError(
+                "--batch_norm: found it with --batch_size=1, expected more examples a step: a lone "
+                "one is its own mean, so nothing would be learned"
+            )
 
     @property
     def is_deterministic(self) -> bool:

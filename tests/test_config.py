@@ -111,6 +111,12 @@ def test_a_wrong_value_is_named(name, value, expected):
         TrainConfig(**{name: value})
 
 
+def test_one_example_a_step_is_not_normalized_by_its_own_mean():
+    with pytest.raises(InputError, match="--batch_norm: found it with --batch_size=1, expected"):
+        config.TrainConfig(batch_norm="dense", batch_size=1)
+    config.TrainConfig(batch_norm="none", batch_size=1)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
