@@ -124,8 +124,10 @@ def ends(tasks):
     return found
 
 
-def saved(folder, step):
-    return lambda: checkpoints.step_of(checkpoints.newest(str(folder))) >= step
+def at_work(folder):
+    """Whether a cluster has saved step 100, and its evaluator has met the chief and evaluated."""
+    is_saved = checkpoints.step_of(checkpoints.newest(str(folder))) >= 100
+    return is_saved and any(folder.glob("eval*/events*"))
 
 
 def test_a_cluster_ends_by_itself_parameter_server_too(tmp_path):
@@ -137,7 +139,7 @@ def test_a_cluster_ends_by_itself_parameter_server_too(tmp_path):
 
 def test_tasks_end_when_the_chief_is_gone_and_a_restart_goes_on(tmp_path):
     with cluster(tmp_path, 10**6) as tasks:
-        programs.wait_until(saved(tmp_path, 100), process=tasks["chief"])
+        programs.wait_until(lambda: at_work(tmp_path), process=tasks["chief"])
         tasks.pop("chief").kill()
         found = ends(tasks)
         for name, (code, line) in found.items():
@@ -151,7 +153,7 @@ def test_tasks_end_when_the_chief_is_gone_and_a_restart_goes_on(tmp_path):
 
 def test_tasks_end_as_a_chief_that_is_preempted(tmp_path):
     with cluster(tmp_path, 10**6) as tasks:
-        programs.wait_until(saved(tmp_path, 100), process=tasks["chief"])
+        programs.wait_until(lambda: at_work(tmp_path), process=tasks["chief"])
         tasks["chief"].send_signal(signal.SIGTERM)
         found = ends(tasks)
     assert {name: code for name, (code, _) in found.items()} == dict.fromkeys(found, 143), found
