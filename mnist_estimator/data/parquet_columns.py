@@ -208,11 +208,11 @@ def _tensor_shape(path: str, name: str, kind: pyarrow.DataType) -> Shape | None:
     shape = getattr(kind, "shape", None)
     if shape is None:
         return None
-    if len(shape) not in (2, 3) or kind.permutation not in (None, [*range(len(shape))]):
-        raise InputError(f"{path}: column {name!r} is {kind}, expected tensors of HxW or HxWxC")
-    if problem := example_arrays.images_problem((1, *shape), np.dtype(np.uint8)):
+    problem = example_arrays.images_problem((1, *shape), np.dtype(np.uint8))
+    if problem or kind.permutation not in (None, [*range(len(shape))]):
+        advice = f"; {problem.advice}" if problem else ""
         raise InputError(
-            f"{path}: column {name!r} is {kind}, expected tensors of HxW or HxWxC; {problem.advice}"
+            f"{path}: column {name!r} is {kind}, expected tensors of HxW or HxWxC{advice}"
         )
     height, width, channels = (*shape, 1)[:3]
     return height, width, channels

@@ -30,8 +30,7 @@ def idx_dataset(
     Raises:
       InputError: if a file cannot be read, or does not fit the run.
     """
-    if transpose is None:
-        transpose = _is_transposed(run, images)
+    transpose = _is_transposed(run, images, transpose)
     named = {"train_images": ("images", images), "train_labels": ("labels", labels)}
     paths = {role: file_lists.expand(*flag) for role, flag in named.items()}
     opened = sources.from_idx(paths, run.trained_on.num_classes, transpose=transpose)
@@ -51,8 +50,7 @@ def csv_dataset(
     Raises:
       InputError: if the file cannot be read, or does not fit the run.
     """
-    if transpose is None:
-        transpose = _is_transposed(run, paths)
+    transpose = _is_transposed(run, paths, transpose)
     classes, (height, width, channels) = run.trained_on.num_classes, run.trained_on.image_shape
     opened: csv_source.CsvSource | transposed.Transposed = csv_source.CsvSource(
         file_lists.expand("csv", paths, folders=True),
@@ -66,7 +64,10 @@ def csv_dataset(
     return _dataset(run, paths, sources.Sources(sources.CUSTOM, opened, None, classes))
 
 
-def _is_transposed(run: OpenRun, images: str) -> bool:
+def _is_transposed(run: OpenRun, images: str, asked: bool | None) -> bool:
+    """What the user asks for, else what was done to the run's images, which is said."""
+    if asked is not None:
+        return asked
     found = transposed.is_transposed(run.record["dataset"]["sources"])
     if found:
         line = "rows and columns are swapped, as they were of the run's images (--notranspose)"

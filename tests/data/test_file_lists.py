@@ -189,9 +189,7 @@ def test_files_of_several_splits_are_not_read_as_one(tmp_path: Path):
     assert file_lists.expand("train_parquet", f"{tmp_path}/train-*", folders=True) == [
         f"{tmp_path}/{names[0]}"
     ]
-    both = [f"{tmp_path}/{name}" for name in names[:2]]
-    assert (
-        file_lists.expand("train_parquet", ",".join(both), folders=True) == both
-    )  # Asked for by name.
+    both = [f"{tmp_path}/{name}" for name in names[:2]]  # Asked for by name.
+    assert file_lists.expand("train_parquet", ",".join(both), folders=True) == both
     (tmp_path / names[1]).unlink()
     assert len(file_lists.expand("train_parquet", str(tmp_path), folders=True)) == 2

@@ -25,11 +25,10 @@ from mnist_estimator.pictures import picture_files
 
 def test_find(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("b/2.PNG", "b/c/1.jpeg", "b/.x.png", "b/a.txt", "b/10.gif", "7[1].bin", "g2.bmp"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    names = ["b/2.PNG", "b/c/1.jpeg", "b/.x.png", "b/a.txt", "b/10.gif", "7[1].bin", "g2.bmp"]
     # What phones and browsers save, too: what cannot be read is refused, not left out.
-    for name in ("b/c/2.jfif", "b/c/3.HEIC"):
+    names += ["b/c/2.jfif", "b/c/3.HEIC"]
+    for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
