@@ -42,7 +42,7 @@ def check(
             images = v1.placeholder(dtype, [None, *image_shape])
             built[training] = logits(name, images, params, training=training)
             _check_saved(name, built[training])
-    _check_trained(name, built[True])
+    _check_trained(name, built[True], averaged=bool(params["ema_decay"]))
     _check_updates(name, built[True])
     _check_same_names(name, built[True].graph, built[False])
     _warn(name, built[True])
@@ -85,24 +85,38 @@ def _raised_at(error: Exception) -> str:
 
 def _check_saved(name: str, logits: tf.Tensor) -> None:
     """Raises InputError unless checkpoints have every variable that the logits depend on."""
-    saved = {variable.op.name for variable in v1.global_variables()}
+    every = v1.global_variables()
+    saved = {variable.op.name for variable in every}
     for operation in _upstream([logits.op]):
         if operation.type in _VARIABLES and operation.name not in saved:
             raise InputError(
                 f"--model={name}: variable {operation.name} is not in the collection of global "
                 "variables, so no checkpoint has it; make it by v1.get_variable"
             )
+    for variable in every:
+        if variable.to_proto().HasField("save_slice_info_def"):
+            raise InputError(
+                f"--model={name}: variable {variable.op.name} is a part of a partitioned variable, "
+                "expected whole ones; make it without a partitioner"
+            )
 
 
-def _check_trained(name: str, logits: tf.Tensor) -> None:
+def _check_trained(name: str, logits: tf.Tensor, *, averaged: bool) -> None:
+    """Raises InputError unless training changes a variable, or each one that has an average."""
     with logits.graph.as_default():
         variables = v1.trainable_variables()
-        if any(g is not None for g in v1.gradients(logits, variables)):
-            return
-    raise InputError(
-        f"--model={name}: its logits come from no variable that can be trained, expected some; "
-        "make them by v1.get_variable or networks.dense"
-    )
+        gradients = v1.gradients(logits, variables)
+    untrained = [v.op.name for v, g in zip(variables, gradients, strict=True) if g is None]
+    if len(untrained) == len(variables):
+        raise InputError(
+            f"--model={name}: its logits come from no variable that can be trained, expected some; "
+            "make them by v1.get_variable or networks.dense"
+        )
+    if averaged and untrained:
+        raise InputError(
+            f"--model={name}: its logits do not come from variable {untrained[0]}, so --ema_decay "
+            "has no moving average of it; make it with trainable=False, or leave it out"
+        )
 
 
 def _check_updates(name: str, logits: tf.Tensor) -> None:

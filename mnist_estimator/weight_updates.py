@@ -7,6 +7,8 @@ replica, or on the parameter server that holds the variable.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.optimizers import AVERAGE
@@ -51,19 +53,43 @@ def _refined_class(base: type[v1.train.Optimizer]) -> type[v1.train.Optimizer]:
                 for variable in var_list:
                     self._zeros_slot(variable, AVERAGE, AVERAGE)
 
-        def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
+        # The four ways of TensorFlow to update a variable: it may be a resource or a reference, and
+        # its gradient may be a tensor or the rows that were looked up.
+        # The four ways of TensorFlow to update a variable: it may be a resource or a reference, and
+        # its gradient may be a tensor or the rows that were looked up.
+        def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> Any:
+            return self._around(var, super()._resource_apply_dense, grad, var)
+
+        def _resource_apply_sparse_duplicate_indices(
+            self, grad: tf.Tensor, handle: tf.Variable, indices: tf.Tensor
+        ) -> Any:
+            update = super()._resource_apply_sparse_duplicate_indices
+            return self._around(handle, update, grad, handle, indices)
+
+        def _apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> Any:
+            return self._around(var, super()._apply_dense, grad, var)
+
+        def _apply_sparse_duplicate_indices(self, grad: tf.IndexedSlices, var: tf.Variable) -> Any:
+            return self._around(var, super()._apply_sparse_duplicate_indices, grad, var)
+
+        def _around(self, var: tf.Variable, update: Callable[..., Any], *arguments: Any) -> Any:
+            """Decays a variable, updates it by update(*arguments), then moves its average."""
             before = []
             if self.decay is not None and len(var.shape) > 1:
-                before = [var.assign_sub(self.decay * var.read_value())]
+                value = var.read_value()
+                before = [var.assign_sub(tf.cast(self.decay, value.dtype) * value)]
             with tf.control_dependencies(before):
-                update = super()._resource_apply_dense(grad, var)
+                updated = update(*arguments)
             if not self.ema_decay:
-                return update
-            with tf.control_dependencies([update]):
+                return updated
+            with tf.control_dependencies([updated]):
                 average = self.get_slot(var, AVERAGE)
                 step = tf.cast(v1.train.get_global_step(), tf.float32)
                 kept = tf.minimum(self.ema_decay, step / (10 + step))
                 value = var.read_value()
-                return average.assign_sub((average.read_value() - value) * (1 - kept)).op
+                if var.constraint is not None:  # The optimizer applies it to the variable later.
+                    value = var.constraint(value)
+                share = tf.cast(1 - kept, value.dtype)
+                return average.assign_sub((average.read_value() - value) * share).op
 
     return Refined

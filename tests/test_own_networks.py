@@ -75,6 +75,16 @@ def update_forgotten(images, **_):
     return values - mean
 
 
+def partitioned(images, *, num_classes, **_):
+    parts = v1.fixed_size_partitioner(2)
+    return networks.flatten(images) @ v1.get_variable("w", [784, num_classes], partitioner=parts)
+
+
+def unused(images, **_):
+    v1.get_variable("spare", [3])
+    return logits_of(images)
+
+
 _count = iter(range(10**6))
 
 
@@ -92,6 +102,7 @@ REFUSED = [
     (whole_numbers, "returns int32, expected float32 logits"),
     (not_saved, "variable w is not in the collection of global variables"),
     (local, "variable w is not in the collection of global variables"),
+    (partitioned, "variable w/part_0 is a part of a partitioned variable, expected whole ones"),
     (fixed, "its logits come from no variable that can be trained"),
     (without_gradient, "its logits come from no variable that can be trained"),
     (update_forgotten, "nothing runs the update of mean, as Keras layers leave it"),
@@ -111,11 +122,11 @@ def in_python(images, **_):
     return logits_of(tf.ensure_shape(tf.numpy_function(abs, [images], tf.float32), images.shape))
 
 
-def check(monkeypatch, network):
+def check(monkeypatch, network, **params):
     module = types.ModuleType("mine")
     module.network = network
     monkeypatch.setitem(sys.modules, "mine", module)
-    own_networks.check("mine:network", (28, 28, 1), tf.float32, PARAMS)
+    own_networks.check("mine:network", (28, 28, 1), tf.float32, {**PARAMS, **params})
 
 
 def test_a_good_network_is_used_in_silence(monkeypatch, capsys):
@@ -127,6 +138,12 @@ def test_a_good_network_is_used_in_silence(monkeypatch, capsys):
 def test_what_can_only_go_wrong_is_refused_by_name(network, line, monkeypatch):
     with pytest.raises(InputError, match=f"^--model=mine:network: {line}"):
         check(monkeypatch, network)
+
+
+def test_a_variable_that_is_not_trained_has_no_average(monkeypatch):
+    check(monkeypatch, unused)
+    with pytest.raises(InputError, match="not come from variable spare, so --ema_decay has no mov"):
+        check(monkeypatch, unused, ema_decay=0.9)
 
 
 @pytest.mark.parametrize(

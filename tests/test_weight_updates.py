@@ -77,3 +77,49 @@ def test_every_optimizer_takes_both_and_names_what_it_adds(optimizer):
     assert {name for name in both if is_optimizer_variable(name)} == set(both) - {
         *("kernel", "bias", "global_step")
     }
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("resource", [True, False])
+@pytest.mark.parametrize("looked_up", [True, False])
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_every_kind_of_update_has_both(optimizer, resource, looked_up, dtype):
+    with tf.Graph().as_default(), v1.Session() as session:
+        step = v1.train.get_or_create_global_step()
+        start = v1.constant_initializer(4.0)
+        table = v1.get_variable("table", [3, 2], dtype, start, use_resource=resource)
+        made = weight_updates.refined(
+            OPTIMIZERS[optimizer].make(v1.train, tf.constant(RATE), {"momentum": 0.9}),
+            tf.constant(RATE),
+            weight_decay=0.5,
+            ema_decay=0.9,
+        )
+        # Row 0 has twice the gradient, row 1 none.
+        train = made.minimize(
+            tf.reduce_sum(tf.gather(table, [0, 0, 2]) if looked_up else table), global_step=step
+        )
+        session.run(v1.global_variables_initializer())
+        average = made.get_slot(table, AVERAGE)
+        session.run(train)
+        first = session.run(table)
+        np.testing.assert_array_equal(session.run(average), first)
+        session.run(train)
+        second = session.run(table)
+        expected = first / 11 + second * 10 / 11
+        np.testing.assert_allclose(session.run(average), expected, rtol=1e-6)
+        if looked_up:
+            np.testing.assert_allclose(first[1], 4.0 * (1 - RATE * 0.5), rtol=1e-6)
+        assert (first[0] < 4.0 * (1 - RATE * 0.5)).all()
+
+
+def test_an_average_is_of_the_values_that_a_constraint_leaves():
+    with tf.Graph().as_default(), v1.Session() as session:
+        step = v1.train.get_or_create_global_step()
+        start = v1.constant_initializer(0.05)
+        weight = v1.get_variable("weight", [2], initializer=start, constraint=tf.nn.relu)
+        optimizer = v1.train.GradientDescentOptimizer(RATE)
+        made = weight_updates.refined(optimizer, tf.constant(RATE), weight_decay=0.0, ema_decay=0.9)
+        train = made.minimize(tf.reduce_sum(weight), global_step=step)
+        session.run(v1.global_variables_initializer())
+        session.run(train)
+        np.testing.assert_array_equal(session.run([weight, made.get_slot(weight, AVERAGE)]), 0)
