@@ -196,17 +196,19 @@ def _sum_stop_votes() -> None:
 
 
 def _clip(
-    gradients: list[tuple[tf.Tensor, tf.Variable]], norm: float
+    gradients: list[tuple[tf.Tensor | tf.IndexedSlices | None, tf.Variable]], norm: float
 ) -> list[tuple[tf.Tensor, tf.Variable]]:
-    values, variables = zip(*gradients, strict=True)
+    known = [(gradient, variable) for gradient, variable in gradients if gradient is not None]
+    # A gradient of rows that were looked up may hold a row twice; only their sum has the norm.
+    values = [tf.convert_to_tensor(gradient) for gradient, _ in known]
     replica = tf.distribute.get_replica_context()
     replicas = replica.num_replicas_in_sync
     if replicas > 1:
         # Clips the gradient of the whole batch, not each replica's share of it.
-        values = replica.all_reduce(tf.distribute.ReduceOp.SUM, list(values))
+        values = replica.all_reduce(tf.distribute.ReduceOp.SUM, values)
     clipped, _ = tf.clip_by_global_norm(values, norm)
     # apply_gradients adds up the gradients of the replicas.
-    return [(value / replicas, var) for value, var in zip(clipped, variables, strict=True)]
+    return [(value / replicas, var) for value, (_, var) in zip(clipped, known, strict=True)]
 
 
 def _metrics(

@@ -99,6 +99,19 @@ def test_clip_norm_bounds_the_step(tmp_path, make_dataset):
     assert 0 < np.linalg.norm(np.concatenate([v.ravel() for v in change.values()])) <= 0.001001
 
 
+def test_clip_norm_takes_every_kind_of_gradient():
+    """None of a variable that is not used, and rows of a table, of which one counts twice."""
+    with tf.Graph().as_default(), v1.Session() as session:
+        table, unused = v1.get_variable("table", [3, 1]), v1.get_variable("unused", [3])
+        optimizer = v1.train.GradientDescentOptimizer(1.0)
+        loss = tf.reduce_sum(tf.gather(table, [0, 0, 2]))
+        gradients = optimizer.compute_gradients(loss, [table, unused])
+        ((clipped, variable),) = model_fn._clip(gradients, 1.0)
+        expected = np.array([[2.0], [0.0], [1.0]]) / math.sqrt(5)
+        np.testing.assert_allclose(session.run(clipped), expected, rtol=1e-6)
+        assert variable is table
+
+
 @pytest.mark.parametrize("batch_size", [1, 8, TEST, 1000])
 def test_evaluation_does_not_depend_on_the_batch_size(tmp_path, make_dataset, batch_size):
     data_dir = make_dataset()
