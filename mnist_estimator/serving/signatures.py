@@ -80,6 +80,8 @@ def build(
       data: what the network was trained on.
       receivers: build the inputs; without them `RECEIVERS`.
     """
+    # After a deterministic run, TensorFlow refuses the initializers of a user's network without it.
+    v1.set_random_seed(params["seed"])
     params = {**params, "precision": params["serving_precision"]}
     built = {}
     for name in names:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import sys
+import types
+
 import numpy as np
 import pytest
 from support.exports import picture
 from support.server import CLASSES, SHAPE, Server
 
+from mnist_estimator import networks
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data.manifest import TrainedOn
@@ -37,6 +42,24 @@ def test_layers_compute_in_the_serving_precision():
                 if tensor.dtype.base_dtype == tf.bfloat16
             ]
             assert bool(halves) == expected
+
+
+def test_a_network_of_a_user_may_draw_its_start(monkeypatch):
+    """With a seed; without one TensorFlow refuses that, once operations are deterministic."""
+    module = types.ModuleType("mine")
+    module.network = lambda images, *, num_classes, **_: tf.matmul(
+        networks.flatten(images), v1.get_variable("w", [math.prod(SHAPE), num_classes])
+    )
+    monkeypatch.setitem(sys.modules, "mine", module)
+    data = TrainedOn(SHAPE, CLASSES, tuple(map(str, range(CLASSES))), 255, "digit", "0" * 64)
+    params = TrainConfig(model="mine:network", seed=3).model_params(data)
+    starts = []
+    for _ in range(2):
+        with tf.Graph().as_default(), v1.Session() as session:
+            signatures.build(["serving_default"], params, data)
+            session.run(v1.global_variables_initializer())
+            starts.append(session.run(v1.trainable_variables()[0]))
+    np.testing.assert_array_equal(*starts)
 
 
 @pytest.mark.parametrize(
