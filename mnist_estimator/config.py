@@ -698,8 +698,9 @@ def _model_dirs(text: str, checkpoint: str) -> list[str]:
         names = [os.path.expanduser(name.strip()) for name in text.split(",")]
     if "" in names:
         raise InputError(f"--model_dir: found {text!r}, expected folders, with commas in between")
-    for name in names:
-        if names.count(name) > 1:
+    folders = [os.path.realpath(name) for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        if folders.count(folder) > 1:
             raise InputError(f"--model_dir: found {name} twice")
     if len(names) > 1 and checkpoint not in ("", "best", "newest"):
         raise InputError(

@@ -49,6 +49,7 @@ def test_the_command_says_what_it_does_and_makes_the_same_page_each_time(work):
         ({"model_dir": "none"}, "none/run.json: not found, expected the record of a run"),
         ({"model_dir": "runs/first,"}, "--model_dir: found 'runs/first,', expected folders"),
         ({"model_dir": "runs/first,runs/first"}, "--model_dir: found runs/first twice"),
+        ({"model_dir": "./runs/first,runs/first"}, "--model_dir: found ./runs/first twice"),
         ({"model_dir": "a,b", "checkpoint": "c-7"}, "--checkpoint: found c-7, expected best or"),
         ({"checkpoint": "c-7"}, "--checkpoint: c-7 not found, expected one of runs/first"),
         ({"model_dir": "runs/empty"}, "runs/empty: found no checkpoint, expected one"),

@@ -46,7 +46,13 @@ def open_runs(models: Mapping[str, str], checkpoint: str = "", views: int = 1) -
     members = tuple({**run.params, "use_ema": False} for run in runs)
     config = dataclasses.replace(runs[0].config, use_ema=False)
     options = {**options, "members": members}
-    return dataclasses.replace(runs[0], config=config, options=options, checkpoint=_joined(runs))
+    return dataclasses.replace(
+        runs[0],
+        config=config,
+        options=options,
+        checkpoint=_joined(runs),
+        others=tuple(runs[1:]),
+    )
 
 
 def _check_alike(first: OpenRun, other: OpenRun) -> None:

@@ -35,12 +35,14 @@ class OpenRun:
       record: all of its run.json.
       checkpoint: path of the checkpoint.
       options: params of `model_fn.model_fn` that this process sets, such as the temperature.
+      others: the runs that answer together with this one.
     """
 
     config: TrainConfig
     record: dict[str, Any]
     checkpoint: str
     options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    others: tuple[OpenRun, ...] = ()
 
     @property
     def trained_on(self) -> TrainedOn:
@@ -77,8 +79,13 @@ class OpenRun:
           InputError: if the examples do not fit the network, or are of another scale.
         """
         record.check_fits(self.record, name, manifest)
-        trained, kind = self.record["dataset"], {"name": name, "records": not is_file}
-        for line in doubts.of_evaluation(manifest, split, trained, **kind):
+        kind = {"name": name, "records": not is_file}
+        lines = [
+            f"{line} ({run.config.model_dir})" if self.others else line
+            for run in (self, *self.others)
+            for line in doubts.of_evaluation(manifest, split, run.record["dataset"], **kind)
+        ]
+        for line in lines:
             warn(line)
 
 

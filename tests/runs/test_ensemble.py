@@ -90,3 +90,19 @@ def test_runs_on_other_data_are_refused(models, monkeypatch):
     line = r"--model_dir: .*b was trained on data with pictures digit, .*a with plain; expected"
     with pytest.raises(InputError, match=line):
         ensemble.open_runs(models)
+
+
+def test_every_run_is_checked_against_the_data(models, capsys):
+    """Here the second one was trained on the examples that are evaluated."""
+    run = ensemble.open_runs(models)
+    (other,) = run.others
+    trained = other.record["dataset"] | {"manifest_sha256": "0" * 64, "sources": {"train": "5a"}}
+    other = dataclasses.replace(other, record=other.record | {"dataset": trained})
+    data_dir, manifest = run.data()
+    manifest = dataclasses.replace(manifest, sources={"test": "5a"})
+    capsys.readouterr()
+    dataclasses.replace(run, others=(other,)).check(data_dir, manifest, "test")
+    said = capsys.readouterr().err
+    what = "the test examples are those that the run was trained on, so the accuracy says little"
+    assert f"{data_dir}: {what}" in said and said.endswith(f"({other.config.model_dir})\n")
+    assert said.count(what) == 1
