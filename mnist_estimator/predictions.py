@@ -73,8 +73,11 @@ def _answers(pixels: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
     every = tf.concat(found, axis=0) if found else _logits(views, params, training=False)
     count = max(len(found), 1) * params["views"]
     if count > 1:
-        by_view = tf.reshape(tf.nn.softmax(every), [count, -1, every.shape[-1]])
-        every = tf.math.log(tf.reduce_mean(by_view, axis=0))
+        # Of logarithms, as the probability of a class may be too small for float32.
+        by_view = tf.reshape(tf.nn.log_softmax(every), [count, -1, every.shape[-1]])
+        by_view = tf.maximum(by_view, by_view.dtype.min)
+        most = tf.reduce_max(by_view, axis=0)
+        every = most + tf.math.log(tf.reduce_mean(tf.exp(by_view - most), axis=0))
     return every / params["temperature"] if params["temperature"] != 1 else every
 
 

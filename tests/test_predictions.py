@@ -80,6 +80,18 @@ def test_networks_answer_with_the_mean_of_their_probabilities(weighing):
     np.testing.assert_allclose(found["probabilities"], np.mean(alone, axis=0), rtol=1e-4)
 
 
+def test_a_mean_is_finite_however_small_the_probabilities_are(monkeypatch):
+    """Logits that are 400 apart: float32 has no number for the probability of e^-400."""
+
+    def network(images, **_):
+        return tf.constant([[0.0, 400.0, -float("inf"), 0.0]]) + 0 * images[:, 0, 0, :1]
+
+    monkeypatch.setitem(networks.NETWORKS, "sure", network)
+    found = predicted(noise(2, 6, 6, 1), model="sure", views=5)
+    np.testing.assert_allclose(found["logits"][:, :2], [[-400, 0]] * 2, rtol=1e-6)
+    np.testing.assert_array_equal(found["probabilities"], [[0, 1, 0, 0]] * 2)
+
+
 def test_each_network_of_several_has_its_own_variables(weighing):
     with tf.Graph().as_default():
         members = [params(model="weighing")] * 2

@@ -276,7 +276,7 @@ def _argmax(builder: _Builder, op: tf.Operation) -> None:
 
 
 def _softmax(builder: _Builder, op: tf.Operation) -> None:
-    builder.node("Softmax", [builder.name(op.inputs[0])], op.outputs[0].name, axis=-1)
+    builder.node(op.type, [builder.name(op.inputs[0])], op.outputs[0].name, axis=-1)
 
 
 def _static(op: tf.Operation, place: int) -> Any:
@@ -324,7 +324,7 @@ _OTHERS: dict[str, Callable[[_Builder, tf.Operation], None]] = {
     "Minimum": functools.partial(_limit, kind="Min"),
     "Pad": _pad,
     "Reshape": _reshape,
-    "Softmax": _softmax,
+    **dict.fromkeys(("LogSoftmax", "Softmax"), _softmax),
     "StridedSlice": _slice,
     "Sum": functools.partial(_reduce, kind="ReduceSum"),
 }
