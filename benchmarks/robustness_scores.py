@@ -57,7 +57,7 @@ class Result:
 
     Attributes:
       scores: for each of KINDS.
-      temperature: the one that fits the validation split best; None if there is no such split.
+      temperature: the one that fits the validation split best; None if there is none.
       scaled: as `scores`, of the answers with this temperature; empty without one.
     """
 

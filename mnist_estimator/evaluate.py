@@ -82,6 +82,8 @@ def main(argv: list[str]) -> None:
         )
         # A file's examples belong to no split that the user knows of.
         described = evaluation.describe(metrics, "" if _names_file(given) else split, manifest)
+    if given.calibrate:
+        metrics["temperature"] = run.options["temperature"]
     if scores:
         metrics |= scores.to_json()
     if given.output:

@@ -19,12 +19,11 @@ import dataclasses
 import importlib.util
 import os
 import re
-import sys
 
 from absl import flags
 
 from mnist_estimator import InputError, config
-from mnist_estimator.runtime import flag_fields, help_text, program, progress, watchdog
+from mnist_estimator.runtime import flag_fields, help_text, program, watchdog
 
 _SAVED_MODEL, _TFLITE, _ONNX = "saved_model", "tflite", "onnx"
 _QUANTIZE = ("none", "float16", "int8")
@@ -94,8 +93,6 @@ def main(argv: list[str]) -> None:
         layout.check_no_links(model_dir)
     if given.calibrate:
         run = temperature.calibrated(run, given.data_dir)
-        found = run.options["temperature"]
-        progress.say(f"temperature {found:.3f}, fitted on the validation split", sys.stderr)
     output = given.output or os.path.join(model_dir, layout.EXPORT_FOLDER, _default_name(given))
     more = {"data_dir": given.data_dir, "license": given.license}
     if given.format == _TFLITE:

@@ -94,14 +94,19 @@ def make_dataset(tmp_path: Path) -> Callable[..., str]:
     from mnist_estimator.data import writer
 
     def make(
-        *, train: int = TRAIN, validation: int = VALIDATION, test: int = TEST, **options
+        *,
+        train: int = TRAIN,
+        validation: int = VALIDATION,
+        test: int = TEST,
+        wrong_every: int = 0,
+        **options,
     ) -> str:
         data_dir = str(tmp_path / f"data-{train}-{validation}-{test}")
         options = {"shards": 3, "validation_split": str(validation)} | options
         writer.write_dataset(
             data_dir,
             dataset="squares",
-            train=array_source(train + validation),
+            train=array_source(train + validation, wrong_every=wrong_every),
             test=array_source(test, seed=1) if test else None,
             num_classes=CLASSES,
             **options,

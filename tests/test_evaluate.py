@@ -26,7 +26,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     writer.write_dataset(
         str(folder / "data"),
         dataset="squares",
-        train=array_source(82),
+        train=array_source(82, wrong_every=6),
         test=test,
         num_classes=CLASSES,
         class_names=NAMES,
@@ -83,6 +83,13 @@ def test_a_file_of_the_test_examples_has_their_result(work, flags):
     assert stdout.count("\n") == 1
     for name in ("accuracy", "examples", "confusion_matrix"):
         assert found[name] == metrics[name]
+
+
+def test_a_fitted_temperature_is_told(work):
+    stdout, stderr = command("--model_dir=run", "--calibrate", "--json", cwd=work)
+    found = json.loads(stdout)["temperature"]
+    assert 0.05 < found < 20 and found != 1
+    assert stderr == f"temperature {found:.3f}, fitted on the validation split\n"
 
 
 def test_a_file_has_no_split(work):

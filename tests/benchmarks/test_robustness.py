@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
         writer.write_dataset(
             str(folder / name),
             dataset="squares",
-            train=array_source(80),
+            train=array_source(80, wrong_every=5),  # Else no temperature would fit.
             test=array_source(TEST, seed=seed),
             num_classes=CLASSES,
             validation_split=validation,

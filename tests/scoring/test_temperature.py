@@ -36,22 +36,41 @@ def test_no_temperature_has_a_smaller_loss():
     assert loss(fitted) < min(loss(fitted * 0.99), loss(fitted * 1.01))
 
 
-def test_answers_that_are_all_right_or_wrong_have_a_limit():
-    assert 0.05 <= temperature.fit(np.eye(3) * 9, np.arange(3)) < 1
-    assert temperature.fit(np.eye(3) * 9, np.array([1, 2, 0])) == pytest.approx(20)
+@pytest.mark.parametrize("labels", [[0, 1, 2], [1, 2, 0]])
+def test_answers_that_are_all_right_or_wrong_have_no_temperature(labels):
+    assert temperature.fit(np.eye(3) * 9, np.array(labels)) is None
 
 
-def test_a_calibrated_run_has_a_smaller_loss_and_the_same_accuracy(tmp_path, make_dataset):
-    data_dir = make_dataset(validation=40)
+def test_a_class_that_is_ruled_out_has_no_weight():
+    logits, labels = answers(3.0)
+    wider = np.concatenate([logits, np.full([len(logits), 1], -np.inf, np.float32)], axis=1)
+    assert temperature.fit(wider, labels) == pytest.approx(temperature.fit(logits, labels))
+    assert temperature.fit(wider, np.full_like(labels, 5)) is None
+
+
+def test_a_calibrated_run_has_a_smaller_loss_and_the_same_accuracy(tmp_path, make_dataset, capsys):
+    data_dir = make_dataset(validation=40, wrong_every=5)
     train(tmp_path / "run", data_dir, model="softmax", precision="float32", learning_rate=0.3)
     run = open_run.open_run(str(tmp_path / "run"))
     calibrated = temperature.calibrated(run)
-    assert calibrated.options["temperature"] == calibrated.params["temperature"] != 1
+    fitted = calibrated.options["temperature"]
+    assert fitted == calibrated.params["temperature"] != 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"temperature {fitted:.3f}, fitted on the validation split\n")
     plain, fitted = (
         evaluation.evaluate_alone(each, *run.data(), "validation") for each in (run, calibrated)
     )
     assert fitted["accuracy"] == plain["accuracy"]
     assert fitted["loss"] < plain["loss"]
+
+
+def test_a_run_that_no_temperature_fits_is_refused(tmp_path, make_dataset, monkeypatch):
+    data_dir = make_dataset(validation=40)
+    train(tmp_path / "run", data_dir, model="softmax", precision="float32", max_steps=2)
+    monkeypatch.setattr(temperature, "fit", lambda logits, labels: None)
+    line = "--calibrate: no temperature from 0.05 to 20 fits the 40 validation examples of .*data"
+    with pytest.raises(InputError, match=line):
+        temperature.calibrated(open_run.open_run(str(tmp_path / "run")))
 
 
 def test_a_run_without_validation_data_is_refused(tmp_path, make_dataset):

@@ -39,8 +39,14 @@ class ArraySource:
         return {}
 
 
-def array_source(examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0):
-    """Bright squares whose place tells the class, on noise: learnable, and no two alike."""
+def array_source(
+    examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed: int = 0, wrong_every: int = 0
+):
+    """Bright squares whose place tells the class, on noise: learnable, and no two alike.
+
+    Args:
+      wrong_every: of so many labels the first one is wrong; 0: none is.
+    """
     generator = np.random.default_rng(seed)
     labels = generator.integers(CLASSES, size=examples)
     images = generator.integers(0, 100, size=(examples, *shape), dtype=np.uint8)
@@ -48,6 +54,8 @@ def array_source(examples: int, *, shape: tuple[int, int, int] = (8, 8, 1), seed
     for image, label in zip(images, labels, strict=True):
         top, left = label // 2 * height, label % 2 * width
         image[top : top + height, left : left + width] += 150
+    if wrong_every:
+        labels[::wrong_every] = (labels[::wrong_every] + 1) % CLASSES
     return ArraySource(images, labels.astype(np.int64))
 
 
