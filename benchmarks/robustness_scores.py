@@ -109,11 +109,12 @@ def read_test(runs: Mapping[str, OpenRun], data_dir: str = "", most: int = 0) ->
         _read(*run.data(data_dir, splits.TEST), splits.TEST, most) for run in runs.values()
     )
     for name, other in zip(names[1:], others, strict=True):
-        if not np.array_equal(other.images, first.images):
-            raise InputError(
-                f"--model_dir: the data of {name} have other test images than those of {names[0]}, "
-                "or in another order, expected the same; give --data_dir"
-            )
+        for what in ("images", "labels"):
+            if not np.array_equal(getattr(other, what), getattr(first, what)):
+                raise InputError(
+                    f"--model_dir: the data of {name} have other test {what} than those of "
+                    f"{names[0]}, or in another order, expected the same; give --data_dir"
+                )
     return first
 
 

@@ -139,6 +139,15 @@ def test_other_test_images_are_refused(folder):
         robustness_scores.read_test({"a": run, "b": other})
 
 
+def test_other_labels_of_the_same_images_are_refused(folder, monkeypatch):
+    run = robustness_scores.open_runs(str(folder / "a"), 1)
+    first = robustness_scores.read_test({"a": run})
+    read = iter([first, dataclasses.replace(first, labels=1 - first.labels)])
+    monkeypatch.setattr(robustness_scores, "_read", lambda *given: next(read))
+    with pytest.raises(InputError, match="the data of b have other test labels than those of a, "):
+        robustness_scores.read_test({"a": run, "b": run})
+
+
 @pytest.mark.parametrize("flags", [[], ["--model_dir=a", "--model_dir=a"]])
 def test_each_run_is_to_be_named_once(flags):
     words = [sys.executable, "-m", "benchmarks.robustness", *flags]
