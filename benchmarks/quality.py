@@ -14,7 +14,7 @@ that belong together are joined by +: --without=rotate+scale,elastic.
 
 Each finished seed is a row of the CSV file. The same command goes on where it was: a run that was
 killed continues from its last checkpoint, and what has a row is not trained again. A row counts as
-long as the recipe's flags are the same.
+long as the recipe's flags and the prepared data are the same.
 
 It prints the mean, the standard deviation, the least and the most of each recipe. For every other
 recipe it prints the mean difference from the first one over the seeds that both have, its 95%
@@ -27,9 +27,12 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import functools
 import hashlib
+import json
 import math
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -40,9 +43,12 @@ from pathlib import Path
 import numpy as np
 
 _COLUMNS = (
-    *("recipe", "on", "flags", "seed", "examples", "accuracy", "loss", "steps", "seconds"),
+    *("recipe", "on", "data", "flags", "seed", "examples", "accuracy", "loss", "steps", "seconds"),
     "wrong",
 )
+# Flags that a study sets itself.
+_OWN = ("--model_dir", "--data_dir", "--dataset", "--validation_split", "--export", "--seed")
+_OWN += ("--eval_split", "--keep_checkpoint_max", "--final_test")
 # The 0.975 quantile of Student's t with 1, 2, ... degrees of freedom; 1.96 for more.
 _STUDENT = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
@@ -64,16 +70,40 @@ class Recipe:
 
 
 @dataclasses.dataclass(frozen=True)
+class Data:
+    """Prepared data, and the split that is evaluated.
+
+    Attributes:
+      held_out: training images in the validation split, which is evaluated; 0: the test split is.
+    """
+
+    data_dir: str
+    held_out: int
+
+    @property
+    def on(self) -> str:
+        """The split that is evaluated."""
+        return "validation" if self.held_out else "test"
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """The first digits of the digest of the manifest."""
+        return json.loads(Path(self.data_dir, "manifest.json").read_bytes())["sha256"][:12]
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """A finished seed.
 
     Attributes:
+      data: the digest of the prepared data.
       flags: the recipe's digest.
       wrong: the numbers of the examples that it gets wrong.
     """
 
     recipe: str
     on: str
+    data: str
     flags: str
     seed: int
     examples: int
@@ -89,17 +119,21 @@ def main(argv: Sequence[str]) -> None:
     given = _parser().parse_args(argv)
     recipes = [_read(Path(path)) for path in given.recipes]
     recipes += [without(recipes[0], name) for name in filter(None, given.without.split(","))]
+    names = [recipe.name for recipe in recipes]
+    for name in names:
+        if names.count(name) > 1:
+            sys.exit(f"quality.py: found two recipes {name}, expected a name for each")
     rows = read_rows(given.csv)
     held_out = given.validation_split if given.on == "validation" else 0
-    data_dir = prepare(given.source_dir, held_out, given.work_dir)
+    data = prepare(given.source_dir, held_out, given.work_dir)
     for seed in range(given.seeds):  # All recipes of a seed first: differences are of pairs.
         for recipe in recipes:
-            if not any(_is_of(row, recipe, given.on) and row.seed == seed for row in rows):
-                row = train(recipe, seed, held_out, data_dir, given.work_dir)
+            if not any(_is_of(row, recipe, data) and row.seed == seed for row in rows):
+                row = train(recipe, seed, data, given.work_dir)
                 add_row(given.csv, row)
                 rows.append(row)
-                print(f"{recipe.name} seed {seed}: {given.on} accuracy {row.accuracy:.4f}")
-    print(table(recipes, rows, given.on))
+                print(f"{recipe.name} seed {seed}: {data.on} accuracy {row.accuracy:.4f}")
+    print(table(recipes, rows, data))
 
 
 def without(recipe: Recipe, flags: str) -> Recipe:
@@ -111,11 +145,11 @@ def without(recipe: Recipe, flags: str) -> Recipe:
     return Recipe(f"{recipe.name} without {flags}", tuple(kept.values()))
 
 
-def prepare(source_dir: str, held_out: int, work_dir: Path) -> Path:
+def prepare(source_dir: str, held_out: int, work_dir: Path) -> Data:
     """Prepares the four IDX files of a folder; does nothing if they are prepared already.
 
     Args:
-      held_out: how many training images the validation split gets; 0: there is none.
+      held_out: as in `Data`.
     """
     digest = hashlib.sha256(os.path.abspath(source_dir).encode()).hexdigest()[:12]
     data_dir = work_dir / f"data-{digest}-{held_out}"
@@ -125,31 +159,28 @@ def prepare(source_dir: str, held_out: int, work_dir: Path) -> Path:
     ]
     if subprocess.run(command, check=False).returncode:
         sys.exit(f"quality.py: {source_dir} cannot be prepared")
-    return data_dir
+    return Data(str(data_dir), held_out)
 
 
-def train(recipe: Recipe, seed: int, held_out: int, data_dir: Path, work_dir: Path) -> Row:
-    """Trains a recipe to its last step, or goes on with it, and evaluates the final weights.
-
-    Args:
-      held_out: training images in the validation split, which is evaluated; 0: the test split is.
-    """
-    on = "validation" if held_out else "test"
-    model_dir = work_dir / f"{recipe.name.replace(' ', '_')}-{recipe.digest}" / f"{on}-{seed}"
+def train(recipe: Recipe, seed: int, data: Data, work_dir: Path) -> Row:
+    """Trains a recipe to its last step, or goes on with it, and evaluates the final weights."""
+    folder = work_dir / f"{recipe.name.replace(' ', '_')}-{recipe.digest}"
+    model_dir = folder / f"{data.on}-{data.digest}-{seed}"
     began = time.time()
     command = [
         *(sys.executable, "-m", "mnist_estimator.train", *recipe.flags),
-        *(f"--data_dir={data_dir}", f"--model_dir={model_dir}", f"--seed={seed}"),
-        *(f"--validation_split={held_out}", "--eval_split=none", "--export=none"),
+        *(f"--data_dir={data.data_dir}", f"--model_dir={model_dir}", f"--seed={seed}"),
+        *(f"--validation_split={data.held_out}", "--eval_split=none", "--export=none"),
         # The test split stays unseen while a recipe is chosen; else it is evaluated once, below.
         *("--keep_checkpoint_max=1", "--final_test=false"),
     ]
     if subprocess.run(command, check=False).returncode:
         sys.exit(f"quality.py: {recipe.name} seed {seed}: the run in {model_dir} has failed")
-    metrics, wrong = _evaluate(str(model_dir), on)
+    metrics, wrong = _evaluate(str(model_dir), data.on)
     return Row(
         recipe=recipe.name,
-        on=on,
+        on=data.on,
+        data=data.digest,
         flags=recipe.digest,
         seed=seed,
         examples=metrics["examples"],
@@ -161,11 +192,11 @@ def train(recipe: Recipe, seed: int, held_out: int, data_dir: Path, work_dir: Pa
     )
 
 
-def table(recipes: Sequence[Recipe], rows: Sequence[Row], on: str) -> str:
-    """What the rows say of the recipes, as Markdown."""
-    of = {recipe.name: [row for row in rows if _is_of(row, recipe, on)] for recipe in recipes}
+def table(recipes: Sequence[Recipe], rows: Sequence[Row], data: Data) -> str:
+    """What the rows say of the recipes on these data, as Markdown."""
+    of = {recipe.name: [row for row in rows if _is_of(row, recipe, data)] for recipe in recipes}
     lines = [
-        f"| recipe | seeds | mean {on} accuracy | deviation | least | most "
+        f"| recipe | seeds | mean {data.on} accuracy | deviation | least | most "
         "| difference from the first | McNemar's p |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
@@ -210,7 +241,7 @@ def read_rows(path: Path) -> list[Row]:
     with path.open(newline="") as file:
         return [
             Row(
-                **{name: line[name] for name in ("recipe", "on", "flags")},
+                **{name: line[name] for name in ("recipe", "on", "data", "flags")},
                 **{name: int(line[name]) for name in ("seed", "examples", "steps")},
                 **{name: float(line[name]) for name in ("accuracy", "loss", "seconds")},
                 wrong=tuple(map(int, line["wrong"].split())),
@@ -270,25 +301,24 @@ def _evaluate(model_dir: str, on: str) -> tuple[dict[str, float], list[int]]:
             wrong.extend(index[logits.argmax(axis=1) != labels].tolist())
 
     run = open_run.open_run(model_dir, open_run.NEWEST)
-    data_dir, manifest = run.data(split=on)
-    metrics = evaluation.evaluate_alone(run, data_dir, manifest, on, scores=Wrong())
+    metrics = evaluation.evaluate_alone(run, *run.data(split=on), on, scores=Wrong())
     return metrics, sorted(wrong)
 
 
 def _read(path: Path) -> Recipe:
-    lines = [line.strip() for line in path.read_text().splitlines()]
-    left_out = (
-        "--model_dir",
-        "--data_dir",
-        "--dataset",
-        "--validation_split",
-        "--export",
-        "--seed",
-    )
-    left_out += ("--eval_split", "--keep_checkpoint_max", "--final_test")
-    flags = [line for line in lines if line.startswith("--")]
-    kept = [line for line in flags if line.partition("=")[0] not in left_out]
-    return Recipe(path.stem, tuple(kept))
+    flags = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        sys.exit(f"quality.py: {path}: {error}")
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if not line.startswith("--") and line and line[0] != "#":
+            sys.exit(f"quality.py: {path}, line {number}: found {line!r}, expected --flag=value")
+        if line.startswith("--flagfile"):
+            sys.exit(f"quality.py: {path}, line {number}: found --flagfile, expected its flags")
+        if line.startswith("--") and line.partition("=")[0] not in _OWN:
+            flags.append(line)
+    return Recipe(path.stem, tuple(flags))
 
 
 def _positive(text: str) -> int:
@@ -297,15 +327,16 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _is_of(row: Row, recipe: Recipe, on: str) -> bool:
-    return (row.recipe, row.flags, row.on) == (recipe.name, recipe.digest, on)
+def _is_of(row: Row, recipe: Recipe, data: Data) -> bool:
+    found = (row.recipe, row.flags, row.on, row.data)
+    return found == (recipe.name, recipe.digest, data.on, data.digest)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("recipes", nargs="+", help="files of flags of train")
     parser.add_argument("--source_dir", required=True, help="folder with the four IDX files")
-    parser.add_argument("--seeds", type=int, default=5, help="seeds 0, 1, ... of each recipe")
+    parser.add_argument("--seeds", type=_positive, default=5, help="seeds 0, 1, ... of each recipe")
     parser.add_argument(
         "--on", choices=("test", "validation"), default="test", help="what is evaluated"
     )
@@ -324,4 +355,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # The training that goes on ends with this program.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     main(sys.argv[1:])
