@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mnist_estimator import InputError, draws
+from mnist_estimator import draws
 from mnist_estimator.compat import tf
 
 _MOVES = ("rotate", "scale", "shear", "shift", "flip", "elastic")
@@ -204,12 +204,6 @@ def _mix(images: tf.Tensor, params: Mapping[str, Any]) -> Mixed:
     the same replica, and a batch is in random order.
     """
     count = tf.shape(images)[0]
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    if replicas > 1 and params["batch_size"] // replicas % 2:
-        raise InputError(
-            f"--batch_size: found {params['batch_size']} with --mixup, expected a multiple of "
-            f"{2 * replicas}: each of the {replicas} replicas mixes pairs of images"
-        )
     share = draws.beta(count, params["mixup"], seed=params["seed"], name="mixup")
     others = neighbours(images)
     return Mixed(others + (images - others) * share[:, None, None, None], share)

@@ -27,6 +27,7 @@ INITIALIZERS = ("glorot_uniform", "truncated_normal")
 SCHEDULES = ("constant", "exponential", "cosine", "one_cycle")
 SERVING_PRECISIONS = ("float32", "bfloat16")
 PRECISIONS = (*SERVING_PRECISIONS, "auto")
+_LEAST_MIXUP = 0.01  # The gamma draws of smaller ones are often too small for a float64.
 STRATEGIES = ("auto", "none", "mirrored", "multi_worker", "ps")
 
 # What a flag affects; `flags_affecting` makes lists of them.
@@ -539,11 +540,22 @@ class TrainConfig:
                 "--batch_norm: found it with --batch_size=1, expected more examples a step: a lone "
                 "one is its own mean, so nothing would be learned"
             )
+        if 0 < self.mixup < _LEAST_MIXUP:
+            raise InputError(f"--mixup: found {self.mixup}, expected 0 or at least {_LEAST_MIXUP}")
+        if self.mixup and self.batch_size == 1:
+            raise InputError(
+                "--mixup: found it with --batch_size=1, expected more examples a step: each is "
+                "mixed with another one"
+            )
 
     @property
     def is_deterministic(self) -> bool:
         """Whether to use only deterministic operations."""
         return self.strategy != "ps" if self.deterministic is None else self.deterministic
+
+    def batch_unit(self, replicas: int) -> int:
+        """The number of which batch_size has to be a multiple for so many replicas to share it."""
+        return 2 * replicas if self.mixup and replicas > 1 else replicas  # Each mixes pairs.
 
     @property
     def layers(self) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
@@ -47,10 +48,10 @@ def with_strategy(config: TrainConfig) -> TrainConfig:
     if config.strategy != roles.AUTO:
         return config
     gpus = len(tf.config.list_physical_devices("GPU"))
-    if gpus and config.batch_size % gpus:
+    if gpus and config.batch_size % config.batch_unit(gpus):
         warn(
             f"training on one of {gpus} GPUs: --batch_size={config.batch_size} cannot be shared "
-            f"evenly; give a multiple of {gpus} to train on all"
+            f"evenly; give a multiple of {config.batch_unit(gpus)} to train on all"
         )
         gpus = 1
     return dataclasses.replace(config, strategy=roles.strategy_for(1, 0, gpus))
@@ -104,7 +105,7 @@ def _environment(task: roles.Task) -> Iterator[None]:
 
 def _run_config(config: TrainConfig, task: roles.Task) -> estimator.RunConfig:
     # An evaluator works alone, on whatever was trained how.
-    strategy = "none" if task.role == roles.EVALUATOR else config.strategy
+    strategy = None if task.role == roles.EVALUATOR else _strategy(config)
     return estimator.RunConfig(
         model_dir=config.model_dir,
         tf_random_seed=config.seed,
@@ -117,13 +118,22 @@ def _run_config(config: TrainConfig, task: roles.Task) -> estimator.RunConfig:
         session_config=session_config(config, task),
         # Estimator lets worker i wait 5 * (i + 1) seconds; the session waits for the chief anyway.
         experimental_max_worker_delay_secs=0,
-        train_distribute=_strategy(strategy),
+        train_distribute=strategy,
     )
 
 
-def _strategy(name: str) -> tf.distribute.Strategy | None:
-    if name == "mirrored":
-        return tf.distribute.MirroredStrategy()
-    if name == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return None
+def _strategy(config: TrainConfig) -> tf.distribute.Strategy | None:
+    if config.strategy == "mirrored":
+        made = tf.distribute.MirroredStrategy()
+    elif config.strategy == "multi_worker":
+        made = tf.distribute.MultiWorkerMirroredStrategy()
+    else:
+        return None
+    replicas = made.num_replicas_in_sync
+    if config.batch_size % config.batch_unit(replicas) and not config.batch_size % replicas:
+        # Here and not where they are mixed: an error in the thread of a replica is a traceback.
+        raise InputError(
+            f"--batch_size: found {config.batch_size} with --mixup, expected a multiple of "
+            f"{config.batch_unit(replicas)}: each of the {replicas} replicas mixes pairs of images"
+        )
+    return made

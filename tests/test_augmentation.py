@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from mnist_estimator import InputError, augmentation, config, draws
+from mnist_estimator import augmentation, config, draws
 from mnist_estimator.compat import tf, v1
 
 EVERY = {
@@ -198,15 +198,3 @@ def test_mixup_adds_neighbours_in_shares():
     weights = share[:, None, None, None]
     np.testing.assert_allclose(mixed, weights * images + (1 - weights) * others, atol=0.01)
     assert len(set(share.tolist())) == 5
-
-
-def test_replicas_without_pairs_are_refused(monkeypatch):
-    class Replica:
-        num_replicas_in_sync = 4
-        replica_id_in_sync_group = 1
-
-    monkeypatch.setattr(tf.distribute, "get_replica_context", Replica)
-    augmented(noise(6, 4, 4, 1), mixup=0.5, batch_size=24)
-    line = "--batch_size: found 20 with --mixup, expected a multiple of 8"
-    with pytest.raises(InputError, match=line):
-        augmented(noise(5, 4, 4, 1), mixup=0.5, batch_size=20)

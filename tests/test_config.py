@@ -117,6 +117,16 @@ def test_one_example_a_step_is_not_normalized_by_its_own_mean():
     config.TrainConfig(batch_norm="none", batch_size=1)
 
 
+def test_mixup_needs_pairs_and_shares_that_can_be_drawn():
+    with pytest.raises(InputError, match="--mixup: found it with --batch_size=1, expected more"):
+        config.TrainConfig(mixup=0.2, batch_size=1)
+    with pytest.raises(InputError, match="--mixup: found 0.001, expected 0 or at least 0.01"):
+        config.TrainConfig(mixup=0.001)
+    mixes, plain = config.TrainConfig(mixup=0.01, batch_size=3), config.TrainConfig()
+    assert [each.batch_unit(4) for each in (mixes, plain)] == [8, 4]
+    assert mixes.batch_unit(1) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [

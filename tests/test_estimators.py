@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import types
 
 import pytest
 
-from mnist_estimator import estimators
+from mnist_estimator import InputError, estimators
 from mnist_estimator.cluster.roles import Task
 from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
@@ -75,3 +77,14 @@ def test_an_estimator_takes_its_place_from_the_task_and_not_from_the_environment
     monkeypatch.delenv("TF_CONFIG")
     assert estimators.make_estimator(config, data, chief).config.num_ps_replicas == 1
     assert "TF_CONFIG" not in os.environ
+
+
+def test_replicas_without_pairs_to_mix_are_refused(monkeypatch):
+    made = types.SimpleNamespace(num_replicas_in_sync=4)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: made)
+    mixes = TrainConfig(strategy="mirrored", mixup=0.2, batch_size=24)
+    assert estimators._strategy(mixes) is made
+    line = "--batch_size: found 20 with --mixup, expected a multiple of 8: each of the 4 replicas"
+    with pytest.raises(InputError, match=line):
+        estimators._strategy(dataclasses.replace(mixes, batch_size=20))
+    assert estimators._strategy(dataclasses.replace(mixes, mixup=0, batch_size=20)) is made

@@ -48,11 +48,12 @@ def check_workers(config: TrainConfig, workers: int) -> None:
 
 def check_batch(config: TrainConfig, replicas: int) -> None:
     """Raises InputError unless so many replicas can share a batch of synchronous training."""
-    if config.batch_size % replicas:
-        raise InputError(
-            f"{WHERE}: found --batch_size={config.batch_size}, expected a "
-            f"multiple of the {replicas} replicas that share each batch"
-        )
+    unit = config.batch_unit(replicas)
+    if config.batch_size % unit:
+        expected = f"a multiple of the {replicas} replicas that share each batch"
+        if unit != replicas:
+            expected = f"a multiple of {unit}: with --mixup each of {replicas} replicas mixes pairs"
+        raise InputError(f"{WHERE}: found --batch_size={config.batch_size}, expected {expected}")
 
 
 def parse(arguments: Sequence[str]) -> tuple[TrainConfig, set[str]]:

@@ -230,7 +230,10 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
     before, record = read_run(config.model_dir)
     insisted = (*_NETWORK_FLAGS, "optimizer", "best_metric")
     pairs = {f"--{name}": (getattr(before, name), getattr(config, name)) for name in insisted}
+    was, now = (bool(each.ema_decay and each.use_ema) for each in (before, config))
     pairs |= {
+        # An export takes the best evaluation's weights as they were evaluated.
+        "--use_ema in effect": (was, now),
         "--precision": (record["compute_dtype"], compute_dtype),
         f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
     }
@@ -245,6 +248,9 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
         for name in _LEARNING_FLAGS
         if getattr(before, name) != getattr(config, name)
     ]
+    steps, were = config.schedule_steps, before.schedule_steps
+    if config.schedule != "constant" and config.decay_steps == before.decay_steps and steps != were:
+        changed.append(f"--schedule={config.schedule} over {steps:,} steps (was {were:,})")
     if changed:
         warn(f"{config.model_dir}: continuing with other flags: {', '.join(changed)}")
     return record

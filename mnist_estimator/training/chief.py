@@ -27,7 +27,7 @@ def run_task(
     Returns:
       The final test evaluation, as in metrics.json; None if there is no test split.
     """
-    _check_data(config, manifest)
+    _check(config, manifest)
     newest = _resume(config, manifest, task)
     run = make_run(config, manifest, task)
     _train(run, newest, recorder)
@@ -37,7 +37,12 @@ def run_task(
     return metrics
 
 
-def _check_data(config: TrainConfig, manifest: Manifest) -> None:
+def _check(config: TrainConfig, manifest: Manifest) -> None:
+    if config.schedule != "constant" and config.warmup_steps >= config.schedule_steps:
+        progress.warn(
+            f"--warmup_steps={config.warmup_steps}: the learning rate only rises, as "
+            f"--schedule={config.schedule} ends at step {config.schedule_steps}"
+        )
     doubts.check_trainable(config.data_dir, manifest)
     for line in doubts.of_dataset(config.data_dir, manifest):
         progress.warn(line)

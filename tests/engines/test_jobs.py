@@ -113,6 +113,7 @@ def test_a_wrong_job_is_one_line_that_names_the_flag(options, line):
         ({"ps": 1}, ["--deterministic"], "--deterministic: found it with --strategy=ps"),
         ({"workers": 3}, [], "train flags, after the --: found --batch_size=100, expected a mult"),
         ({"gpus": 8}, [], "train flags, after the --: .* multiple of the 8 replicas that share"),
+        ({"workers": 4}, ["--batch_size=20", "--mixup=0.2"], "train flags, .* a multiple of 8: wi"),
         ({"workers": 5, "gpus": 8}, ["--batch_size=100"], "train flags, .* of the 40 replicas"),
     ],
 )

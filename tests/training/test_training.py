@@ -326,14 +326,17 @@ def test_a_shard_that_lost_records_is_found_before_training(tmp_path, make_datas
         ({"optimizer": "sgd"}, "--optimizer adam, found sgd"),
         ({"precision": "float32"}, "--precision bfloat16, found float32"),
         ({"best_metric": "loss"}, "--best_metric accuracy, found loss"),
+        ({"use_ema": False}, "--use_ema in effect True, found False"),
+        ({"ema_decay": 0.0}, "--use_ema in effect True, found False"),
         ({"data": {"train": 50}}, "records in .* found"),
     ],
 )
 def test_a_run_is_continued_as_it_began_or_not_at_all(tmp_path, make_dataset, options, what):
-    train(tmp_path / "run", make_dataset(), max_steps=2, precision="bfloat16")
+    began = {"precision": "bfloat16", "ema_decay": 0.5}
+    train(tmp_path / "run", make_dataset(), max_steps=2, **began)
     record = (tmp_path / "run/run.json").read_text()
     data_dir = make_dataset(**options.get("data", {}))
-    options = {"precision": "bfloat16"} | {k: v for k, v in options.items() if k != "data"}
+    options = began | {k: v for k, v in options.items() if k != "data"}
     with pytest.raises(InputError, match=f"holds a run with {what}"):
         train(tmp_path / "run", data_dir, **options)
     assert (tmp_path / "run/run.json").read_text() == record
@@ -345,6 +348,19 @@ def test_a_flag_that_changes_the_weights_is_said_to_have_changed(tmp_path, make_
     train(tmp_path / "run", data_dir, learning_rate=0.1, seed=7, log_steps=9)
     line = "continuing with other flags: --learning_rate=0.1 (was 0.001), --seed=7 (was 0)"
     assert line in capsys.readouterr().err
+    train(tmp_path / "run", data_dir, learning_rate=0.1, seed=7, max_steps=14, decay_steps=0)
+    capsys.readouterr()
+    train(tmp_path / "run", data_dir, learning_rate=0.1, seed=7, max_steps=16, decay_steps=0)
+    line = "continuing with other flags: --schedule=cosine over 16 steps (was 14)"
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("schedule", "warned"), [("one_cycle", True), ("constant", False)])
+def test_a_warm_up_that_takes_all_steps_is_said(tmp_path, make_dataset, capsys, schedule, warned):
+    options = {"schedule": schedule, "warmup_steps": 3, "decay_steps": 0, "max_steps": 3}
+    train(tmp_path / "run", make_dataset(), **options)
+    line = "--warmup_steps=3: the learning rate only rises, as --schedule=one_cycle ends at step 3"
+    assert (line in capsys.readouterr().err) == warned
 
 
 def evaluations(folder: Path) -> dict:
