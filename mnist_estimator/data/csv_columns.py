@@ -25,6 +25,7 @@ _IDS = frozenset(
 )
 _PIXEL_WORD = re.compile(r"(pixel|pix|px)s?[^a-z]*", re.IGNORECASE)
 _DIGITS = re.compile(r"\d+")
+_ROWS, _COLUMNS = frozenset(["r", "row", "rows"]), frozenset(["c", "col", "column", "columns"])
 _CHOOSE = "say which one is the label with --label_column=NAME, first or last"
 
 
@@ -182,9 +183,10 @@ def _order(
         strangers = [column for column in rest if _skeleton(names[column]) != main]
         raise InputError(f"{path}: {_describe_strangers(names, strangers, groups[main][0])}")
     order, grid = _sorted(path, names, rest)
-    if grid is None or order == rest:
+    axes = _axes(names, rest)
+    if grid is None or order == rest or set(axes[:2]) == {"row", "column"}:
         return order, grid, ""
-    if rest != sorted(rest, key=lambda column: names[column]):
+    if axes[:2] == ["x", "y"] or rest != sorted(rest, key=lambda column: names[column]):
         raise InputError(
             f"{path}: {_describe(names, rest[0])} and {_describe(names, rest[1])}: cannot tell "
             "rows from columns; put the pixels row by row, and name them pixel0, pixel1, ..."
@@ -237,16 +239,15 @@ def _sorted(
 ) -> tuple[list[int], tuple[int, int, int] | None]:
     """Sorts columns by the numbers in their names; returns them, and (H, W, 1) if the names say it.
 
+    The first number is the row, unless the names say that it is the column.
+
     Raises:
       InputError: if a number is missing or there twice.
     """
     numbers = {column: tuple(map(int, _DIGITS.findall(names[column]))) for column in columns}
-    # A number that all names share, as in mnist784_pixel0, says nothing.
-    varying = [
-        place
-        for place in range(len(numbers[columns[0]]))
-        if len({number[place] for number in numbers.values()}) > 1
-    ]
+    varying = _varying(names, columns)
+    if _axes(names, columns)[:2] in (["column", "row"], ["x", "y"]):
+        varying[:2] = varying[1::-1]
     keys = {column: tuple(numbers[column][place] for place in varying) for column in columns}
     order = sorted(columns, key=lambda column: keys[column])
     for before, after in itertools.pairwise(order):
@@ -258,6 +259,19 @@ def _sorted(
     axes = [sorted({key[place] for key in keys.values()}) for place in range(len(varying))]
     _check_complete(f"{path}: found {names[order[0]]!r} to {names[order[-1]]!r}", axes, len(order))
     return order, _grid([len(axis) for axis in axes])
+
+
+def _varying(names: Sequence[str], columns: Sequence[int]) -> list[int]:
+    """The places of the numbers that tell columns apart; all share that of mnist784_pixel0."""
+    every = zip(*(_DIGITS.findall(names[column]) for column in columns), strict=True)
+    return [place for place, numbers in enumerate(every) if len(set(map(int, numbers))) > 1]
+
+
+def _axes(names: Sequence[str], columns: Sequence[int]) -> list[str]:
+    """What the numbers that tell columns apart are called: row, column, or the word before them."""
+    texts = _DIGITS.split(names[columns[0]].lower())
+    words = ["".join(re.findall("[a-z]+", texts[place])[-1:]) for place in _varying(names, columns)]
+    return ["row" if w in _ROWS else "column" if w in _COLUMNS else w for w in words]
 
 
 def _check_complete(found: str, axes: Sequence[list[int]], columns: int) -> None:

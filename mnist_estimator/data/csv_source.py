@@ -12,7 +12,7 @@ import numpy as np
 from mnist_estimator import InputError
 from mnist_estimator.data import csv_columns, csv_files, csv_labels, splits
 from mnist_estimator.data.csv_labels import Values, whole
-from mnist_estimator.data.csv_text import BLANKS_AND_COMMA, CsvError, CsvText
+from mnist_estimator.data.csv_text import CsvError, CsvText, without_blanks
 from mnist_estimator.runtime import progress
 
 _NUMBERS = re.compile(rb"(?:%b,)*%b" % (csv_labels.NUMBER, csv_labels.NUMBER))
@@ -141,7 +141,7 @@ class CsvSource:
     def _parse(self, number: int, line: bytes, path: str) -> tuple[int, bytes]:
         tight = line
         if b" " in line or b"\t" in line:
-            tight = BLANKS_AND_COMMA.sub(b",", line.strip())
+            tight = without_blanks(line)
         if tight.count(b",") == self._num_fields - 1:
             fields = _numbers(tight)
             if fields is not None and fields[self._label] <= self._max_label:

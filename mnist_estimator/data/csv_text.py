@@ -20,7 +20,6 @@ from mnist_estimator.runtime import file_kinds, files
 
 _BLOCK_BYTES = 2**20
 _MAX_LINE_BYTES = 2**26
-BLANKS_AND_COMMA = re.compile(rb"[ \t]*,[ \t]*")
 _QUOTED = re.compile(rb"""(["'])([^"',;\t|]*)\1""")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _EMPTY = b" \t,;|\"'"  # Excel writes rows that were deleted as separators alone.
@@ -158,6 +157,11 @@ class _Head:
         return names if len(names) == len(_fields(self.first[-1][1], self.separator)) else []
 
 
+def without_blanks(line: bytes) -> bytes:
+    """A line without the blanks at its ends and around its commas."""
+    return b",".join(field.strip(b" \t") for field in line.strip().split(b","))
+
+
 def _fields(line: bytes, separator: bytes) -> list[str]:
     fields = _with_commas(line, separator).decode("utf-8", "replace").split(",")
     return [field.strip(" \t\"'") for field in fields]
@@ -188,7 +192,7 @@ def _separator(line: bytes) -> bytes:
     for separator in (b";", b"|"):
         if separator in line:
             return separator
-    tight = BLANKS_AND_COMMA.sub(b",", line.strip())
+    tight = without_blanks(line)
     if b"\t" in tight:
         return b"\t"
     return b" " if b"," not in tight and b" " in tight else b","

@@ -23,6 +23,7 @@ IMAGES = np.pad(
 ROWS = [[label, *image] for label, image in zip(LABELS, IMAGES.tolist(), strict=True)]
 LAST = [[*image, label] for label, *image in ROWS]
 NAMES = [f"pixel{i}" for i in range(PIXELS)]
+BY_COLUMN = [row * SIDE + column for column in range(SIDE) for row in range(SIDE)]
 
 
 def text(
@@ -119,6 +120,15 @@ _RIGHT = {
     "names with a number for all": text(ROWS, ["y", *(f"mnist784_{i}" for i in range(PIXELS))]),
     "names with brackets": text(ROWS, ["CATEGORY", *(f"px[{i}]" for i in range(PIXELS))]),
     "names without numbers": text(ROWS, ["n", *"abcdefghijklmnop"]),
+    "the column named before the row": text(
+        moved(BY_COLUMN), ["label", *(f"col{i % SIDE}_row{i // SIDE}" for i in BY_COLUMN)]
+    ),
+    "named rows and columns in any order": text(
+        moved(BY_COLUMN[::-1]), ["label", *(f"r{i // SIDE}c{i % SIDE}" for i in BY_COLUMN[::-1])]
+    ),
+    "x before y, row by row": text(
+        ROWS, ["label", *(f"x{i % SIDE}_y{i // SIDE}" for i in range(PIXELS))]
+    ),
 }
 
 
@@ -205,6 +215,10 @@ _REFUSED = {
     "column by column": (
         text(ROWS, ["label", *_DOWN]),
         "column 2 is '1x1' and column 3 is '2x1': cannot tell rows from columns",
+    ),
+    "x before y, x after x": (  # Whether x is the row, as in mathematics, is not known.
+        text(ROWS, ["label", *(f"x{i // SIDE}_y{i % SIDE}" for i in range(PIXELS))]),
+        "column 2 is 'x0_y0' and column 3 is 'x0_y1': cannot tell rows from columns",
     ),
     "planes": (
         text(
