@@ -56,16 +56,12 @@ def model_fn(
     if mode == estimator.ModeKeys.PREDICT:
         return estimator.EstimatorSpec(mode, predictions=answers)
     with tf.name_scope("losses"):
-        losses = _training_losses(labels, answers[LOGITS], share, params)
-        total = tf.reduce_sum(losses)
-        if params["loss_reduction"] == "sum":
-            # Estimator averages the losses of the replicas, so this gives the sum over all.
-            loss = total * tf.distribute.get_replica_context().num_replicas_in_sync
-        else:
-            loss = total / tf.cast(tf.size(losses), tf.float32)
+        losses, minimized = _training_losses(labels, answers[LOGITS], share, params)
+        # What is shown is the loss of the labels, which evaluations show too.
+        loss, minimized = _reduced(losses, params), _reduced(minimized, params)
     saver.add_saver()
     _summarize(pixels / params["full_scale"], labels, answers[CLASSES])
-    return estimator.EstimatorSpec(mode, answers, loss, train_op=_train_op(loss, params))
+    return estimator.EstimatorSpec(mode, answers, loss, train_op=_train_op(minimized, params))
 
 
 class Evaluation(NamedTuple):
@@ -103,24 +99,36 @@ def _losses(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 def _training_losses(
     labels: tf.Tensor, logits: tf.Tensor, share: tf.Tensor | None, params: Mapping[str, Any]
-) -> tf.Tensor:
-    """The losses [B], of smoothed labels and of mixed images too.
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The losses [B] of the labels, as an evaluation has them, and those that are minimized.
 
-    Label smoothing: Szegedy et al., "Rethinking the Inception Architecture", CVPR 2016.
+    The latter are of smoothed labels: Szegedy et al., "Rethinking the Inception Architecture", CVPR
+    2016.
 
     Args:
-      share: as in `augmentation.Mixed`.
+      share: as in `augmentation.Mixed`; both losses are then of mixed labels.
     """
-    smoothing = params["label_smoothing"]
-    if share is None and not smoothing:
-        return _losses(labels, logits)
-    num_classes = logits.shape[1]
-    targets = tf.one_hot(labels, num_classes)
-    if share is not None:
+    if share is None:
+        losses = _losses(labels, logits)
+    else:
+        targets = tf.one_hot(labels, logits.shape[1])
         others = augmentation.neighbours(targets)
         targets = others + (targets - others) * share[:, None]
-    targets = targets * (1 - smoothing) + smoothing / num_classes
-    return tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+        losses = tf.nn.softmax_cross_entropy_with_logits(labels=targets, logits=logits)
+    smoothing = params["label_smoothing"]
+    if not smoothing:
+        return losses, losses
+    shared_out = -tf.reduce_mean(tf.nn.log_softmax(logits), axis=1)  # Among all classes.
+    return losses, losses * (1 - smoothing) + shared_out * smoothing
+
+
+def _reduced(losses: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
+    """The loss of a batch, float32 [], by `--loss_reduction`."""
+    total = tf.reduce_sum(losses)
+    if params["loss_reduction"] == "sum":
+        # Estimator averages the losses of the replicas, so this gives the sum over all.
+        return total * tf.distribute.get_replica_context().num_replicas_in_sync
+    return total / tf.cast(tf.size(losses), tf.float32)
 
 
 def learning_rate(step: tf.Tensor, params: Mapping[str, Any]) -> tf.Tensor:
