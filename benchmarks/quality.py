@@ -9,8 +9,8 @@ training images are set apart, or as many as --validation_split says. With --on=
 all training images, and the test split is looked at once for each seed, at the final step. There is
 no best of several steps or seeds.
 
---without also trains the first recipe once for each of these flags, with the flag's default. Flags
-that belong together are joined by +: --without=rotate+scale,elastic.
+--without also trains the first recipe once for each of these flags, with the flag switched off.
+Flags that belong together are joined by +: --without=rotate+scale,elastic.
 
 Each finished seed is a row of the CSV file. The same command goes on where it was: a run that was
 killed continues from its last checkpoint, and what has a row is not trained again. A row counts as
@@ -54,6 +54,8 @@ _STUDENT = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
 )
+# What switches off a flag whose default is not off.
+_OFF = {"label_smoothing": "0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,11 +139,13 @@ def main(argv: Sequence[str]) -> None:
 
 
 def without(recipe: Recipe, flags: str) -> Recipe:
-    """The recipe with a flag, or several joined by +, at the default."""
+    """The recipe with a flag, or several joined by +, switched off."""
     kept = {line.partition("=")[0]: line for line in recipe.flags}
     for flag in flags.split("+"):
         if not kept.pop(f"--{flag}", None):
             sys.exit(f"quality.py: --without: {recipe.name} has no --{flag}")
+        if flag in _OFF:
+            kept[f"--{flag}"] = f"--{flag}={_OFF[flag]}"
     return Recipe(f"{recipe.name} without {flags}", tuple(kept.values()))
 
 

@@ -23,6 +23,7 @@ _SAME = (
     f"--batch_size={common.BATCH}",
     f"--max_steps={common.STEPS}",
     f"--save_checkpoints_steps={common.EVERY}",
+    "--label_smoothing=0",
 )
 
 
@@ -60,7 +61,7 @@ def measure_speed(model_dir: str, batch: int, seconds: float, precision: str) ->
     train(
         *(f"--model_dir={model_dir}", f"--batch_size={batch}", f"--precision={precision}"),
         *(f"--max_steps={steps}", f"--log_steps={every}", f"--save_checkpoints_steps={steps}"),
-        *("--eval_split=none", "--export=none"),
+        *("--eval_split=none", "--export=none", "--label_smoothing=0"),
     )
     times = dict(_reports(model_dir))
     first, last = 3 * every, steps - every  # At the last step the checkpoint is saved, too.
