@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,16 @@ from mnist_estimator.runtime import progress
 
 _NUMBERS = re.compile(rb"(?:%b,)*%b" % (csv_labels.NUMBER, csv_labels.NUMBER))
 _SAMPLE_LINES = 20
+_BY_NAME = "_by_name"
+
+
+def is_by_name(sources: Mapping[str, str]) -> bool:
+    """Whether pixels were brought into order by the names of their columns.
+
+    Args:
+      sources: of a manifest, digests by role.
+    """
+    return any(_BY_NAME in role for role in sources)
 
 
 class CsvSource:
@@ -132,11 +142,12 @@ class CsvSource:
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role: see `csv_files.CsvFiles.digest`.
 
-        The role says which column is the label, unless it is the first: the same file read with
-        another label makes another dataset.
+        The role says which column is the label, unless it is the first, and whether the names of
+        the others gave their order: the same file read in another way makes another dataset.
         """
         label = f"_label{self._label}" if self._label else ""
-        return {self._role + label: self._files.digest}
+        by_name = isinstance(self._pixels, np.ndarray) and (np.diff(self._pixels) < 0).any()
+        return {self._role + label + (_BY_NAME if by_name else ""): self._files.digest}
 
     def _parse(self, number: int, line: bytes, path: str) -> tuple[int, bytes]:
         tight = line

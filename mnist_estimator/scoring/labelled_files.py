@@ -10,6 +10,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
+from mnist_estimator import InputError
 from mnist_estimator.data import csv_source, file_lists, sources, splits, transposed
 from mnist_estimator.data.manifest import Manifest, read_manifest
 from mnist_estimator.runs.open_run import OpenRun
@@ -59,6 +60,11 @@ def csv_dataset(
         num_classes=classes,
         label_column=label_column,
     )
+    if not opened.names and csv_source.is_by_name(run.record["dataset"]["sources"]):
+        raise InputError(
+            f"{paths}: no header, expected the names of the columns, by which the pixels of the "
+            "run's own images were brought into order"
+        )
     if transpose:
         opened = transposed.Transposed(opened)
     return _dataset(run, paths, sources.Sources(sources.CUSTOM, opened, None, classes))

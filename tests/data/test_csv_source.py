@@ -199,6 +199,15 @@ def test_folder(tmp_path: Path):
         CsvSource(str(tmp_path), role="train_csv")
 
 
+@pytest.mark.parametrize(
+    ("names", "role"),
+    [("p0,label,p1,p2,p3", "train_csv_label1"), ("label,p1,p0,p2,p3", "train_csv_by_name")],
+)
+def test_a_role_says_whether_names_gave_the_order(tmp_path: Path, names: str, role: str):
+    (tmp_path / "a.csv").write_text(f"{names}\n" + "0,1,2,3,4\n1,0,5,6,7\n" * 4)
+    assert sources.from_csv(str(tmp_path / "a.csv")).train.digests().keys() == {role}
+
+
 def test_the_same_file_with_another_label_is_another_dataset(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.write_bytes(b"0,1,2,3,1\n1,4,5,6,0\n" * 4)

@@ -89,6 +89,17 @@ def test_a_csv_file_has_its_label_where_it_is_said(tmp_path, column):
     assert labels == LABELS.tolist() and manifest.num_classes == 3
 
 
+def test_a_csv_file_without_names_is_refused_where_they_gave_the_order(tmp_path):
+    path, run = tmp_path / "a.csv", Run((2, 3, 1), "train_csv_by_name")
+    np.savetxt(path, np.c_[LABELS, IMAGES.reshape(4, -1)], fmt="%d", delimiter=",")
+    line = "a.csv: no header, expected the names of the columns, by which"
+    with pytest.raises(InputError, match=line), contextlib.ExitStack() as stack:
+        stack.enter_context(labelled_files.csv_dataset(run, str(path)))
+    path.write_text("label,p0,p1,p2,p3,p4,p5\n" + path.read_text())
+    with labelled_files.csv_dataset(run, str(path)) as found:
+        assert len(content(*found)[1]) == 4
+
+
 @pytest.mark.parametrize(("asked", "role"), [(None, "train_csv_transposed"), (True, "train_csv")])
 def test_a_csv_file_is_transposed_as_the_run_says_or_the_user(tmp_path, capsys, asked, role):
     path = str(tmp_path / "a.csv")
