@@ -10,8 +10,9 @@ precision: float32 against bfloat16. pooling: bias and ReLU before the pooling, 
 against after it. input: streamed from disk against gathered in memory. determinism: only
 deterministic operations against any. augmentation: images that are moved, bent, covered and mixed
 against images as they are; affine: only moved. averages: weight decay and moving averages against
-neither. batch_norm: all layers but the last normalized against none. Both sides run in one process
-and take turns (A B A B ...), so that a machine that speeds up or slows down does so for both.
+neither. batch_norm: all layers but the last normalized against none. label_smoothing: labels that
+share out among all classes against labels as they are. Both sides run in one process and take turns
+(A B A B ...), so that a machine that speeds up or slows down does so for both.
 
 The commands switch oneDNN on; TensorFlow by itself does not on every processor. Set
 TF_ENABLE_ONEDNN_OPTS=1 to measure what a run of `train` takes.
@@ -46,6 +47,7 @@ _SIDES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "augmentation": (_AFFINE | {"elastic": 0.8, "erase": 0.2, "mixup": 0.2}, {}),
     "averages": ({"weight_decay": 0.01, "ema_decay": 0.999}, {}),
     "batch_norm": ({"batch_norm": "all"}, {}),
+    "label_smoothing": ({"label_smoothing": 0.05}, {"label_smoothing": 0.0}),
 }
 
 
