@@ -16,12 +16,13 @@ _SHOWN = 8  # Classes that a line names.
 # 0 to 16 are the usual ones beside 0 to 255.
 _OTHER_SCALE = 12
 _BRIGHTER, _DARKER = 2, 4  # From here on it is doubtful.
+_DARK = range(2, 64)  # What is left of pictures of 10 to 14 bits in files of 16; 1 is a mask's.
 
 
 def of_dataset(data_dir: str, manifest: Manifest) -> list[str]:
     """What `train` and `prepare` warn of. Format version 1 has no counts to look at."""
     lines = [_same_examples(manifest), _one_class(manifest), _sorted(data_dir, manifest)]
-    lines += [_untrained_classes(manifest), _absent_classes(manifest)]
+    lines += [_untrained_classes(manifest), _absent_classes(manifest), _dark_pictures(manifest)]
     return [f"{data_dir}: {line}" for line in lines if line]
 
 
@@ -139,6 +140,16 @@ def _sorted(data_dir: str, manifest: Manifest) -> str:
     return (
         f"the examples are sorted by class: validation, the {manifest.split_rule}, has other "
         f"classes than training; prepare it again with {again} and the flags that name its files"
+    )
+
+
+def _dark_pictures(manifest: Manifest) -> str:
+    is_of_pictures = any("pictures" in role for role in manifest.sources)
+    if not is_of_pictures or manifest.brightest_pixel not in _DARK:
+        return ""
+    return (
+        f"the brightest pixel of all pictures is {manifest.brightest_pixel} of 255; of 16 bits a "
+        "pixel the upper 8 are used, so scale pictures of fewer bits to 0 to 65535"
     )
 
 

@@ -41,6 +41,8 @@ _SAME = {"train_images": "a" * 64, "train_labels": "b" * 64, "test_images": "a" 
 _CSV = {"train_csv": "a" * 64, "test_csv": "a" * 64}
 _LABELS = {"train_images": "a" * 64, "train_labels": "b" * 64, "test_labels": "b" * 64}
 
+_PICTURES = {"train_pictures": "a" * 64}
+
 _DATASETS = {  # And the beginnings of what is said, in order.
     "fine": (_FINE, []),
     "no test": (_manifest([90, 90], [10, 12]), []),
@@ -65,6 +67,12 @@ _DATASETS = {  # And the beginnings of what is said, in order.
     "a gap": (_manifest([9, 0, 9], [1, 0, 1]), ["no split has an example of class 1, of 3 cl"]),
     "the same images": (_manifest([9, 9], sources=_SAME), ["the test examples are the training"]),
     "the same CSV": (_manifest([9, 9], sources=_CSV), ["the test examples are the training"]),
+    "12 bits in files of 16": (
+        _manifest([9, 9], sources=_PICTURES, brightest_pixel=15),
+        ["the brightest pixel of all pictures is 15 of 255; of 16 bits"],
+    ),
+    "masks": (_manifest([9, 9], sources=_PICTURES, brightest_pixel=1), []),
+    "not of pictures": (_manifest([9, 9], brightest_pixel=15), []),
     "the same labels": (_manifest([9, 9], sources=_LABELS), []),
 }
 
