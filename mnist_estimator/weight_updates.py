@@ -55,8 +55,6 @@ def _refined_class(base: type[v1.train.Optimizer]) -> type[v1.train.Optimizer]:
 
         # The four ways of TensorFlow to update a variable: it may be a resource or a reference, and
         # its gradient may be a tensor or the rows that were looked up.
-        # The four ways of TensorFlow to update a variable: it may be a resource or a reference, and
-        # its gradient may be a tensor or the rows that were looked up.
         def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> Any:
             return self._around(var, super()._resource_apply_dense, grad, var)
 
