@@ -14,7 +14,8 @@ Flags that belong together are joined by +: --without=rotate+scale,elastic.
 
 Each finished seed is a row of the CSV file. The same command goes on where it was: a run that was
 killed continues from its last checkpoint, and what has a row is not trained again. A row counts as
-long as the recipe's flags and the prepared data are the same.
+long as the recipe's flags and the prepared data are the same; it does not know the defaults of
+flags that the recipe does not name.
 
 It prints the mean, the standard deviation, the least and the most of each recipe. For every other
 recipe it prints the mean difference from the first one over the seeds that both have, its 95%
@@ -245,7 +246,7 @@ def read_rows(path: Path) -> list[Row]:
     with path.open(newline="") as file:
         return [
             Row(
-                **{name: line[name] for name in ("recipe", "on", "data", "flags")},
+                **{name: line.get(name, "") for name in ("recipe", "on", "data", "flags")},
                 **{name: int(line[name]) for name in ("seed", "examples", "steps")},
                 **{name: float(line[name]) for name in ("accuracy", "loss", "seconds")},
                 wrong=tuple(map(int, line["wrong"].split())),

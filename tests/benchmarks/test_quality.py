@@ -106,6 +106,14 @@ def test_other_data_are_trained_on_anew(study):
     assert study("--seeds=1", "--source_dir=elsewhere") == study("--seeds=1") == []
 
 
+def test_rows_without_data_are_of_others(tmp_path, data):
+    path = tmp_path / "quality.csv"
+    quality.add_row(path, row())
+    path.write_text(path.read_text().replace("data,", "").replace("5a" * 6 + ",", ""))
+    assert [each.data for each in quality.read_rows(path)] == [""]
+    assert RECIPE.name not in quality.table([RECIPE], quality.read_rows(path), data)
+
+
 def test_rows_of_other_flags_or_data_are_others(data):
     changed = quality.Recipe("best", ("--model=cnn", "--rotate=12", "--ema_decay=0.999"))
     rows = [row(), row(changed, seed=1), row(seed=2, data="5b" * 6), row(seed=3, on="validation")]
