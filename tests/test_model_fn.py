@@ -99,6 +99,17 @@ def test_clip_norm_bounds_the_step(tmp_path, make_dataset):
     assert 0 < np.linalg.norm(np.concatenate([v.ravel() for v in change.values()])) <= 0.001001
 
 
+def test_smoothed_labels_are_what_is_minimized(tmp_path, make_dataset):
+    options = {"optimizer": "sgd", "learning_rate": 1.0}
+    plain, smooth, smoother = (
+        train_once(tmp_path / str(share), make_dataset, label_smoothing=share, **options)
+        for share in (0.0, 0.2, 0.4)
+    )
+    effect, double = (each["logits/bias"] - plain["logits/bias"] for each in (smooth, smoother))
+    assert np.abs(effect).max() > 1e-3
+    np.testing.assert_allclose(double, 2 * effect, atol=1e-5)
+
+
 def test_clip_norm_takes_every_kind_of_gradient():
     """None of a variable that is not used, and rows of a table, of which one counts twice."""
     with tf.Graph().as_default(), v1.Session() as session:

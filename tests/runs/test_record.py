@@ -85,6 +85,11 @@ def test_a_record_of_an_earlier_version_is_read(path):
         assert trained.pictures == methods.DIGIT
 
 
+def test_a_record_without_label_smoothing_is_of_a_run_without_it():
+    config, _ = parse(json.dumps(changed("flags label_smoothing", REMOVED)).encode())
+    assert config.label_smoothing == 0 != TrainConfig().label_smoothing
+
+
 def test_what_a_later_version_adds_for_others_to_read_is_no_error():
     record = RECORD | {"later": {"a": [1]}, "dataset": RECORD["dataset"] | {"later": None}}
     assert parse(json.dumps(record).encode())[1] == record
