@@ -24,6 +24,7 @@ import threading
 import time
 import types
 from collections.abc import Iterator
+from typing import Any, ClassVar
 
 from mnist_estimator import InputError, storage
 from mnist_estimator.runtime import progress
@@ -54,6 +55,11 @@ _MADE_BY_C = os.path.join("framework", "errors_impl.py")
 _SOON_SECS = 0.001
 # Less than the 30 s that Slurm and Kubernetes give by default, and more than a step takes.
 _STUCK_SECS = 20.0
+# A signal that comes just before the main thread waits, as for a lock or another process, does not
+# end the wait: Python looks for signals before it, and again only when one interrupts it. This one
+# interrupts it, and does nothing else.
+_WAKING = signal.SIGURG
+_WAKE_SECS = 1.0
 
 
 class Interruption(BaseException):
@@ -84,6 +90,7 @@ class _State:
     noted: signal.Signals | None = None
     postponed = 0  # How often a signal is, or was, raised again.
     acknowledged = threading.Event()
+    before: ClassVar[dict[int, Any]] = {}  # The handlers that `handled` has replaced.
 
 
 @contextlib.contextmanager
@@ -99,19 +106,38 @@ def handled(*, restore: bool = False) -> Iterator[None]:
     _State.acknowledged.clear()
     nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     numbers = [number for number in _CODES if not (nohup and number == signal.SIGHUP)]
-    before = {number: signal.signal(number, _handle) for number in numbers}
+    before: dict[int, Any] = {number: signal.signal(number, _handle) for number in numbers}
+    before[_WAKING] = signal.signal(_WAKING, lambda number, frame: None)
+    outer, _State.before = _State.before, before
     wakeup = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reader,), daemon=True, name="signals").start()
+    watched = (reader, threading.get_ident())
     try:
+        threading.Thread(target=_watch, args=watched, daemon=True, name="signals").start()
         yield
     finally:
-        for number in numbers:
-            # None: whatever C code had installed, which Python cannot install again.
-            handler = before[number] if restore else signal.SIG_IGN
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for number, handler in before.items():
+            _install(number, handler if restore else signal.SIG_IGN)
         signal.set_wakeup_fd(wakeup if restore else -1)
         writer.close()
         _State.deferring, _State.noted, _State.postponed = False, None, 0
+        _State.before = outer
+
+
+def _install(number: int, handler: Any) -> None:
+    # None: whatever C code had installed, which Python cannot install again.
+    signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+def _forget_parent() -> None:
+    """Gives a forked process the handlers from before, and cuts it off from the parent's thread."""
+    if _State.before:
+        signal.set_wakeup_fd(-1)
+        for number, handler in _State.before.items():
+            _install(number, handler)
+        _State.deferring, _State.noted, _State.before = False, None, {}
+
+
+os.register_at_fork(after_in_child=_forget_parent)
 
 
 @contextlib.contextmanager
@@ -171,8 +197,8 @@ def check() -> None:
 def _handle(number: int, frame: types.FrameType | None) -> None:
     # Noted in any case, because code that catches everything may swallow the exception.
     _State.noted = _State.noted or signal.Signals(number)
-    if _State.deferring:
-        return
+    if _State.deferring or _State.acknowledged.is_set():
+        return  # The second of two that are one is not to interrupt the clean-up; see `_watch`.
     if storage.postpone_signal(number):
         _State.postponed += 1
     elif frame and frame.f_code.co_filename.endswith(_MADE_BY_C):
@@ -186,17 +212,24 @@ def _interruption(number: signal.Signals) -> Interruption:
     return Interruption(number.name, _CODES[number])
 
 
-def _watch(reader: socket.socket) -> None:
-    """Ends the process at a second signal, or if the main thread does not act on the first."""
+def _watch(reader: socket.socket, main_thread: int) -> None:
+    """Ends the process at a second signal, or if the main thread does not act on the first.
+
+    Wakes the main thread until it has acted on the first, or noted it for later.
+    """
     first: tuple[float, signal.Signals] | None = None
     repeated = 0
     while True:
-        left = None
+        left: float | None = None
         if first is not None and not _State.acknowledged.is_set():
             left = max(first[0] + _STUCK_SECS - time.monotonic(), 0)
-        if not select.select([reader], [], [], left)[0]:
-            if first is not None and not _State.acknowledged.is_set():
+            if left == 0:
                 _end(first[1], f"nothing answered for {_STUCK_SECS:.0f} s, ended without saving")
+            if _is_to_be_woken():
+                left = min(left, _WAKE_SECS)
+        if not select.select([reader], [], [], left)[0]:
+            if _is_to_be_woken():
+                signal.pthread_kill(main_thread, _WAKING)
             continue
         received = reader.recv(1)
         if not received:
@@ -210,6 +243,11 @@ def _watch(reader: socket.socket) -> None:
             repeated += 1  # The same signal, raised again.
         elif now - first[0] > _SAME_SECS and number != signal.SIGXCPU:  # It comes every second.
             _end(number, "a second signal, ended at once")
+
+
+def _is_to_be_woken() -> bool:
+    """Whether the main thread has not noted the signal, or is to act on it at once."""
+    return _State.noted is None or not _State.deferring
 
 
 def _end(number: signal.Signals, line: str) -> None:

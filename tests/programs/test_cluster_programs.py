@@ -151,11 +151,13 @@ def wait_for_line(log: Path, start: str, process: subprocess.Popen) -> None:
 
 
 def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
-    flags = ("--strategy=multi_worker", *CLIPPED)
+    # So many steps that a worker that has begun has not ended when it gets the signal.
+    flags = ("--strategy=multi_worker", *CLIPPED, "--max_steps=400", "--log_steps=1")
+    flags += ("--save_checkpoints_steps=100", "--eval_split=none")
     for model_dir in ("undisturbed", "preempted"):
         with tasks(work, {"worker": 2}, False, *flags, f"--model_dir={model_dir}") as started:
             if model_dir == "preempted":
-                programs.wait_for_checkpoint(work / "preempted", 0, started["worker", 0])
+                wait_for_line(work / "worker1.log", "step ", started["worker", 1])
                 started["worker", 1].send_signal(signal.SIGUSR1)
                 codes = [started["worker", index].wait(TIMEOUT_SECS) for index in (0, 1)]
             else:
@@ -163,7 +165,7 @@ def test_a_signal_to_one_synchronous_worker_stops_all_and_loses_nothing(work):
                     wait(started["worker", index], work / f"worker{index}.log")
     assert codes == [143, 143], (work / "worker0.log").read_text()
     step = checkpoints.step_of(checkpoints.newest(str(work / "preempted")))
-    assert 0 < step < 40
+    assert 0 < step < 400
     kept = f"step {step} is saved in preempted; the same command continues from there"
     assert last_line(work / "worker0.log") == f"train: another worker was preempted: {kept}"
     assert last_line(work / "worker1.log").startswith("train: SIGUSR1: step ")

@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+from support import programs
 
 from mnist_estimator.runtime import program, signals
 
@@ -143,6 +145,63 @@ STUCK = "    with signals.deferrable():\n        signals.defer()\n"
 def test_a_command_ends_with_the_code_and_one_line(number, code):
     waiting = "    print(flush=True)\n    sys.stdin.read()\n"
     assert run_program(waiting, number) == (code, f"-c: {number.name}: stopped\n")
+
+
+def test_a_signal_that_does_not_interrupt_a_wait_is_heard_all_the_same():
+    release, late = threading.Event(), []
+
+    def send() -> None:
+        programs.wait_until(lambda: release._cond._waiters, timeout=60, every=0.001)
+        # Another thread runs the C handler, as when the signal comes just before the wait.
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+        if not release.wait(15):
+            late.append(True)
+            release.set()
+
+    sender = threading.Thread(target=send, daemon=True)
+    with pytest.raises(signals.Interruption, match="SIGTERM"):
+        sender.start()
+        release.wait(60)
+    release.set()
+    sender.join(60)
+    assert not late
+
+
+def test_a_second_signal_in_the_same_moment_does_not_interrupt_the_clean_up():
+    cleaned = []
+    with pytest.raises(signals.Interruption, match="SIGTERM"):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            signal.raise_signal(signal.SIGUSR1)
+            cleaned.append(True)
+    assert cleaned and signals.noted()
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_has_the_handlers_from_before_and_its_signals_are_its_own():
+    """As those of multiprocessing, whose pools end them with SIGTERM."""
+    told = os.pipe()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with signals.handled(restore=True), signals.deferrable():
+        signals.defer()
+        child = os.fork()
+        if not child:
+            with contextlib.suppress(BaseException):
+                signal.alarm(60)
+                assert signal.set_wakeup_fd(-1) == -1
+                assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+                os.write(told[1], b"!")
+                while True:
+                    signal.pause()
+            os._exit(3)
+        os.close(told[1])
+        assert os.read(told[0], 1) == b"!"
+        os.kill(child, signal.SIGTERM)
+        _, status = os.waitpid(child, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM
+        assert not signals.noted()
+    os.close(told[0])
 
 
 def test_a_second_signal_ends_a_stuck_program_at_once():
