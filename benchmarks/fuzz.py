@@ -374,8 +374,8 @@ def _read_evaluations(folder: str) -> str:
 
 
 def _read_lock(folder: str) -> object:
-    owner = lock._read(f"{folder}/{lock.LOCK_FILE}")
-    lock._is_dead(owner)
+    owner = lock._read(f"{folder}/{lock.LOCK_FILE}") or {}
+    lock._is_gone(owner)
     _check_line(str(lock._locked(folder, owner)))
     return owner or None
 

@@ -106,14 +106,14 @@ class Lease:
             self.release()
 
     def _is_sure(self) -> bool:
-        return _now() - self._since <= self._sure_secs
+        return now() - self._since <= self._sure_secs
 
     def _write(self) -> None:
-        content, now = self._content(), _now()
+        content, started = self._content(), now()
         self._tried.add(content)
         self._version = storage.write_if(self._path, content, self._version)
         self._tried.clear()
-        self._since = now
+        self._since = started
 
     def _wrote_last(self) -> bool:
         """Whether the object is what this process wrote, in a write that seemed to have failed."""
@@ -129,11 +129,17 @@ class Lease:
 
     def _check_lost(self) -> None:
         if self._lost:
-            raise LostError(
-                f"{self._path}: another process has taken over this lock, as this one did not "
-                "answer; it may be at work, so this one stops and writes nothing more"
-            )
+            raise lost(self._path)
 
 
-def _now() -> float:
+def lost(path: str) -> LostError:
+    """The error of a process whose lock another one has taken over."""
+    return LostError(
+        f"{path}: another process has taken over this lock, as this one did not answer; it may be "
+        "at work, so this one stops and writes nothing more"
+    )
+
+
+def now() -> float:
+    """Seconds of a clock by which a lock gets old."""
     return time.clock_gettime(_CLOCK)

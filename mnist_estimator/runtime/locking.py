@@ -20,12 +20,16 @@ from collections.abc import Callable, Iterator
 from mnist_estimator import InputError
 from mnist_estimator.runtime import background, watchdog
 
+_MOUNTS = "/proc/self/mountinfo"
+_LOCAL_LOCKS = {"nolock", "local_lock=all", "local_lock=flock", "localflock"}  # NFS, Lustre.
+
 
 def acquire(handle: int) -> bool:
     """Locks an open file or folder, until it is closed or this process ends.
 
     Returns:
-      Whether it is locked; False if the filesystem has no locks.
+      Whether it is locked; False if the filesystem has no locks, or only such that other machines
+      do not see.
 
     Raises:
       BlockingIOError: if another process holds the lock.
@@ -36,6 +40,27 @@ def acquire(handle: int) -> bool:
         raise
     except OSError:
         return False
+    return _is_seen_elsewhere(handle)
+
+
+def _is_seen_elsewhere(handle: int) -> bool:
+    """Whether other machines that have the filesystem of an open file see locks of it.
+
+    FUSE (gcsfuse, s3fs, sshfs), NFS with the option nolock and Lustre with localflock keep a lock
+    on this machine without an error.
+    """
+    device = os.fstat(handle).st_dev
+    name = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="replace") as mounts:
+            lines = [line.partition(" - ")[::2] for line in mounts]
+    except OSError:
+        return True
+    for place, filesystem in lines:
+        if place.split()[2:3] == [name]:
+            kind, *_, options = filesystem.split()
+            is_fuse = kind == "fuse" or kind.startswith("fuse.")
+            return not (is_fuse or _LOCAL_LOCKS & {*options.split(",")})
     return True
 
 

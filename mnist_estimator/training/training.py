@@ -84,7 +84,7 @@ def _lead(
     config: TrainConfig, task: roles.Task, stall_end: stalls.StallEnd
 ) -> dict[str, Any] | None:
     # The lock first: a model_dir in use has the record of the trainer at work.
-    with lock.held(config.model_dir):
+    with lock.held(config.model_dir, patience=lock.PATIENCE_SECS):
         _check_model_dir(config)
         with (
             # Before the data: where there are none, the record of the end ends the other tasks.

@@ -66,7 +66,7 @@ def test_an_owner_whose_object_is_gone_has_lost_it(path):
 
 def test_a_check_asks_the_store_only_after_a_while(path, monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(leases, "_now", lambda: now[0])
+    monkeypatch.setattr(leases, "now", lambda: now[0])
     lease = take(path, sure_secs=40)
     for moment, expected in ((40, b"a 0"), (41, b"a 1"), (80, b"a 1"), (82, b"a 2")):
         now[0] = moment

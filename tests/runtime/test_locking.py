@@ -36,6 +36,32 @@ def test_a_filesystem_without_locks_locks_nothing(tmp_path, monkeypatch):
     os.close(handle)
 
 
+@pytest.mark.parametrize(
+    ("mount", "is_seen"),
+    [
+        ("ext4 /dev/sda1 rw", True),
+        ("nfs4 server:/ rw,vers=4.2,local_lock=none", True),
+        ("nfs server:/ rw,vers=3,nolock,local_lock=all", False),
+        ("fuse.gcsfuse bucket rw,user_id=0", False),
+        ("fuse.sshfs a@b:/ rw", False),
+        ("fuseblk /dev/sdb1 rw", True),
+        ("", True),
+    ],
+)
+def test_locks_that_other_machines_do_not_see_are_none(tmp_path, monkeypatch, mount, is_seen):
+    device = os.stat(tmp_path).st_dev
+    name = f"{os.major(device)}:{os.minor(device)}"
+    lines = ["20 1 0:5 / /proc rw shared:2 - proc proc rw"]
+    lines += [f"36 1 {name} / / rw,noatime master:1 - {mount}"] if mount else []
+    (tmp_path / "mounts").write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(locking, "_MOUNTS", str(tmp_path / "mounts"))
+    handle = os.open(tmp_path, os.O_RDONLY)
+    assert locking.acquire(handle) == is_seen
+    monkeypatch.setattr(locking, "_MOUNTS", str(tmp_path / "none"))
+    assert locking.acquire(handle)
+    os.close(handle)
+
+
 def test_a_heartbeat_is_written_when_it_is_due(monkeypatch):
     now, beats = [100.0], []
     monkeypatch.setattr(locking.time, "monotonic", lambda: now[0])
