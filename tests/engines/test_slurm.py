@@ -20,10 +20,16 @@ printf '%s\\0' "$@" >srun
 exit "$CODE"
 """
 SQUEUE = """#!/bin/bash
+echo >>../asked
+(($(wc -l <../asked) > ${FAIL:-0})) || exit 1
 [[ $* == "--noheader --jobs=42 --format=%T" ]] && echo "$STATE"
 """
 SCONTROL = """#!/bin/bash
 echo "$@" >>scontrol
+(($(wc -l <scontrol) > ${FAIL:-0}))
+"""
+SLEEP = """#!/bin/bash
+exit 0
 """
 
 
@@ -79,7 +85,12 @@ def test_the_script_is_submitted():
 @pytest.fixture
 def run(tmp_path):
     """Runs a job's script in an empty folder; CODE, STATE and SIGNAL tell how things go."""
-    for name, text in {"srun": SRUN, "squeue": SQUEUE, "scontrol": SCONTROL}.items():
+    for name, text in {
+        "srun": SRUN,
+        "squeue": SQUEUE,
+        "scontrol": SCONTROL,
+        "sleep": SLEEP,
+    }.items():
         path = tmp_path / "bin" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
@@ -134,6 +145,16 @@ def test_a_job_that_may_succeed_goes_back_into_the_queue(run, code):
     assert done.returncode == code
     assert (run.folder / "scontrol").read_text() == "requeue 42\n"
     assert f"code {code}: back into the queue" in done.stdout
+
+
+def test_a_controller_that_does_not_answer_at_once_is_asked_again(run):
+    done = run(job(), CODE=143, FAIL=2)
+    assert (done.returncode, done.stderr) == (143, "")
+    assert (run.folder / "scontrol").read_text() == "requeue 42\n" * 3
+    (run.folder / "scontrol").unlink()
+    done = run(job(), CODE=143, FAIL=99)
+    assert done.returncode == 143 and not (run.folder / "scontrol").exists()
+    assert done.stderr == "code 143: squeue does not say how the job stands; sbatch continues it\n"
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 127])

@@ -66,7 +66,15 @@ if ((code < 128)); then
   exit "$$code"
 fi
 # Of a job that was cancelled, or that Slurm is queueing again, the state is not RUNNING any more.
-if [[ $$(squeue --noheader --jobs="$$SLURM_JOB_ID" --format=%T) != RUNNING ]]; then
+# A busy controller may not answer at once.
+for _ in 1 2 3 4 5 6; do
+  state=$$(squeue --noheader --jobs="$$SLURM_JOB_ID" --format=%T) && break
+  sleep 5
+done
+if [[ -z $$state ]]; then
+  echo "code $$code: squeue does not say how the job stands; sbatch continues it" >&2
+fi
+if [[ $$state != RUNNING ]]; then
   exit "$$code"
 fi
 if (($${SLURM_RESTART_COUNT:-0} >= max_restarts)); then
@@ -75,5 +83,9 @@ if (($${SLURM_RESTART_COUNT:-0} >= max_restarts)); then
 fi
 # Slurm starts it again after its cred_expire, by default two minutes, at the earliest.
 echo "code $$code: back into the queue"
-scontrol requeue "$$SLURM_JOB_ID"
+for _ in 1 2 3; do
+  scontrol requeue "$$SLURM_JOB_ID" && exit "$$code"
+  sleep 5
+done
+echo "code $$code: scontrol did not put it back; sbatch continues it" >&2
 exit "$$code"

@@ -58,7 +58,15 @@ if ((code < 128)); then
   exit "$$code"
 fi
 # Of a task that was cancelled, or that Slurm is queueing again, the state is not RUNNING any more.
-if [[ $$(squeue --noheader --jobs="$$task" --format=%T) != RUNNING ]]; then
+# A busy controller may not answer at once.
+for _ in 1 2 3 4 5 6; do
+  state=$$(squeue --noheader --jobs="$$task" --format=%T) && break
+  sleep 5
+done
+if [[ -z $$state ]]; then
+  echo "code $$code: squeue does not say how the job stands; sbatch continues it" >&2
+fi
+if [[ $$state != RUNNING ]]; then
   exit "$$code"
 fi
 if (($${SLURM_RESTART_COUNT:-0} >= max_restarts)); then
@@ -66,5 +74,9 @@ if (($${SLURM_RESTART_COUNT:-0} >= max_restarts)); then
   exit "$$code"
 fi
 echo "code $$code: back into the queue"
-scontrol requeue "$$task"
+for _ in 1 2 3; do
+  scontrol requeue "$$task" && exit "$$code"
+  sleep 5
+done
+echo "code $$code: scontrol did not put it back; sbatch continues it" >&2
 exit "$$code"
