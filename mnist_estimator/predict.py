@@ -1,7 +1,7 @@
 """Predicts which class pictures show: which digit, for a network trained on MNIST.
 
   python -m mnist_estimator.predict --model_dir=tboard/mod1 photo.png scan.jpg folder/ 'glob*.png'
-  python -m mnist_estimator.predict --export_dir=tboard/mod1/export/best/5000 photo.png --json
+  python -m mnist_estimator.predict --export_dir=tboard/mod1/export/best/3500 photo.png --json
 
 Pictures may be of any size. For a network trained on handwritten digits they may be light on dark
 or dark on light, coloured, transparent or photographed: each is first brought into the form of
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
     given = flags.FLAGS
     if not argv[1:]:
         raise InputError("found no pictures, expected files, folders or patterns; see --help")
-    for name in ("model_dir", "model", "views"):
+    for name in ("model_dir", "checkpoint", "model", "views"):
         if given.export_dir and given[name].present:
             raise InputError(f"--export_dir and --{name}: found both, expected one model")
     with progress.ProgressLine() as show_progress:

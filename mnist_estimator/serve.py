@@ -1,7 +1,7 @@
 """Serves an exported SavedModel over HTTP with KServe's model server.
 
   pip install 'mnist_estimator[serve]'
-  python -m mnist_estimator.serve --export_dir=tboard/mod1/export/best/5000
+  python -m mnist_estimator.serve --export_dir=tboard/mod1/export/best/3500
 
 Requests and answers are those of TensorFlow Serving's REST API: POST to /v1/models/model:predict,
 with `instances`, and with `signature_name` for another signature than serving_default. A wrong

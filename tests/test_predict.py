@@ -130,6 +130,10 @@ def bomb() -> bytes:
         (["none.png"], "none.png: No such file"),
         (["x*.png"], "x*.png: matches nothing"),
         (["--export_dir=a", "--model_dir=b", "x.png"], "--export_dir and --model_dir: found both"),
+        (
+            ["--export_dir=a", "--checkpoint=b", "x.png"],
+            "--export_dir and --checkpoint: found",
+        ),
         (["--modeldir=a", "x.png"], "Unknown command line flag 'modeldir'"),
     ],
 )

@@ -56,8 +56,20 @@ def saved_step(path: str) -> int:
 
 
 def newest_step(model_dir: str) -> int:
-    """The global step that the newest checkpoint of a model_dir holds; 0 if it has none."""
+    """The global step that the newest checkpoint of a model_dir holds; 0 if it has none.
+
+    Raises:
+      files.OutageError: if there is a list of checkpoints, but it cannot be read.
+    """
     path = newest(model_dir)
+    if not path:
+        state = os.path.join(model_dir, STATE)
+        try:
+            content = files.read_bytes(state)
+        except (OSError, tf.errors.OpError) as error:
+            raise files.OutageError(f"{state}: {error_line(error)}") from error
+        # TensorFlow takes a list that it cannot read for none, and a damaged one too.
+        path = newest(model_dir) if content else ""
     return saved_step(path) if path else 0
 
 

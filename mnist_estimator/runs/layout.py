@@ -12,6 +12,8 @@ from mnist_estimator.runs.record import RUN_FILE, read_run
 from mnist_estimator.runtime import files
 
 METRICS_FILE = "metrics.json"
+CHECKPOINT_SHA256 = "checkpoint_sha256"  # In it: of which checkpoint the metrics are.
+REPORT_MARK = "Made by mnist_estimator "  # In the page of a report, before the version.
 EXPORT_FOLDER = "export"
 BEST, FINAL, NONE = "best", "final", "none"  # Which model is exported.
 # TensorFlow chooses the names of the last four.

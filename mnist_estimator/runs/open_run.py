@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,9 +16,9 @@ from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest, TrainedOn, find_manifest
 from mnist_estimator.data.splits import TEST
 from mnist_estimator.runs import checkpoints, record, run_data, status
-from mnist_estimator.runs.evaluations import Evaluations
+from mnist_estimator.runs.evaluations import BEST_FOLDER, Evaluations
 from mnist_estimator.runs.layout import BEST
-from mnist_estimator.runtime import own_modules
+from mnist_estimator.runtime import files, own_modules
 from mnist_estimator.runtime.files import FileError
 from mnist_estimator.runtime.progress import warn
 
@@ -166,10 +167,31 @@ def find_checkpoint(model_dir: str, checkpoint: str) -> str:
         found = checkpoint
         if not tf.io.gfile.exists(f"{found}.index"):
             raise InputError(f"--checkpoint: {found} not found, expected one of {model_dir}")
+        _check_own(found, model_dir)
     problem = checkpoints.damage(found)
     if problem:
         raise RunError(f"{problem}; take another one")
     return found
+
+
+def _check_own(checkpoint: str, model_dir: str) -> None:
+    """Raises InputError if a checkpoint is in the folder of another run."""
+    folder = os.path.dirname(checkpoint) or "."
+    if os.path.basename(folder) == BEST_FOLDER and not _is_run(folder):
+        folder = os.path.dirname(folder) or "."
+    if _is_run(folder) and _absolute(folder) != _absolute(model_dir):
+        raise InputError(
+            f"--checkpoint: {checkpoint} is one of the run in {folder}, expected one of "
+            f"{model_dir}; give --model_dir={folder}"
+        )
+
+
+def _is_run(folder: str) -> bool:
+    return tf.io.gfile.exists(os.path.join(folder, record.RUN_FILE))
+
+
+def _absolute(folder: str) -> str:
+    return os.path.realpath(folder) if files.is_local(folder) else folder.rstrip("/")
 
 
 def chosen_checkpoint(config: TrainConfig) -> str:

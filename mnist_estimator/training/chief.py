@@ -7,12 +7,13 @@ import shlex
 import sys
 from typing import Any
 
-from mnist_estimator import predictions
+from mnist_estimator import InputError, predictions
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
 from mnist_estimator.data.manifest import Manifest
 from mnist_estimator.runs import checkpoints, layout, open_run, record, starts, status
+from mnist_estimator.runs.evaluations import BEST_FOLDER, EVALUATIONS_FILE, Evaluations
 from mnist_estimator.runtime import progress, signals
 from mnist_estimator.scoring import summaries
 from mnist_estimator.training import checkpoint_saver, endings, loop, results
@@ -59,6 +60,8 @@ def _resume(config: TrainConfig, manifest: Manifest, task: roles.Task) -> str:
     if newest:
         before = record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
+    else:
+        _check_begins(config.model_dir)
     checkpoints.remove_left_overs(config.model_dir)
     check_network(config, manifest)
     step, trainers = checkpoints.step_of(newest), task.num_trainers
@@ -67,6 +70,20 @@ def _resume(config: TrainConfig, manifest: Manifest, task: roles.Task) -> str:
     flags, defaults = record.learning_flags(config), record.learning_flags(TrainConfig())
     summaries.write_hparams(config.model_dir, flags, defaults)
     return newest
+
+
+def _check_begins(model_dir: str) -> None:
+    """Raises InputError if a run that begins anew would go on with the best model of another.
+
+    A run has a checkpoint before its first evaluation. Where only the checkpoints were removed, the
+    best model that is recorded is not one of the run that begins.
+    """
+    if Evaluations(model_dir).best is not None:
+        raise InputError(
+            f"{model_dir}: holds the evaluations of a run ({EVALUATIONS_FILE}, {BEST_FOLDER}/), "
+            f"but none of its checkpoints; to begin anew remove both, and {layout.METRICS_FILE}, "
+            "or give another --model_dir"
+        )
 
 
 def _train(run: Run, newest: str, recorder: status.Recorder) -> None:

@@ -50,6 +50,7 @@ def test(run: Run, checkpoint: str) -> dict[str, Any]:
     # An earlier process may have evaluated it, and a curve is to have each point once.
     hooks.drop_events_from(run.estimator.eval_dir("test"), 0)
     metrics, scores = _scored(run, checkpoint, "test", name="test")
+    metrics[layout.CHECKPOINT_SHA256] = checkpoints.digest(checkpoint)
     if scores:
         metrics |= scores.to_json()
     lock.check(run.config.model_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -259,3 +260,27 @@ def test_what_a_killed_save_leaves_in_a_store_is_removed(tmp_path):
     checkpoints.remove_left_overs(str(tmp_path))
     assert sorted(tf.io.gfile.listdir(folder)) == kept
     assert (tmp_path / left[1]).exists()
+
+
+def test_a_list_that_cannot_be_read_is_not_taken_for_none(model_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "saved_step", checkpoints.step_of)
+    assert checkpoints.newest_step(str(tmp_path / "none")) == 0
+    read, read_bytes, failed = tf.train.get_checkpoint_state, files.read_bytes, []
+
+    def fails_once(folder):
+        failed.append(folder)
+        return read(folder) if len(failed) > 1 else None  # As TensorFlow does on any error.
+
+    monkeypatch.setattr(tf.train, "get_checkpoint_state", fails_once)
+    assert checkpoints.newest_step(str(model_dir)) == 3
+
+    def fails(path, *most):
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    del failed[:]
+    monkeypatch.setattr(files, "read_bytes", fails)
+    with pytest.raises(files.OutageError, match="run/checkpoint: .*Stale file handle"):
+        checkpoints.newest_step(str(model_dir))
+    monkeypatch.setattr(files, "read_bytes", read_bytes)
+    (model_dir / "checkpoint").write_bytes(b"nonsense")
+    assert checkpoints.newest_step(str(model_dir)) == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from support.saved import flip
 
@@ -21,6 +23,25 @@ def test_a_checkpoint_is_found_by_its_path(model_dir):
     assert open_run.find_checkpoint(str(model_dir), path) == path
     with pytest.raises(InputError, match=r"--checkpoint: .*-7 not found, expected one of .*run"):
         open_run.find_checkpoint(str(model_dir), f"{model_dir}/model.ckpt-7")
+
+
+def test_a_checkpoint_of_another_run_is_refused(model_dir, tmp_path):
+    path = f"{model_dir}/model.ckpt-2"
+    link = tmp_path / "link"
+    link.symlink_to(model_dir)
+    # A copy that is in no run's folder may be one of this run.
+    assert open_run.find_checkpoint(str(tmp_path / "other"), path) == path
+    (model_dir / "run.json").write_text("{}")
+    assert open_run.find_checkpoint(str(link), path) == path
+    for found in (path, f"{link}/model.ckpt-2"):
+        with pytest.raises(InputError, match="model.ckpt-2 is one of the run in .*; give --model"):
+            open_run.find_checkpoint(str(tmp_path / "other"), found)
+    shutil.copytree(model_dir, model_dir / "best")
+    best = f"{model_dir}/best/model.ckpt-2"
+    (model_dir / "best/run.json").unlink()
+    assert open_run.find_checkpoint(str(model_dir), best) == best
+    with pytest.raises(InputError, match="is one of the run in"):
+        open_run.find_checkpoint(str(tmp_path / "other"), best)
 
 
 def test_a_damaged_checkpoint_that_was_named_is_not_replaced_by_another(model_dir):

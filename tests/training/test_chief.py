@@ -8,6 +8,7 @@ import types
 import pytest
 from support.saved import save
 
+from mnist_estimator import InputError
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runs import checkpoints, open_run
@@ -70,3 +71,13 @@ def test_without_a_final_test_the_test_split_stays_unseen(tmp_path, monkeypatch,
 def test_how_a_run_has_ended_is_told_by_its_last_step(tmp_path, max_steps, state):
     save(f"{tmp_path}/model.ckpt-9")
     assert chief._final_state(TrainConfig(model_dir=str(tmp_path), max_steps=max_steps)) == state
+
+
+def test_a_run_does_not_begin_anew_with_the_best_model_of_another(tmp_path):
+    save(f"{tmp_path}/model.ckpt-9")
+    chief._check_begins(str(tmp_path))
+    result = {"global_step": 9, "accuracy": 0.5, "loss": 1.0}
+    Evaluations(str(tmp_path)).add(result, f"{tmp_path}/model.ckpt-9")
+    line = r"holds the evaluations of a run \(evaluations.json, best/\), but none of its check"
+    with pytest.raises(InputError, match=line):
+        chief._check_begins(str(tmp_path))
