@@ -15,7 +15,7 @@ from mnist_estimator.pictures import preparation
 from mnist_estimator.reporting import curves, examples, page, plots
 from mnist_estimator.reporting.pngs import data_uri
 from mnist_estimator.reporting.results import Result
-from mnist_estimator.runs import layout
+from mnist_estimator.runs import checkpoints, layout, starts
 from mnist_estimator.runtime import files, json_files
 from mnist_estimator.scoring import summaries
 from mnist_estimator.scoring.scores import CLASS_METRICS, OVERALL_METRICS, Mistake, Scores
@@ -45,7 +45,7 @@ def document(results: Sequence[Result], title: str, grid_class: int) -> str:
         section("First layer", map(_first_layer, results), _FIRST_LAYER),
         examples.section(names, results, grid_class),
     ]
-    lead = f"{_lead(results)} Made by mnist_estimator {__version__}."
+    lead = f"{_lead(results)} {layout.REPORT_MARK}{__version__}."
     default = f"{results[0].manifest.dataset}: {' and '.join(names)}"
     return page.document(title or default, lead, sections, columns=len(results))
 
@@ -107,7 +107,10 @@ def _facts_of(result: Result) -> dict[str, str]:
 
 
 def _training_facts(result: Result) -> dict[str, str]:
-    trained, record = result.run.config, result.run.record
+    record = result.run.record
+    found = starts.trained(record, checkpoints.step_of(result.run.checkpoint))
+    trained, changed = found.config, ", ".join(found.changed)
+    before = {"Flags before": f"up to step {found.since:,} others: {changed}"} if changed else {}
     hidden = f" ({trained.hidden_units})" if trained.model == "dnn" else ""
     return {
         "Model": trained.model + hidden,
@@ -117,7 +120,8 @@ def _training_facts(result: Result) -> dict[str, str]:
         "Steps": f"{trained.max_steps:,}",
         "Seed": str(trained.seed),
         "Computed in": str(record.get("compute_dtype", "not recorded")),
-        "Other flags": _other_flags(record["flags"]),
+        "Other flags": _other_flags(dataclasses.asdict(trained)),
+        **before,
     }
 
 
@@ -139,7 +143,9 @@ def _other_facts(result: Result) -> dict[str, str]:
     versions = result.run.record.get("versions", {})
     return {
         "Checkpoint": result.run.checkpoint,
-        "Result of training": _recorded(result.run.config.model_dir),
+        "Result of training": _recorded(
+            result.run.config.model_dir, checkpoints.digest(result.run.checkpoint)
+        ),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
     }
 
@@ -161,7 +167,8 @@ def _is_shown_elsewhere(field: dataclasses.Field[Any]) -> bool:
     return bool(field.metadata["report_line"]) or config.PLACE in field.metadata["affects"]
 
 
-def _recorded(model_dir: str) -> str:
+def _recorded(model_dir: str, digest: str = "") -> str:
+    """What metrics.json says, and whether it is of another checkpoint than that of a digest."""
     path = os.path.join(model_dir, layout.METRICS_FILE)
     data = files.read_bytes(path, json_files.MOST_BYTES)
     if data is None:
@@ -172,7 +179,9 @@ def _recorded(model_dir: str) -> str:
         step = json_files.whole(found.get("global_step"), "global_step", 0, 2**63 - 1)
     except ValueError as error:
         return f"damaged ({error})"
-    return f"test accuracy {accuracy:.4f}, loss {loss:.4f} at step {step:,}"
+    is_other = found.get(layout.CHECKPOINT_SHA256, digest) != digest  # Older files have none.
+    other = ", of another checkpoint" if digest and is_other else ""
+    return f"test accuracy {accuracy:.4f}, loss {loss:.4f} at step {step:,}{other}"
 
 
 def _classes(result: Result) -> str:

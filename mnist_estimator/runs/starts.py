@@ -17,6 +17,7 @@ from mnist_estimator.runtime import json_files
 KEY = "starts"
 # What the weights follow from, and may change from start to start.
 FLAGS = tuple(dict.fromkeys((*flags_affecting(LEARNING), *flags_affecting(MACHINE), "max_steps")))
+_WEIGHT_FLAGS = (*flags_affecting(LEARNING), "max_steps")  # Without those of the machine.
 _MOST = 1000  # Starts that are recorded: the last ones.
 _FIELDS = ("step", "trainers", "flags", "machine")
 
@@ -72,6 +73,35 @@ def between(record: Mapping[str, Any], first: int, last: int) -> list[Start]:
     every = [unknown, *(Start(**start) for start in record.get(KEY, []))]
     before = [start for start in every if start.step <= first]
     return [before[-1], *(start for start in every if first < start.step < last)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """How the last steps up to a checkpoint were trained.
+
+    Attributes:
+      config: with these flags,
+      since: from this step on.
+      changed: the flags that had other values before, except those of the machine.
+    """
+
+    config: TrainConfig
+    since: int
+    changed: list[str]
+
+
+def trained(record: Mapping[str, Any], step: int) -> Trained:
+    """How the last steps up to a step were trained; the record's own flags may be later ones."""
+    every = between(record, 0, step)
+    *earlier, config = (config_of(record, start) for start in every)
+    differing = [
+        {name for name in _WEIGHT_FLAGS if getattr(each, name) != getattr(config, name)}
+        for each in earlier
+    ]
+    while differing and not differing[-1]:  # It was only the machine that changed.
+        differing.pop()
+    changed = [name for name in _WEIGHT_FLAGS if any(name in names for names in differing)]
+    return Trained(config, every[len(differing)].step, changed)
 
 
 def check(record: Mapping[str, Any]) -> None:

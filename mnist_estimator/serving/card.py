@@ -60,6 +60,7 @@ class Card:
       model: the content of an export's model.json.
       record: of the run; of several runs that of the first.
       flags: of each run, those that its weights follow from.
+      earlier: the step up to which the first run was trained with other flags, and their names.
       result: None if no test of this model is known.
       export: what was written, and how it is loaded.
       accuracy: that of the export itself on the test split; None if it was not measured.
@@ -77,6 +78,7 @@ class Card:
     accuracy: float | None = None
     picture: str = ""
     license: str = UNKNOWN
+    earlier: tuple[int, Sequence[str]] = (0, ())
 
     @property
     def title(self) -> str:
@@ -217,7 +219,7 @@ def _use(card: Card) -> Iterator[str]:
     else:
         yield (
             f"- The logits are divided by {card.model['temperature']:.4f}, which was fitted on "
-            "the validation split, so that probabilities are honest there."
+            "the validation split, so that probabilities are calibrated there."
         )
 
 
@@ -284,6 +286,11 @@ def _counts(data: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
 def _training(card: Card) -> Iterator[str]:
     if len(card.flags) > 1:
         yield f"{len(card.flags)} networks answer together, with the mean of their probabilities."
+        yield ""
+    step, changed = card.earlier
+    if changed:
+        names = ", ".join(map(_plain, changed))
+        yield f"The steps up to {step:,} were trained with other values of {names}."
         yield ""
     yield f"| flag |{' value |' * len(card.flags)}"
     yield f"| --- |{' --- |' * len(card.flags)}"

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runs import checkpoints, layout, record
+from mnist_estimator.runs import checkpoints, layout, record, starts
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import file_errors
@@ -88,6 +88,9 @@ def _parsed(data: bytes, run: OpenRun) -> card.Result | None:
     json_files.require_keys(top, wanted, "the whole")
     if top["global_step"] != checkpoints.step_of(run.checkpoint):
         return None
+    digest = checkpoints.digest(run.checkpoint)
+    if top.get(layout.CHECKPOINT_SHA256, digest) != digest:  # Older files have none.
+        return None
     examples = json_files.whole(top[evaluation.EXAMPLES], "examples", 1, _MOST_EXAMPLES)
     loss = json_files.number(top[evaluation.LOSS], "loss")
     accuracy = json_files.number(top[evaluation.ACCURACY], "accuracy")
@@ -113,26 +116,21 @@ def _confusion(top: Mapping[str, Any], classes: int, examples: int) -> np.ndarra
 def _facts(
     run: OpenRun, export: loading.Export, result: card.Result | None, license: str
 ) -> card.Card:
-    flags = [{name: each[name] for name in _flag_names(run)} for each in _networks(run)]
+    trained = [
+        starts.trained(each.record, checkpoints.step_of(each.checkpoint))
+        for each in (run, *run.others)
+    ]
     return card.Card(
         step=checkpoints.step_of(run.checkpoint),
         data=run.trained_on,
         model=saved_model.describe(run.params, run.trained_on, run.checkpoint),
         record=run.record,
-        flags=flags,
+        flags=[record.learning_flags(each.config) for each in trained],
+        earlier=(trained[0].since, trained[0].changed),
         result=result,
         export=export,
         license=license,
     )
-
-
-def _flag_names(run: OpenRun) -> list[str]:
-    return list(record.learning_flags(run.config))
-
-
-def _networks(run: OpenRun) -> list[Mapping[str, Any]]:
-    """The params of each network that answers."""
-    return list(run.params["members"]) or [run.params]
 
 
 def _write(facts: card.Card, folder: str, picture: str) -> None:

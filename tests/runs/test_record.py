@@ -233,6 +233,14 @@ def test_a_report_says_what_metrics_say_or_what_is_wrong_with_them(tmp_path, tex
     assert panels._recorded(str(tmp_path)).startswith(shown)
 
 
+def test_a_report_says_that_metrics_are_of_another_checkpoint(tmp_path):
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS))
+    assert "of another" not in panels._recorded(str(tmp_path), "a" * 64)
+    (tmp_path / "metrics.json").write_text(json.dumps(METRICS | {"checkpoint_sha256": "a" * 64}))
+    assert "of another" not in panels._recorded(str(tmp_path), "a" * 64)
+    assert panels._recorded(str(tmp_path), "b" * 64).endswith(", of another checkpoint")
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "7", '{"pictures": []}', '{"pictures": "x"}', "[" * 100_000, '{"a": NaN}']
 )

@@ -131,3 +131,21 @@ def test_a_flag_of_another_version_changes_nothing():
     starts.check(record)
     (start,) = starts.between(record, 0, 4)
     assert starts.config_of(record, start) == TrainConfig(seed=3)
+
+
+def test_how_the_last_steps_were_trained():
+    record = begun(max_steps=10, seed=1)
+    record = begun(record=record, step=4, max_steps=20, seed=1, intra_op_threads=1)
+    record = begun(record=record, step=6, max_steps=20, seed=1)
+    record = begun(record=record, step=9, max_steps=20, seed=1, learning_rate=0.5)
+    found = starts.trained(record, 4)
+    assert (found.config.max_steps, found.since, found.changed) == (10, 0, [])
+    found = starts.trained(record, 6)
+    assert (found.config.intra_op_threads, found.since, found.changed) == (1, 4, ["max_steps"])
+    found = starts.trained(record, 9)
+    assert (found.config.max_steps, found.since, found.changed) == (20, 4, ["max_steps"])
+    found = starts.trained(record, 20)
+    assert (found.config.learning_rate, found.since) == (0.5, 9)
+    assert found.changed == ["learning_rate", "max_steps"]
+    del record[starts.KEY]  # Of an older version.
+    assert starts.trained(record, 9).changed == []

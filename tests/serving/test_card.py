@@ -140,3 +140,10 @@ def test_a_card_that_was_changed_is_nobodys(facts):
     assert card.is_ours(content)
     for other in (content.replace(b"0.9", b"0.99", 1), content + b"\n", b"", b"# My model\n"):
         assert not card.is_ours(other)
+
+
+def test_steps_that_were_trained_otherwise_are_said(facts):
+    assert "were trained with other" not in card.text(facts)
+    text = card.text(dataclasses.replace(facts, earlier=(3500, ["learning_rate", "max_steps"])))
+    line = "The steps up to 3,500 were trained with other values of learning\\_rate, max\\_steps."
+    assert line in text.splitlines()

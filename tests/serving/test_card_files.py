@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mnist_estimator.compat import tf
-from mnist_estimator.runs import layout
+from mnist_estimator.runs import checkpoints, layout, starts
 from mnist_estimator.serving import card, card_files, exports, loading, saved_model
 
 
@@ -98,8 +98,14 @@ def test_the_test_of_another_model_is_not_taken(run, options):
     assert card_files.recorded_result(run).examples == 23
     assert card_files.recorded_result(dataclasses.replace(run, options=options)) is None
     path = Path(run.config.model_dir, layout.METRICS_FILE)
-    path.write_text(json.dumps(metrics(run) | {"global_step": 999}))
-    assert card_files.recorded_result(run) is None
+    found = metrics(run)
+    for other in ({"global_step": 999}, {layout.CHECKPOINT_SHA256: "0" * 64}):
+        path.write_text(json.dumps(found | other))
+        assert card_files.recorded_result(run) is None
+    # Files of older versions do not say of which checkpoint they are.
+    del found[layout.CHECKPOINT_SHA256]
+    path.write_text(json.dumps(found))
+    assert card_files.recorded_result(run).examples == 23
 
 
 def test_a_file_gets_a_card_with_what_was_measured(exported, tmp_path):
@@ -125,3 +131,16 @@ def test_a_readme_of_somebody_else_stays(exported, tmp_path, capsys):
     assert (tmp_path / card.FILE).read_text() == "# My project\n"
     assert sorted(os.listdir(tmp_path)) == [card.FILE, "m"]
     assert "stays as it is" in capsys.readouterr().err
+
+
+def test_the_flags_are_those_that_the_weights_follow_from(run, folder):
+    flags = {"learning_rate": run.config.learning_rate, "max_steps": run.config.max_steps}
+    step = checkpoints.step_of(run.checkpoint)
+    start = {"trainers": 1, "machine": {}}
+    begun = [start | {"step": 0, "flags": flags}, start | {"step": step, "flags": {}}]
+    later = run.record["flags"] | {"learning_rate": 0.25, "max_steps": 2 * step}
+    record = run.record | {"flags": later, starts.KEY: begun}
+    card_files.beside_saved_model(dataclasses.replace(run, record=record), str(folder))
+    text = (folder / card.FILE).read_text()
+    assert f"| learning\\_rate | {flags['learning_rate']}".replace(".", "\\.") in text
+    assert "0\\.25" not in text
