@@ -48,7 +48,7 @@ def define_flags() -> None:
         "none",
         _QUANTIZE,
         "With --format=tflite: float16 halves the size of the weights; int8 computes in whole "
-        "numbers only, in ranges that the first 500 training images give.",
+        "numbers only, in ranges that 500 training images give.",
     )
     flags.DEFINE_enum(
         "serving_precision",
@@ -60,8 +60,8 @@ def define_flags() -> None:
         "signature",
         None,
         _SIGNATURES,
-        "With --format=onnx: the one of a SavedModel's signatures that the ONNX model is. Default: "
-        "serving_default; or serving_uint8.",
+        "With --format=onnx: signature of the ONNX model, serving_default or serving_uint8. "
+        "Default: serving_default.",
     )
     flags.DEFINE_string(
         "license",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -80,12 +81,13 @@ def evaluate(
 
     Raises:
       InputError: if the split is empty.
-      RunError: if the checkpoint or a record cannot be read, or not every example was counted once.
+      RunError: if the checkpoint or a record cannot be read, not every example was counted once, or
+        an answer is no number.
     """
     dataset = Dataset(data_dir, manifest)
     inputs.check_split(dataset, split)
     with (
-        _explain_errors(data_dir, manifest, checkpoint, batch_size),
+        explained_errors(data_dir, manifest, checkpoint, batch_size),
         checkpoints.readable(checkpoint) as path,
     ):
         # Each time: the graph and its input are made once.
@@ -100,6 +102,11 @@ def evaluate(
     counted, expected = result[EXAMPLES], manifest.num_examples(split)
     if counted != expected:
         raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")
+    if math.isnan(result[LOSS]):  # Where there are too many classes for `scores`.
+        raise RunError(
+            f"{checkpoint}: the network's answer to some {split} examples is not a number; its "
+            "weights or pixels are too large, or it divides by 0"
+        )
     return {
         # By way of text: the float64 nearest to a float32 has digits that mean nothing.
         ACCURACY: float(str(result[ACCURACY])),
@@ -167,10 +174,15 @@ class ScoresHook(v1.train.SessionRunHook):
 
 
 @contextlib.contextmanager
-def _explain_errors(
+def explained_errors(
     data_dir: str, manifest: Manifest, checkpoint: str, batch_size: int
 ) -> Iterator[None]:
-    """Turns what TensorFlow raises in an evaluation into a RunError that says what to do."""
+    """Turns what TensorFlow raises in an evaluation into a RunError that says what to do.
+
+    Args:
+      checkpoint: what is evaluated, and on which data.
+      batch_size: of the evaluation.
+    """
     try:
         yield
     except (*FILE_ERRORS, tf.errors.InvalidArgumentError) as error:

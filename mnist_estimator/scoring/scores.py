@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from mnist_estimator import RunError
 from mnist_estimator.data.statistics import full_scale
 
 MAX_CLASSES = 1000  # With more classes nothing is counted: nobody reads such a confusion matrix.
@@ -85,7 +86,17 @@ class Scores:
     def add(
         self, labels: np.ndarray, logits: np.ndarray, images: np.ndarray, index: np.ndarray
     ) -> None:
-        """Adds a batch: labels int64 [B], logits [B,K], images uint8 [B,H,W,C], index int64 [B]."""
+        """Adds a batch: labels int64 [B], logits [B,K], images uint8 [B,H,W,C], index int64 [B].
+
+        Raises:
+          RunError: if an answer is no number.
+        """
+        undefined = ~np.isfinite(logits.max(axis=1))  # One is NaN or infinite, or all are -inf.
+        if undefined.any():
+            raise RunError(
+                f"example {index[undefined.argmax()]}: the network's answer is not a number; its "
+                "weights or pixels are too large, or it divides by 0"
+            )
         log_probabilities = _log_softmax(logits)
         probabilities = np.exp(log_probabilities)
         predictions = probabilities.argmax(axis=1)

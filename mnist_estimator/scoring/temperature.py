@@ -1,4 +1,4 @@
-"""Fits the temperature by which logits are divided so that probabilities are honest.
+"""Fits the temperature by which logits are divided so that probabilities are calibrated.
 
 Temperature scaling: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017. It changes
 no class, only how sure an answer is.
@@ -30,6 +30,12 @@ def calibrated(run: OpenRun, data_dir: str = "", split: str = "validation") -> O
       InputError: if the split has no examples, or no temperature fits them.
     """
     data_dir, manifest = run.data(data_dir, split)
+    others = (each for each in (run, *run.others) if each.trained_on.digest != manifest.digest)
+    for other in others:
+        raise InputError(
+            f"--calibrate: {data_dir} holds other data than {other.config.model_dir} was trained "
+            f"on, which may have been trained on examples of that {split} split"
+        )
     if not manifest.num_examples(split):
         raise InputError(f"--calibrate: {data_dir} has no {split} examples, expected some")
     answers = _Answers()

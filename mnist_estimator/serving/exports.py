@@ -70,6 +70,8 @@ def export_tflite(
         _print_both(accuracy, result)
     dtype = "uint8" if quantize == tflite.INT8 else "float32"
     export = loading.of_file(loading.TFLITE, path, dtype)
+    if result and not _is_of_own_data(run, manifest):
+        result = accuracy = None
     card_files.beside_file(run, path, export, result, accuracy, license)
 
 
@@ -98,7 +100,20 @@ def export_onnx(
         _print_both(accuracy, result)
     dtype = "uint8" if signature == signatures.SERVING_UINT8 else "float32"
     export = loading.of_file(loading.ONNX, path, dtype)
+    if result and not _is_of_own_data(run, manifest):
+        result = None
     card_files.beside_file(run, path, export, result, accuracy if result else None, license)
+
+
+def _is_of_own_data(run: OpenRun, manifest: Manifest) -> bool:
+    """Whether a test on a dataset is one that the card may call the run's; says why if not."""
+    if all(each.trained_on.digest == manifest.digest for each in (run, *run.others)):
+        return True
+    progress.warn(
+        f"the model card has no test result: --data_dir has other data ({manifest.dataset}) than "
+        "the run was trained on"
+    )
+    return False
 
 
 def _tested(run: OpenRun, data_dir: str, manifest: Manifest) -> card.Result:

@@ -25,6 +25,7 @@ from mnist_estimator.predictions import CLASSES, LOGITS, PROBABILITIES, uses_ave
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files
+from mnist_estimator.scoring import evaluation
 from mnist_estimator.serving import onnx_graph, pixels, saved_model, sessions, signatures, tflite
 
 SIGNATURES = (signatures.SERVING_DEFAULT, signatures.SERVING_UINT8)
@@ -66,7 +67,8 @@ def export(
         outputs = _answers(built[_ONNX].outputs)
         with sessions.restore(run.checkpoint, averages=uses_averages(params)) as session:
             model = _model(run, built[_ONNX].inputs, outputs, session, signature)
-            accuracy = _compare(model, built[signature], session, data_dir, manifest, split)
+            with evaluation.explained_errors(data_dir, manifest, run.checkpoint, _BATCH_SIZE):
+                accuracy = _compare(model, built[signature], session, data_dir, manifest, split)
     files.make_folders(os.path.dirname(path))
     files.write_bytes(path, model)
     return accuracy
@@ -155,8 +157,9 @@ def _compare(
     runtime = _runtime(model)
     (placeholder,) = expected.inputs.values()
     dtype = placeholder.dtype.as_numpy_dtype
-    correct = 0
+    correct = counted = 0
     for images, labels in tflite.batches(data_dir, manifest, split, _BATCH_SIZE):
+        counted += len(labels)
         given = images.astype(dtype)
         wanted = session.run(expected.outputs[PROBABILITIES], {placeholder: given})
         classes, found = runtime.run([CLASSES, PROBABILITIES], {inputs.IMAGES: given})
@@ -167,7 +170,9 @@ def _compare(
                 f"at most {TOLERANCE:.0e}; nothing was written"
             )
         correct += int((classes == labels).sum())
-    return correct / manifest.num_examples(split)
+    if counted != manifest.num_examples(split):
+        raise RunError(f"{data_dir}: found {counted:,} {split} examples; prepare the data again")
+    return correct / counted
 
 
 def _runtime(model: bytes) -> Any:

@@ -85,6 +85,18 @@ def _scaled(images: tf.Tensor, are_fractions: tf.Tensor, white: int) -> tf.Tenso
     return tf.where(are_fractions, fractions, tf.clip_by_value(images, 0, _limit(white)))
 
 
+def limited(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
+    """float32 [N,H,W,C], of which what is brighter than a pixel may be counts as the brightest.
+
+    TensorFlow Lite's int8 has one scale for both sides of a minimum, but not of ReLU6.
+    """
+    white = full_scale(data.brightest_pixel)
+    if white == 255:
+        return images
+    most = _limit(white) / 6
+    return tf.nn.relu6(images / most) * most
+
+
 def dim_pictures(images: tf.Tensor, data: Manifest | TrainedOn) -> tf.Tensor:
     """Brings images of pictures, uint8 [N,H,W,C] from 0 to 255, to the scale of the data.
 

@@ -13,6 +13,7 @@ from typing import Any
 from mnist_estimator import RunError, __version__, compat, storage
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.data.manifest import Manifest, TrainedOn
+from mnist_estimator.networks import NETWORKS
 from mnist_estimator.predictions import uses_averages
 from mnist_estimator.runs import checkpoints
 from mnist_estimator.runtime import files, json_files, local_files, progress
@@ -25,6 +26,13 @@ MODEL_FILE = "model.json"  # In assets.extra: says which model it is.
 _MODEL_PATH = os.path.join(EXTRA_FOLDER, MODEL_FILE)
 CONFUSION_PATH = os.path.join(EXTRA_FOLDER, "confusion_matrix.png")  # In the model card.
 _GRAPH = "saved_model.pb"  # Without it nobody takes a folder for a model.
+# What an export cannot be loaded without.
+_NEEDED = (
+    _GRAPH,
+    "variables/variables.index",
+    "variables/variables.data-00000-of-00001",
+    f"assets/{CLASS_NAMES_FILE}",
+)
 _SCRATCH = re.compile(r"\.export-[0-9a-f]{16}(-old)?")  # What killed exports leave behind.
 # All files of an export.
 _FILES = re.compile(
@@ -54,7 +62,7 @@ def export(
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
     model = json.dumps(describe(params, trained_on, checkpoint), indent=2) + "\n"
     try:
-        if not _holds(path, model):
+        if not _holds(path, model) or _has_other_graph(path, params, trained_on, checkpoint):
             with _uploading(path) if storage.is_ours(path) else _replacing(path) as scratch:
                 save(signatures.EXPORTED, params, trained_on, checkpoint, scratch)
                 _add_class_names(scratch, trained_on.class_names)
@@ -124,10 +132,24 @@ def describe(
     }
 
 
+def _has_other_graph(
+    path: str, params: Mapping[str, Any], trained_on: Manifest | TrainedOn, checkpoint: str
+) -> bool:
+    """Whether an export's graph is not that of a network of the user's own as its code is now."""
+    if all(each["model"] in NETWORKS for each in params["members"] or [params]):
+        return False
+    with files.memory_folder() as scratch:
+        folder = os.path.join(scratch, "export")
+        save(signatures.EXPORTED, params, trained_on, checkpoint, folder)
+        found, now = (files.read_bytes(os.path.join(each, _GRAPH)) for each in (path, folder))
+    return found != now
+
+
 def _holds(path: str, model: str) -> bool:
     """Whether a folder is a whole export of a model."""
-    found = files.read_bytes(os.path.join(path, _MODEL_PATH))
-    return found == model.encode() and tf.io.gfile.exists(os.path.join(path, _GRAPH))
+    if files.read_bytes(os.path.join(path, _MODEL_PATH)) != model.encode():
+        return False
+    return all(tf.io.gfile.exists(os.path.join(path, name)) for name in _NEEDED)
 
 
 @contextlib.contextmanager

@@ -29,6 +29,8 @@ from mnist_estimator.serving import saved_model, sessions, signatures
 
 _READ_OF_TOO_LONG = 4  # How much of a too long request is read, in limits.
 MOST_BYTES = 2**25  # Of a request: a batch of 128 MNIST images in JSON has half a megabyte.
+MOST_INSTANCES = 2**14  # Of a request.
+_BATCH = 128  # Instances that the network computes at once: its layers need much more than they do.
 
 
 def run(export_dir: str, name: str, host: str, port: int) -> None:
@@ -74,19 +76,24 @@ def answer(served: Mapping[str, Any], request: Any) -> dict[str, Any]:
         raise InputError(f"signature_name: expected one of {', '.join(sorted(served))}")
     if not request["instances"]:
         return {"predictions": []}
+    if len(request["instances"]) > MOST_INSTANCES:
+        raise InputError(
+            f"found {len(request['instances']):,} instances, expected at most {MOST_INSTANCES:,}"
+        )
     signature = served[name]
     ((key, wanted),) = signature.structured_input_signature[1].items()
     values = _values(request["instances"], key, wanted.dtype)
-    try:
-        found = signature(**{key: tf.constant(values, wanted.dtype)})
-    except tf.errors.OpError as error:
-        raise InputError(error_line(error)) from error
-    rows = {output: _as_json(value.numpy()) for output, value in found.items()}
-    return {
-        "predictions": [
+    predictions: list[dict[str, Any]] = []
+    for start in range(0, len(values), _BATCH):
+        try:
+            found = signature(**{key: tf.constant(values[start : start + _BATCH], wanted.dtype)})
+        except tf.errors.OpError as error:
+            raise InputError(error_line(error)) from error
+        rows = {output: _as_json(value.numpy()) for output, value in found.items()}
+        predictions += (
             dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)
-        ]
-    }
+        )
+    return {"predictions": predictions}
 
 
 def _parsed(request: bytes) -> Any:

@@ -140,7 +140,7 @@ def _receive_bytes(data: Manifest | TrainedOn) -> Received:
 
 def _receive_fixed(data: Manifest | TrainedOn) -> Received:
     images = v1.placeholder(tf.float32, [None, *data.image_shape], inputs.IMAGES)
-    return Received({inputs.IMAGES: images}, images)
+    return Received({inputs.IMAGES: images}, pixels.limited(images, data))
 
 
 def _receive_pictures(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ NONE, FLOAT16, INT8 = "none", "float16", "int8"
 
 _CALIBRATION_IMAGES = 500  # Their activations set the ranges of int8.
 _BATCH_SIZE = 100
+_BATCH_BYTES = 2**26
 _NOISE = "^fully_quantize: |XNNPACK delegate"  # C++ code prints it at any log level.
 
 
@@ -42,7 +44,7 @@ def export(
     """Writes an open run's network to `path` as one .tflite file.
 
     Args:
-      data_dir: its first 500 training images calibrate int8.
+      data_dir: 500 of its training images calibrate int8.
       quantize: float16 halves the size of the weights; int8 computes in whole numbers only, and
         takes a quarter.
 
@@ -112,11 +114,15 @@ def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Ma
 
 
 def _calibration_inputs(data_dir: str, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
-    examples = batches(data_dir, manifest, "train", 1)
+    # From all over the split, which may be sorted by class.
+    apart = -(-manifest.num_examples("train") // _CALIBRATION_IMAGES)
+    apart = min(apart, max(1, _BATCH_BYTES // math.prod(manifest.image_shape)))
+    examples = batches(data_dir, manifest, "train", apart)
     for number, (images, _) in enumerate(itertools.islice(examples, _CALIBRATION_IMAGES)):
-        images = images.astype(np.float32)
+        images = images[:1].astype(np.float32)
         if number == 0:
-            # One white pixel makes the scale 1 for each grey level, on dark images too.
+            # One white pixel makes the scale of the input 1 for each grey level, on dark images
+            # too. What is behind the input limits it to what a pixel may be.
             images[0, 0, 0, 0] = 255
         yield {inputs.IMAGES: images}
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.scored import LABELS, PROBABILITIES, scored
 
+from mnist_estimator import RunError
 from mnist_estimator.scoring import scores
 
 
@@ -95,3 +96,13 @@ def test_a_metric_of_the_tables_is_in_json(monkeypatch):
     names = ["macro_precision", "macro_recall", "macro_f1", "macro_half", "calibration_error"]
     names += ["share", "precision", "recall", "f1", "half", "confusion_matrix"]
     assert list(values) == names
+
+
+@pytest.mark.parametrize("logits", [[0, math.nan], [math.inf, 0], [-math.inf, -math.inf]])
+def test_an_answer_that_is_no_number_is_an_error(logits):
+    found = scores.Scores(2)
+    images = np.zeros([2, 1, 1, 1], np.uint8)
+    with pytest.raises(RunError, match="example 8: the network's answer is not a number"):
+        found.add(np.array([0, 1]), np.array([[0, 1.0], logits]), images, np.array([7, 8]))
+    found.add(np.array([0]), np.array([[0, -math.inf]]), images[:1], np.array([7]))
+    assert found.accuracy == 1

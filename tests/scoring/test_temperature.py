@@ -78,3 +78,14 @@ def test_a_run_without_validation_data_is_refused(tmp_path, make_dataset):
     train(tmp_path / "run", data_dir, model="softmax", precision="float32", max_steps=2)
     with pytest.raises(InputError, match="--calibrate: .* has no validation examples"):
         temperature.calibrated(open_run.open_run(str(tmp_path / "run")))
+
+
+def test_other_data_than_the_run_s_own_are_refused(tmp_path, make_dataset):
+    data_dir = make_dataset(validation=40, wrong_every=5)
+    train(tmp_path / "run", data_dir, model="softmax", precision="float32", max_steps=2)
+    other = make_dataset(validation=30, wrong_every=5)
+    run = open_run.open_run(str(tmp_path / "run"))
+    with pytest.raises(
+        InputError, match="--calibrate: .* holds other data than .*run was trained on"
+    ):
+        temperature.calibrated(run, other)

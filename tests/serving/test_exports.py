@@ -40,17 +40,21 @@ def make_run(monkeypatch, written):
     monkeypatch.setattr(evaluation, "evaluate_alone", lambda *given, **more: tested)
     monkeypatch.setattr(evaluation, "serving_accuracy", lambda *given: 0.625)
 
-    def make(*, precision="bfloat16", test=9, brightest=255, error=None):
+    def make(*, precision="bfloat16", test=9, brightest=255, error=None, digest="own"):
         def data(data_dir, split="test"):
             if error:
                 raise error
-            return data_dir, types.SimpleNamespace(num_examples=lambda split: test)
+            known = {"digest": digest, "dataset": "squares"}
+            return data_dir, types.SimpleNamespace(num_examples=lambda split: test, **known)
 
         return types.SimpleNamespace(
             params={},
+            others=(),
             checkpoint="model.ckpt-20",
             config=TrainConfig(precision=precision, serving_precision="float32"),
-            trained_on=types.SimpleNamespace(brightest_pixel=brightest, num_classes=10),
+            trained_on=types.SimpleNamespace(
+                brightest_pixel=brightest, num_classes=10, digest="own"
+            ),
             data=data,
         )
 
@@ -114,3 +118,14 @@ def test_without_a_test_split_an_onnx_model_is_checked_on_the_training_images(
     assert capsys.readouterr().out == "exported to m.onnx\n"
     ((*_, result, accuracy, _),) = written
     assert (result, accuracy) == (None, None)
+
+
+def test_a_card_has_no_test_result_of_other_data(make_run, written, capsys):
+    run = make_run(digest="other")
+    exports.export_onnx(run, "m.onnx", "serving_default", data_dir="other")
+    exports.export_tflite(run, "m.tflite", "none", data_dir="other")
+    for *_, result, accuracy, _ in written:
+        assert (result, accuracy) == (None, None)
+    found = capsys.readouterr()
+    assert found.out.count("test accuracy 0.5000, the original's 0.7500") == len(written) == 2
+    assert found.err.count("the model card has no test result: --data_dir has other data") == 2

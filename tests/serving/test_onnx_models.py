@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -140,3 +142,18 @@ def test_a_model_that_answers_otherwise_is_not_written(exported, tmp_path, monke
     with pytest.raises(RunError, match=r"off those of predict by 0.0.*; nothing was written"):
         onnx_models.export(exported.run, exported.data_dir, manifest, path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_damaged_shard_is_one_line(exported, tmp_path):
+    data = Path(shutil.copytree(exported.data_dir, tmp_path / "data"))
+    manifest, path = read_manifest(str(data)), str(tmp_path / "model.onnx")
+    (shard, *_) = sorted(data.glob("test-*"))
+    content = bytearray(shard.read_bytes())
+    content[40] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(RunError, match=r"data: .*test-.*; stopped; "):
+        onnx_models.export(exported.run, str(data), manifest, path)
+    shard.unlink()
+    with pytest.raises(RunError, match=r"data: .*test-.*; stopped; "):
+        onnx_models.export(exported.run, str(data), manifest, path)
+    assert not Path(path).exists()

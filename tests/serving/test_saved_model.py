@@ -134,6 +134,33 @@ def test_a_folder_with_files_of_somebody_else_is_not_replaced(exported, tmp_path
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.parametrize("name", saved_model._NEEDED)
+def test_an_export_that_lacks_a_file_is_made_again(exported, tmp_path, name):
+    run = exported.run
+    given = (run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    path = Path(saved_model.export(*given))
+    whole = (path / name).read_bytes()
+    before = path.stat().st_ino
+    assert Path(saved_model.export(*given)).stat().st_ino == before
+    (path / name).unlink()
+    saved_model.export(*given)
+    assert (path / name).read_bytes() == whole
+
+
+def test_a_network_of_the_user_s_own_is_exported_again_if_its_code_has_changed(
+    exported, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(saved_model, "NETWORKS", {})  # So that the run's network is none of them.
+    run = exported.run
+    given = (run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    path = Path(saved_model.export(*given))
+    before, graph = path.stat().st_ino, (path / "saved_model.pb").read_bytes()
+    assert Path(saved_model.export(*given)).stat().st_ino == before
+    (path / "saved_model.pb").write_bytes(b"what the code was before")
+    assert Path(saved_model.export(*given)).stat().st_ino != before
+    assert (path / "saved_model.pb").read_bytes() == graph
+
+
 def test_a_folder_of_another_export_is_not_replaced(exported, tmp_path):
     run = exported.run
     path = tmp_path / str(checkpoints.step_of(run.checkpoint)) / "saved_model.pb"

@@ -47,6 +47,19 @@ def test_pictures_and_examples_are_base64(exported, served):
     assert json.loads(json.dumps(row)) == row
 
 
+def test_many_images_are_answered_a_batch_at_a_time(exported, served, monkeypatch):
+    monkeypatch.setattr(server, "_BATCH", 4)
+    images = exported.test_data()[0][:10]
+    asked = {"instances": images.tolist()}
+    found = server.answer(served, asked)["predictions"]
+    expected = load(exported.path).signatures["serving_default"](images=images.astype(np.float32))
+    assert [row["classes"] for row in found] == expected["classes"].numpy().tolist()
+    np.testing.assert_allclose([row["logits"] for row in found], expected["logits"], atol=1e-4)
+    monkeypatch.setattr(server, "MOST_INSTANCES", 9)
+    with pytest.raises(InputError, match="found 10 instances, expected at most 9"):
+        server.answer(served, asked)
+
+
 def test_no_images_have_no_answers(served):
     assert server.answer(served, {"instances": []}) == {"predictions": []}
 

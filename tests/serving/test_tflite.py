@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -43,3 +44,30 @@ def test_int8_is_whole_numbers_from_end_to_end(exported, tmp_path):
     assert types <= {"uint8", "int8", "int32"}
     ((scale, zero),) = [detail["quantization"] for detail in interpreter.get_input_details()]
     assert (round(scale, 2), zero) == (1.0, 0)  # A pixel is given as it is.
+
+
+def test_ranges_of_int8_are_those_of_the_data(exported, tmp_path):
+    dataset = exported.run.record["dataset"] | {"brightest_pixel": 1}
+    run = dataclasses.replace(exported.run, record=exported.run.record | {"dataset": dataset})
+    path = str(tmp_path / "model.tflite")
+    tflite.export(run, exported.data_dir, read_manifest(exported.data_dir), path, quantize="int8")
+    interpreter = tf.lite.Interpreter(model_path=path)
+    scales = {
+        tuple(detail["shape"]): detail["quantization"][0]
+        for detail in interpreter.get_tensor_details()
+    }
+    ((scale, zero),) = [detail["quantization"] for detail in interpreter.get_input_details()]
+    assert (round(scale, 2), zero) == (1.0, 0)
+    # Of the first convolution's outputs; for one pixel of 255 beside those of 2 it is above 10.
+    assert 0 < scales[1, 28, 28, 32] < 1
+
+
+def test_int8_is_calibrated_from_all_over_the_split(exported, monkeypatch):
+    monkeypatch.setattr(tflite, "_CALIBRATION_IMAGES", 20)
+    manifest = read_manifest(exported.data_dir)
+    found = [batch["images"] for batch in tflite._calibration_inputs(exported.data_dir, manifest)]
+    apart = -(-manifest.num_examples("train") // 20)
+    every = [images for images, _ in tflite.batches(exported.data_dir, manifest, "train", apart)]
+    assert apart > 1 and len(found) == len(every)
+    for one, batch in zip(found[1:], every[1:], strict=True):
+        np.testing.assert_array_equal(one, batch[:1])
