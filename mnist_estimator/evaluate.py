@@ -37,7 +37,11 @@ def define_flags() -> None:
         "",
         "IDX file of images to evaluate in place of a split; or several, as for prepare.",
     )
-    flag_fields.define_path("labels", "", "IDX file of their labels; or as many.")
+    flag_fields.define_path(
+        "labels",
+        "",
+        "IDX file of their labels; of several files of images as many, in the same order.",
+    )
     flags.DEFINE_bool(
         "transpose",
         None,
@@ -72,6 +76,8 @@ def main(argv: list[str]) -> None:
     from mnist_estimator.runs import ensemble
     from mnist_estimator.scoring import evaluation, tables, temperature
 
+    if given.output:
+        tables.check_folder(given.output)
     run = ensemble.open_runs(config.runs(given), given.checkpoint, views=int(given.views))
     if given.calibrate:
         run = temperature.calibrated(run)

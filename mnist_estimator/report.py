@@ -59,7 +59,7 @@ def main(argv: list[str]) -> None:
     ]
     for run in runs:
         splits.check_range("grid_class", given.grid_class, 0, run.trained_on.num_classes - 1)
-    _check_output(given.output)
+    _check_output(given.output, is_named=given["output"].present)
     evaluated = [results.evaluate(run, given.data_dir, given.split) for run in runs]
     text = panels.document(evaluated, given.title, given.grid_class)
     files.write_text(given.output, text)
@@ -67,13 +67,20 @@ def main(argv: list[str]) -> None:
     progress.say(f"{given.output}: {size:.2f} MB, {', '.join(models)}", sys.stdout)
 
 
-def _check_output(path: str) -> None:
-    """Raises InputError if the page cannot be written, before evaluations take their time."""
+def _check_output(path: str, *, is_named: bool) -> None:
+    """Raises InputError if the page cannot be written, before evaluations take their time.
+
+    Args:
+      is_named: whether the user gave the name.
+    """
     from mnist_estimator.compat import tf
+    from mnist_estimator.runs import layout
     from mnist_estimator.runtime import files
 
     if not path or tf.io.gfile.isdir(path):
         raise InputError(f"--output: found {path or 'nothing'}, expected the name of a file")
+    if not is_named:
+        files.check_ours(path, layout.REPORT_MARK.encode())
     files.check_writable(path)
 
 

@@ -20,7 +20,7 @@ of prepare:
 Flags are searched by an array job of Slurm, whose tasks take the trials of one study:
 
   python -m mnist_estimator.submit --engine=slurm --sweep=space.yaml --trials=100 --tasks=8 \
-      --storage=postgresql://me@db.example/sweeps \
+      --storage=postgresql+psycopg://me@db.example/sweeps \
       -- --model_dir=/shared/sweep1 --data_dir=/shared/mnist
 
 What was submitted ends by itself, and continues from its newest checkpoint when it is submitted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import os
 import re
 import socket
@@ -219,7 +220,7 @@ def test_left_overs_that_are_links(tmp_path, outside):
 WRITERS: dict[str, Callable[[str], object]] = {
     "write_text": lambda path: files.write_text(path, "new"),
     "copy": lambda path: files.copy(__file__, path),
-    "report": report._check_output,
+    "report": functools.partial(report._check_output, is_named=True),
     "submit": lambda path: submit._write(path, "new"),
 }
 

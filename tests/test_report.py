@@ -14,7 +14,9 @@ import pytest
 from support import programs
 from support.reports import make_page, make_runs, require
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, report
+from mnist_estimator.reporting import page
+from mnist_estimator.runs import layout
 from mnist_estimator.runtime import progress
 
 
@@ -41,6 +43,17 @@ def test_the_command_says_what_it_does_and_makes_the_same_page_each_time(work):
     assert not (work / "one.html.tmp").exists()
     html = (work / "one.html").read_text(encoding="utf-8")
     assert make_page(work, model_dir="runs/first", grid_class=1) == html
+
+
+def test_a_page_of_another_program_is_replaced_only_where_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    report._check_output("report.html", is_named=False)
+    Path("report.html").write_text("<html>Made by somebody else</html>")
+    with pytest.raises(InputError, match="report.html: a file of another program is there"):
+        report._check_output("report.html", is_named=False)
+    report._check_output("report.html", is_named=True)
+    Path("report.html").write_text(page.document("title", f"{layout.REPORT_MARK}1.", []))
+    report._check_output("report.html", is_named=False)
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_a_sweep_is_an_array_job(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((), "--storage: found nothing with --tasks=4, expected postgresql://"),
+        ((), "--storage: found nothing with --tasks=4, expected postgresql+psycopg://"),
         (("--storage=postgresql://a:secret@h/d",), "--storage: found a password in the URL of"),
         (("--command=prepare", "--parts=2"), "--command=prepare: found it with --sweep, expected"),
         (("--sweep=none.yaml",), "none.yaml: No such file or directory, expected a file"),

@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, Any
 
@@ -19,6 +20,7 @@ from mnist_estimator.compat import tf
 from mnist_estimator.runtime import local_files, signals
 
 _BLOCK_BYTES = 2**20
+_HEAD_BYTES = 2**16  # Of a file, in which a mark tells which program wrote it.
 
 # The errors of TensorFlow for a file that cannot be read or written.
 FILE_ERRORS = (
@@ -127,8 +129,9 @@ def _written(path: str) -> Iterator[str]:
     if storage.is_ours(path):
         yield path  # An object comes into being when all of it has been sent.
         return
-    yield path + ".tmp"
-    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+    place = local_files.temporary_beside(path)
+    yield place
+    tf.io.gfile.rename(place, path, overwrite=True)
 
 
 @contextlib.contextmanager
@@ -152,9 +155,24 @@ def check_writable(path: str) -> None:
         if is_local(path):
             local_files.check_writable(path)
             return
-        with tf.io.gfile.GFile(path + ".tmp", "wb") as file:
+        place = local_files.temporary_beside(path)
+        with tf.io.gfile.GFile(place, "wb") as file:
             file.write(b"")
-        tf.io.gfile.remove(path + ".tmp")
+        tf.io.gfile.remove(place)
+
+
+def check_ours(path: str, mark: bytes) -> None:
+    """Raises InputError if there is a file at `path` whose beginning does not hold `mark`.
+
+    For a name that the user did not give: another program's file is not replaced.
+    """
+    with file_errors(path):
+        if not tf.io.gfile.exists(path):
+            return
+        with reading(path) as file:
+            head = file.read(_HEAD_BYTES)
+    if mark not in head:
+        raise InputError(f"{path}: a file of another program is there; move it away")
 
 
 @contextlib.contextmanager
@@ -376,12 +394,20 @@ def remove_folder(folder: str, first: Sequence[str] = ()) -> None:
 
 
 def remove_left_overs(folder: str, is_ours: Callable[[str], Any]) -> None:
-    """Removes temporary files, a day old or older, that killed processes left in a local folder.
+    """Removes temporary files, a day old or older, that killed processes left in a folder.
 
     Args:
       is_ours: whether a file of this name can only be one of this package.
     """
+    if storage.is_ours(folder):
+        return  # There are none: see `_written`.
     if not is_local(folder):
+        with contextlib.suppress(tf.errors.OpError):
+            for name in filter(is_ours, tf.io.gfile.listdir(folder)):
+                path = os.path.join(folder, name)
+                written = tf.io.gfile.stat(path).mtime_nsec / 1e9
+                if time.time() - written > local_files.LEFT_OVER_SECS:
+                    tf.io.gfile.remove(path)
         return
     with contextlib.suppress(OSError):
         for name in filter(is_ours, os.listdir(folder or ".")):

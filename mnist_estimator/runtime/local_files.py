@@ -23,7 +23,7 @@ from mnist_estimator import InputError
 
 # The names of files that are being written, and of those that killed processes leave behind.
 _TEMPORARY = re.compile(r"\.mnist_estimator-[0-9a-f]{16}\.tmp")
-_LEFT_OVER_SECS = 24 * 3600  # No file here takes as long to write.
+LEFT_OVER_SECS = 24 * 3600  # No file here takes as long to write.
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def replacing(path: str) -> Iterator[IO[bytes]]:
       InputError: if a folder, a device or a FIFO is at `path`.
     """
     check_replaceable(path)
-    temporary = os.path.join(os.path.dirname(path), f".mnist_estimator-{secrets.token_hex(8)}.tmp")
+    temporary = temporary_beside(path)
     try:
         with created(temporary) as file:
             yield file
@@ -99,7 +99,7 @@ def check_replaceable(path: str) -> None:
 def check_writable(path: str) -> None:
     """Raises InputError or OSError if `replacing` cannot write a file at a path."""
     check_replaceable(path)
-    temporary = os.path.join(os.path.dirname(path), f".mnist_estimator-{secrets.token_hex(8)}.tmp")
+    temporary = temporary_beside(path)
     created(temporary).close()
     os.unlink(temporary)
 
@@ -194,15 +194,20 @@ def _remove_below(handle: int, path: str) -> None:
         os.unlink(name, dir_fd=handle)
 
 
+def temporary_beside(path: str) -> str:
+    """A name in the same folder that no other file has."""
+    return os.path.join(os.path.dirname(path), f".mnist_estimator-{secrets.token_hex(8)}.tmp")
+
+
 def is_temporary(name: str) -> bool:
-    """Whether this is the name of a temporary file of `replacing`."""
+    """Whether this is a name of `temporary_beside`."""
     return _TEMPORARY.fullmatch(name) is not None
 
 
 def is_left_over(path: str) -> bool:
     """Whether a file is so old that no process can still be writing it."""
     try:
-        return time.time() - os.lstat(path).st_mtime > _LEFT_OVER_SECS
+        return time.time() - os.lstat(path).st_mtime > LEFT_OVER_SECS
     except OSError:
         return False
 

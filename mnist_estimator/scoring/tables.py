@@ -17,6 +17,12 @@ JSON_FILE = "evaluation.json"
 PER_CLASS_FILE = "per_class.csv"
 CONFUSION_FILE = "confusion_matrix.csv"
 
+# What each of these files has near its beginning.
+_MARKS = {
+    JSON_FILE: b'"global_step": ',
+    PER_CLASS_FILE: b"class,precision,",
+    CONFUSION_FILE: b"true\\predicted,",
+}
 _MAX_COLUMNS = 20  # A terminal has no room for a wider confusion matrix.
 
 
@@ -36,6 +42,12 @@ def as_lines(scores: Scores | None, class_names: Sequence[str]) -> list[str]:
         matrix = [[str(cell) for cell in row] for row in _confusion(scores, class_names)]
         lines += ["", *_aligned(matrix)]
     return lines
+
+
+def check_folder(folder: str) -> None:
+    """Raises InputError if a folder has another program's file that `write` would replace."""
+    for name, mark in _MARKS.items():
+        files.check_ours(os.path.join(folder, name), mark)
 
 
 def write(

@@ -121,8 +121,8 @@ def define_flags(title: str) -> None:
         "storage",
         "",
         "Where the study is: a URL of a database that Optuna knows, as "
-        "postgresql://USER@HOST/DATABASE, or journal:FILE in a folder that all machines share. "
-        f"Default: {STUDY_FILE} in the model_dir, for workers on one machine.",
+        "postgresql+psycopg://USER@HOST/DATABASE, or journal:FILE in a folder that all machines "
+        f"share. Default: {STUDY_FILE} in the model_dir, for workers on one machine.",
     )
     flags.DEFINE_string(
         "study", "", "Name of the study in --storage. Default: the path of the model_dir."
@@ -183,7 +183,7 @@ def check_shared_storage(url: str, tasks: int) -> None:
     if tasks > 1 and (not url or url.startswith("sqlite")):
         raise InputError(
             f"--storage: found {'SQLite' if url else 'nothing'} with --tasks={tasks}, expected "
-            f"postgresql://USER@HOST/DATABASE or {JOURNAL}FILE: SQLite is for one machine"
+            f"postgresql+psycopg://USER@HOST/DATABASE or {JOURNAL}FILE: SQLite is for one machine"
         )
 
 

@@ -11,12 +11,14 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from mnist_estimator import RunError
+from mnist_estimator.runs import layout
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.sweeps import studies, trials
 from mnist_estimator.sweeps.plans import Plan
 
 FLAGS_FILE = "best.flags"
 REPORT_FILE = "report.html"
+_TRIAL = "# Trial "  # How the file of flags begins.
 _IN_REPORT = 5
 _STATES = {
     TrialState.COMPLETE: "complete",
@@ -24,6 +26,16 @@ _STATES = {
     TrialState.FAIL: "failed",
     TrialState.RUNNING: "running",
 }
+
+
+def check_folder(plan: Plan) -> None:
+    """Raises InputError if the folder of a sweep has another program's file that it would replace.
+
+    That is for the beginning: trials take long.
+    """
+    marks = {FLAGS_FILE: _TRIAL, REPORT_FILE: layout.REPORT_MARK}
+    for name, mark in marks.items():
+        files.check_ours(os.path.join(plan.folder, name), mark.encode())
 
 
 def give(study: optuna.Study, plan: Plan) -> None:
@@ -80,7 +92,7 @@ def flagfile(best: FrozenTrial, plan: Plan) -> str:
     """The text of a flagfile of the best trial: with it `train` tests and exports its model."""
     path = os.path.join(plan.folder, FLAGS_FILE)
     lines = [
-        f"# Trial {best.number} of a sweep of {plan.trials}: {plan.metric} {best.value:.4f} on the "
+        f"{_TRIAL}{best.number} of a sweep of {plan.trials}: {plan.metric} {best.value:.4f} on the "
         "validation split.",
         "#",
         f"#   {_command(path)}",

@@ -24,12 +24,13 @@ from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
 from mnist_estimator.runs import lock
 from mnist_estimator.runs.evaluations import STEP, Evaluations
-from mnist_estimator.runs.record import RUN_FILE
+from mnist_estimator.runs.record import RUN_FILE, read_run
 from mnist_estimator.runtime import children, files, progress, signals
 from mnist_estimator.sweeps import studies
 from mnist_estimator.sweeps.plans import Plan
 
 _STARTED = "started"  # The attribute of a trial that has begun to write to its folder.
+_DATA = "manifest_sha256"  # The attribute of a study: the digest of the data of all its trials.
 _POLL_SECS = 0.5
 _POLL_STORE_SECS = 5.0
 _END_SECS = 30.0  # How long a child has to save and end.
@@ -53,7 +54,8 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
       look: is called with the evaluations each time that they may have become more.
 
     Raises:
-      InputError: if its folder holds a run of others, or nothing was evaluated.
+      InputError: if its folder holds a run of others, it has other data than the trials before it,
+        or nothing was evaluated.
       signals.Interruption: if a signal ended it; the trial then goes on next time.
     """
     values = studies.suggest(trial, plan.parameters)
@@ -71,7 +73,10 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
         with _running("train", flags) as child:
             while child.is_running:
                 time.sleep(_POLL_SECS if files.is_local(folder) else _POLL_STORE_SECS)
-                if _look_again(evaluations, look) and is_pruned(trial, plan, evaluations):
+                if not _look_again(evaluations, look):
+                    continue
+                _check_data(trial, folder)
+                if is_pruned(trial, plan, evaluations):
                     return Outcome(TrialState.PRUNED)
         evaluations.reload()
         if child.code == 0:
@@ -127,6 +132,7 @@ def call(name: str, flags: list[str]) -> None:
 
 
 def _finished(trial: Trial, plan: Plan, evaluations: Evaluations) -> Outcome:
+    _check_data(trial, plan.trial_folder(trial.number))
     if is_pruned(trial, plan, evaluations):
         return Outcome(TrialState.PRUNED)
     if evaluations.best is None:
@@ -150,6 +156,21 @@ def _check_folder(trial: Trial, folder: str) -> None:
             "--model_dir"
         )
     trial.set_user_attr(_STARTED, True)
+
+
+def _check_data(trial: Trial, folder: str) -> None:
+    """Raises InputError if a trial has other data than those before it: they do not compare."""
+    _, record = read_run(folder)
+    found = record["dataset"]["manifest_sha256"]
+    expected = trial.study.user_attrs.get(_DATA)
+    if expected is None:
+        trial.study.set_user_attr(_DATA, found)
+    elif found != expected:
+        raise InputError(
+            f"{folder}: was trained on other data (manifest {found[:8]}) than the trials before it "
+            f"({expected[:8]}), so they do not compare; give the data of those, or another "
+            "--model_dir"
+        )
 
 
 def _wait_for_trainer(folder: str) -> None:

@@ -29,11 +29,12 @@ def work(plan: Plan) -> None:
     """Runs trials until there are enough; the last worker prints the result of the sweep.
 
     Raises:
-      InputError: if the study, or the folder of a trial, is not this sweep's.
+      InputError: if the study, the folder of a trial, or a file to be written is not this sweep's.
       RunError: if the first trials all fail.
       OutageError: if the study's storage does not answer any more.
       signals.Interruption: if a signal ended it; its trial goes on next time.
     """
+    results.check_folder(plan)
     study = studies.open_study(plan)
     with studies.outages(plan):
         with progress.ProgressLine() as line:

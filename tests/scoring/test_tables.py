@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from support.scored import LABELS, PROBABILITIES, scored
 
+from mnist_estimator import InputError
 from mnist_estimator.scoring import tables
 from mnist_estimator.scoring.scores import Scores
 
@@ -55,3 +56,18 @@ def test_a_wide_confusion_matrix_is_left_out_and_so_is_one_that_was_not_counted(
     assert len(lines) == 2 + 1 + 21 and "" not in lines[2:]
     (line,) = tables.as_lines(None, ["a"])
     assert line.startswith("no confusion matrix: the data has more classes")
+
+
+def test_files_of_another_program_are_not_replaced(tmp_path):
+    found = scored(LABELS, PROBABILITIES)
+    folder = str(tmp_path / "results")
+    tables.check_folder(folder)
+    for _ in range(2):
+        tables.write(folder, {"accuracy": 0.5, "global_step": 7}, found, ["a", "b", "c"])
+        tables.check_folder(folder)
+    for name in (tables.JSON_FILE, tables.PER_CLASS_FILE, tables.CONFUSION_FILE):
+        whole = (tmp_path / "results" / name).read_bytes()
+        (tmp_path / "results" / name).write_text('{"class": 7}')
+        with pytest.raises(InputError, match=f"{name}: a file of another program is there"):
+            tables.check_folder(folder)
+        (tmp_path / "results" / name).write_bytes(whole)

@@ -64,12 +64,19 @@ def make_runs(folder: Path) -> None:
         path.unlink()
 
 
+class _Flags(types.SimpleNamespace):
+    """The values of flags, of which the output is given."""
+
+    def __getitem__(self, name):
+        return types.SimpleNamespace(present=name == "output")
+
+
 def make_page(work, **given):
     """What `main` writes for some flags; in this process, for TensorFlow takes seconds to start."""
     output = given.pop("output", str(work / "page.html"))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(work)
-        values = types.SimpleNamespace(**FLAGS | given, output=output)
+        values = _Flags(**FLAGS | given, output=output)
         patch.setattr(report.flags, "FLAGS", values)
         report.main([])
     return (work / output).read_text(encoding="utf-8")

@@ -134,8 +134,8 @@ def test_a_storage_is_shown_without_who_and_password(url, shown):
 @pytest.mark.parametrize(
     ("url", "tasks", "line"),
     [
-        ("", 2, "found nothing with --tasks=2, expected postgresql://USER@HOST/DATABASE or journ"),
-        ("sqlite:///x", 2, "found SQLite with --tasks=2, expected postgresql://"),
+        ("", 2, "found nothing with --tasks=2, expected postgresql[+]psycopg://USER@HOST/DATABASE"),
+        ("sqlite:///x", 2, "found SQLite with --tasks=2, expected postgresql[+]psycopg://"),
         ("postgresql://me:secret@h/d", 1, "found a password in the URL of postgresql://h/d, exp"),
         ("postgresql://me@h/d?password=secret", 1, "found a password in the URL of postgresql://h"),
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from optuna.trial import TrialState
 
-from mnist_estimator import RunError
+from mnist_estimator import InputError, RunError
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.engines import passed_flags
 from mnist_estimator.sweeps import plans, results, studies, trials
@@ -115,3 +115,14 @@ def test_the_end_of_a_trial_is_one_line():
     assert results.line_of(7, failed, values, plan) == (
         "trial 7: failed (it diverged); learning_rate=0.3, optimizer=adam"
     )
+
+
+@pytest.mark.parametrize("name", [results.FLAGS_FILE, results.REPORT_FILE])
+def test_a_file_of_another_program_is_not_replaced(tmp_path, called, name):
+    plan, study = make(tmp_path, 0.5)
+    results.check_folder(plan)
+    results.give(study, plan)
+    results.check_folder(plan)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"{name}: a file of another program is there"):
+        results.check_folder(plan)

@@ -53,6 +53,7 @@ def child(monkeypatch):
     """Has children run a Python program in place of a command; counts them."""
     started = []
     monkeypatch.setattr(trials, "_POLL_SECS", 0.01)
+    monkeypatch.setattr(trials, "_check_data", lambda *call: None)  # They write no run.json.
 
     def program(text: str) -> list[list[str]]:
         def start(name, flags, output):
@@ -312,3 +313,27 @@ def test_a_command_that_fails_says_its_last_line(child):
     child("print('report: no such run'); raise SystemExit(2)")
     with pytest.raises(RunError, match="^report ended with 2: report: no such run$"):
         trials.call("report", [])
+
+
+def test_trials_on_other_data_do_not_compare(tmp_path, monkeypatch):
+    found = iter("aab")
+
+    def read_run(folder):
+        return None, {"dataset": {"manifest_sha256": next(found) * 64}}
+
+    monkeypatch.setattr(trials, "read_run", read_run)
+    study = studies.open_study(make_plan(tmp_path))
+    for _ in range(2):
+        trials._check_data(study.ask(), "trial")
+    line = (
+        r"trial: was trained on other data \(manifest bbbbbbbb\) than the trials before it \(aaaaa"
+    )
+    with pytest.raises(InputError, match=line):
+        trials._check_data(study.ask(), "trial")
+
+
+def test_a_study_keeps_the_digest_of_its_data(trained):
+    plan, _, _ = trained
+    record = json.loads((Path(plan.trial_folder(0)) / "run.json").read_text())
+    digest = record["dataset"]["manifest_sha256"]
+    assert studies.open_study(plan).user_attrs[trials._DATA] == digest
