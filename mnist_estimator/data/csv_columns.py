@@ -242,7 +242,7 @@ def _sorted(
     The first number is the row, unless the names say that it is the column.
 
     Raises:
-      InputError: if a number is missing or there twice.
+      InputError: if a number is missing or there twice, or channels come first.
     """
     numbers = {column: tuple(map(int, _DIGITS.findall(names[column]))) for column in columns}
     varying = _varying(names, columns)
@@ -258,7 +258,14 @@ def _sorted(
             )
     axes = [sorted({key[place] for key in keys.values()}) for place in range(len(varying))]
     _check_complete(f"{path}: found {names[order[0]]!r} to {names[order[-1]]!r}", axes, len(order))
-    return order, _grid([len(axis) for axis in axes])
+    sizes = [len(axis) for axis in axes]
+    if len(sizes) == 3 and sizes[0] <= 4 < min(sizes[1:]):
+        raise InputError(
+            f"{path}: found {names[order[0]]!r} to {names[order[-1]]!r}, whose first number counts "
+            f"{sizes[0]}, as that of channels does; put the channels of a pixel side by side "
+            "(NumPy: images.transpose(0, 2, 3, 1))"
+        )
+    return order, _grid(sizes)
 
 
 def _varying(names: Sequence[str], columns: Sequence[int]) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 
 from mnist_estimator import InputError
@@ -174,9 +175,6 @@ def _lines(
 
 def _difference(found: Sequence[str], expected: Sequence[str]) -> tuple[int, list[str]]:
     """The first column whose names differ, and both names."""
-    longest = max(len(found), len(expected))
-    pairs = [
-        [names[column][:40] if column < len(names) else "" for names in (found, expected)]
-        for column in range(longest)
-    ]
-    return next((column, pair) for column, pair in enumerate(pairs) if pair[0] != pair[1])
+    pairs = enumerate(itertools.zip_longest(found, expected))
+    column, names = next((column, pair) for column, pair in pairs if pair[0] != pair[1])
+    return column, [(name or "")[:40] for name in names]

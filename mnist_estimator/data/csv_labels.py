@@ -12,6 +12,7 @@ from mnist_estimator import InputError
 NUMBER = rb"\d+(?:\.\d*)?(?:[eE][+-]?\d+)?"
 _FLOAT = re.compile(NUMBER)
 _MAX_VALUES = 2**16  # So that memory is bounded whatever the file holds.
+_KEY_BYTES = 64  # Of a field that is counted; numpy.savetxt writes 24 by default.
 _HUGE = 10**18
 # Fewer lines may look like anything.
 _FEW_LINES = 12
@@ -40,11 +41,11 @@ class Values:
     def add(self, field: bytes) -> None:
         """Counts the next line's value."""
         self.lines += 1
-        counts = self._counts
-        if field in counts:
-            counts[field] += 1
+        counts, key = self._counts, field[:_KEY_BYTES]
+        if key in counts:
+            counts[key] += 1
         elif len(counts) < _MAX_VALUES:
-            counts[field[:20]] = 1
+            counts[key] = 1
         if self.counts_up:
             value = whole(field)
             follows = self._is_first or (self._previous is not None and value == self._previous + 1)

@@ -17,7 +17,7 @@ from mnist_estimator.runtime import progress
 
 _NUMBERS = re.compile(rb"(?:%b,)*%b" % (csv_labels.NUMBER, csv_labels.NUMBER))
 _SAMPLE_LINES = 20
-_BY_NAME = "_by_name"
+_LABEL, _BY_NAME = "_label", "_by_name"  # In roles.
 
 
 def is_by_name(sources: Mapping[str, str]) -> bool:
@@ -27,6 +27,16 @@ def is_by_name(sources: Mapping[str, str]) -> bool:
       sources: of a manifest, digests by role.
     """
     return any(_BY_NAME in role for role in sources)
+
+
+def label_column_of(sources: Mapping[str, str]) -> int:
+    """The index of the column of which the labels of training data were taken; 0: the first.
+
+    Args:
+      sources: of a manifest, digests by role.
+    """
+    found = (re.search(rf"{_LABEL}(\d+)", role) for role in sources if role.startswith("train"))
+    return next((int(match[1]) for match in found if match), 0)
 
 
 class CsvSource:
@@ -145,7 +155,7 @@ class CsvSource:
         The role says which column is the label, unless it is the first, and whether the names of
         the others gave their order: the same file read in another way makes another dataset.
         """
-        label = f"_label{self._label}" if self._label else ""
+        label = f"{_LABEL}{self._label}" if self._label else ""
         by_name = isinstance(self._pixels, np.ndarray) and (np.diff(self._pixels) < 0).any()
         return {self._role + label + (_BY_NAME if by_name else ""): self._files.digest}
 

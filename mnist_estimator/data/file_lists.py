@@ -164,7 +164,8 @@ def _of_one_split(item: str, paths: list[str]) -> list[str]:
 
 
 def _words(path: str) -> set[str]:
-    return set(re.split("[^a-z]+", os.path.basename(path).lower()))
+    name = os.path.basename(path).lower()
+    return {*re.split("[^a-z]+", name), *re.split("[^a-z0-9]+", name)}
 
 
 def _as_path(flag: str, item: str) -> str:

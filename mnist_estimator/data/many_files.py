@@ -6,12 +6,14 @@ import contextlib
 import dataclasses
 import hashlib
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.data import idx, plan
+from mnist_estimator.runtime.progress import warn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,33 @@ def name_of(paths: Sequence[str]) -> str:
     return f"{paths[0]} to {paths[-1]} ({len(paths)} files)"
 
 
+class _Copies:
+    """Finds a file with the examples of another one, by checksums of what is read of each.
+
+    Attributes:
+      found: names of the copy and of the file before it; None if there is none.
+    """
+
+    def __init__(self) -> None:
+        self.found: tuple[str, str] | None = None
+        self._seen: dict[tuple[int, ...], str] = {}
+        self._checksums = [0, 0]
+
+    def add(self, images: np.ndarray, labels: np.ndarray) -> None:
+        """Adds examples of the present file."""
+        self._checksums = [
+            zlib.crc32(np.ascontiguousarray(array), found)
+            for array, found in zip((images, labels), self._checksums, strict=True)
+        ]
+
+    def end(self, name: str) -> None:
+        """Ends the present file."""
+        other = self._seen.setdefault(tuple(self._checksums), name)
+        if other != name and self.found is None:
+            self.found = (name, other)
+        self._checksums = [0, 0]
+
+
 class Chained:
     """Sources one after the other as one source; a `plan.Source`.
 
@@ -93,6 +122,7 @@ class Chained:
         self.num_examples = sum(source.num_examples for source in sources)
         self.image_shape = sources[0].image_shape
         self._headers, self._digests = headers, {}
+        self._has_warned = False
         self._roles = (f"{role}_images", f"{role}_labels")
         self.content_bytes = {
             role: header.file_bytes for role, header in zip(self._roles, headers, strict=True)
@@ -114,6 +144,7 @@ class Chained:
         stop = self.num_examples if stop is None else stop
         whole = (start, stop) == (0, self.num_examples)
         hashes = [hashlib.sha256(_encoded(header)) for header in self._headers]
+        copies = _Copies()
         first = 0
         for part, source in zip(self._parts, self._sources, strict=True):
             low, high = max(start - first, 0), min(stop - first, source.num_examples)
@@ -124,8 +155,11 @@ class Chained:
                 for images, labels in _range(source, max_items, low, high):
                     if whole:
                         self._add(hashes, images, labels)
+                        copies.add(images, labels)
                     yield images, labels
+            copies.end(part.name)
         if whole:
+            self._warn_of(copies)
             digests = (found.hexdigest() for found in hashes)
             self._digests = dict(zip(self._roles, digests, strict=True))
 
@@ -141,6 +175,11 @@ class Chained:
             for _ in self.chunks(plan.max_items(self)):
                 pass
         return self._digests
+
+    def _warn_of(self, copies: _Copies) -> None:
+        if copies.found and not self._has_warned:
+            warn("{}: has the same examples as {}; is it a copy?".format(*copies.found))
+            self._has_warned = True
 
     def _add(self, hashes: Sequence[hashlib._Hash], images: np.ndarray, labels: np.ndarray) -> None:
         hashes[0].update(np.ascontiguousarray(images))

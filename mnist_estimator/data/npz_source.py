@@ -19,7 +19,7 @@ import numpy as np
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import example_arrays, idx, splits
+from mnist_estimator.data import example_arrays, idx, plan, splits
 from mnist_estimator.runtime import files
 from mnist_estimator.runtime.progress import warn
 
@@ -129,7 +129,7 @@ class NpzSource:
     def digests(self) -> dict[str, str]:
         """Returns sha256 of the content by role."""
         if not self._digests:
-            for _ in self.chunks(1024):
+            for _ in self.chunks(plan.max_items(self)):
                 pass
         return self._digests
 

@@ -152,7 +152,7 @@ def existing(data_dir: str, plan: Plan) -> Manifest | None:
 
 
 def check_same(data_dir: str, problems: Sequence[str]) -> None:
-    """Raises DatasetExistsError if something speaks against a data_dir's dataset being the same."""
+    """Raises DatasetExistsError if a data_dir's dataset has differences or damages."""
     if problems:
         raise DatasetExistsError(
             f"{data_dir}: holds another dataset: {'; '.join(problems)}; give another --data_dir, "

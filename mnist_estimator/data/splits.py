@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # What people call the files and folders of a split.
 TRAIN_WORDS = ("train", "training")
-TEST_WORDS = ("test", "testing", "val", "valid", "validation")
+TEST_WORDS = ("test", "testing", "t10k", "val", "valid", "validation")
 MAX_SHARDS = 256  # Two splits are written at once, and 1,024 open files is a usual limit.
 MAX_CLASSES = 2**20
 MAX_SEED = 2**31 - 1

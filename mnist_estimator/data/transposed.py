@@ -52,7 +52,7 @@ def is_transposed(sources: Mapping[str, str]) -> bool:
 
 
 def doubt(source: plan.Source, known: str, transpose: bool) -> str:
-    """What speaks against transposing a source's images, or against not doing so; "" if nothing.
+    """The reason against transposing a source's images, or against not doing so; "" if nothing.
 
     Args:
       source: the training examples, as their files have them.

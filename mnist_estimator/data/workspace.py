@@ -212,10 +212,15 @@ def _published(data_dir: str, folder: str) -> set[str]:
     return ours
 
 
+# Of a manifest of ours, also of one that was cut off. Other programs have "format_version", too.
+_FIRST_FIELDS = (b'"format_version"', b'"dataset"', b'"image_shape"')
+
+
 def _check_manifest(data_dir: str) -> None:
     """Raises DatasetError if manifest.json is no manifest of ours, not even a damaged one."""
     path = os.path.join(data_dir, MANIFEST)
-    if b"format_version" not in (files.read_bytes(path) or b""):
+    content = files.read_bytes(path) or b""
+    if not all(name in content for name in _FIRST_FIELDS):
         raise DatasetError(
             f"{path}: found a file of another program, expected a manifest of this package; move "
             "it away, or give another --data_dir"

@@ -277,6 +277,9 @@ def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
             yield width, height
             place += 11 + _palette(flags)
         elif kind == 0x21:
+            # TensorFlow takes what is transparent for black.
+            if not frames and encoded[place + 1] == 0xF9 and encoded[place + 3] & 1:
+                raise ValueError("with a transparent colour")
             place += 2
         else:
             raise ValueError("whose blocks do not follow each other")
@@ -292,6 +295,9 @@ def _palette(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
+_BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # Of red, green and blue.
+
+
 def _bmp_size(encoded: bytes) -> Iterator[tuple[int, int]]:
     start, header = struct.unpack_from("<2I", encoded, 10)
     if header < 40:
@@ -300,6 +306,8 @@ def _bmp_size(encoded: bytes) -> Iterator[tuple[int, int]]:
     # TensorFlow reads these as they stand, and others as if they were these.
     if bits not in (8, 24, 32) or packed not in (0, 3):
         raise ValueError(f"of {bits} bits a pixel{' and packed' if packed else ''}")
+    if packed and struct.unpack_from("<3I", encoded, 54) != _BMP_MASKS:
+        raise ValueError("whose colours are in another order than usual")
     if bits == 8:
         table = encoded[14 + header : start]
         greys = [table[first : first + 3] for first in range(0, len(table) - 3, 4)]

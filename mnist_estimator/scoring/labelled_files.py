@@ -60,7 +60,14 @@ def csv_dataset(
         num_classes=classes,
         label_column=label_column,
     )
-    if not opened.names and csv_source.is_by_name(run.record["dataset"]["sources"]):
+    roles = run.record["dataset"]["sources"]
+    place = csv_source.label_column_of(roles)
+    if place and not opened.names and not label_column:
+        raise InputError(
+            f"{paths}: no header, and the label of the run's own lines is field {place + 1}; say "
+            "which one it is here: --label_column=last or first"
+        )
+    if not opened.names and csv_source.is_by_name(roles):
         raise InputError(
             f"{paths}: no header, expected the names of the columns, by which the pixels of the "
             "run's own images were brought into order"

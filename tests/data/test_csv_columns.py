@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator import InputError
-from mnist_estimator.data import sources
+from mnist_estimator.data import csv_columns, sources
 from mnist_estimator.data.csv_source import CsvSource
 
 LINES, SIDE = 40, 4
@@ -353,6 +353,16 @@ def test_channels_are_brought_side_by_side(tmp_path: Path):
     source = CsvSource(str(tmp_path / "x.csv"), role="train_csv", image_shape=(4, 4, 3))
     images, _ = next(source.chunks(1))
     assert images[0, 0, 1].tolist() == [1, 51, 101]
+
+
+def test_names_by_which_channels_come_first_are_refused():
+    places = [(c, r, k) for c in range(3) for r in range(5) for k in range(6)]
+    first = ["label", *(f"p{c}_{r}_{k}" for c, r, k in places)]
+    for shape in (None, (5, 6, 3)):
+        with pytest.raises(InputError, match="'p0_0_0' to 'p2_4_5', whose first number counts 3"):
+            csv_columns.find("x.csv", first, len(first), image_shape=shape)
+    last = ["label", *(f"p{r}_{k}_{c}" for r in range(5) for k in range(6) for c in range(3))]
+    assert csv_columns.find("x.csv", last, len(last)).image_shape == (5, 6, 3)
 
 
 def _with_labels(labels: Sequence[int]) -> bytes:

@@ -110,6 +110,7 @@ def test_a_header_in_some_files_is_told(tmp_path: Path, capsys):
         ("p0,p1,p2,p3,label\n", "column 1 is named 'p0', expected 'label' as in .*part-0.csv"),
         ("Label,p0,p1,p2,p3\n", "column 1 is named 'Label'"),
         ("label,p0,p1,p2\n", "column 5 is named '', expected 'p3'"),
+        ("label,p0,p1,p2,p3,,\n", "column 6 is named '', expected ''"),
     ],
 )
 @pytest.mark.parametrize("rows", ["", *ROWS[4:5]])

@@ -28,6 +28,18 @@ def test_values_are_counted():
     assert _values(*range(20)).counts_up and _values(*[0] * 20).is_uniform()
 
 
+def test_values_are_counted_as_numpy_writes_them():
+    fields = [f"{value:.18e}" for value in [3, 4, 3]]
+    assert _values(*fields).numbers() == {3: 2, 4: 1}
+    pixels, labels = (
+        _values(*(f"{value % most:.18e}" for value in range(2000))) for most in (250, 10)
+    )
+    with pytest.raises(
+        InputError, match="looks like a pixel .250 values from 0 to 249. and the la"
+    ):
+        csv_labels.check_first("a.csv", pixels, labels)
+
+
 def test_a_first_column_that_counts_or_is_a_pixel_is_refused():
     labels = _values(*[0, 1, 2, 1] * 5)
     csv_labels.check_first("a.csv", labels, _values(*[0] * 20))

@@ -193,3 +193,12 @@ def test_files_of_several_splits_are_not_read_as_one(tmp_path: Path):
     assert file_lists.expand("train_parquet", ",".join(both), folders=True) == both
     (tmp_path / names[1]).unlink()
     assert len(file_lists.expand("train_parquet", str(tmp_path), folders=True)) == 2
+
+
+def test_torchvision_s_files_of_both_splits_are_not_read_as_one(tmp_path: Path):
+    for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"):
+        (tmp_path / name).touch()
+    with pytest.raises(
+        InputError, match="holds train-images-idx3-ubyte and t10k-images-idx3-ubyte"
+    ):
+        file_lists.expand("train_images", f"{tmp_path}/*images*")

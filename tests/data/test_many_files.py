@@ -128,3 +128,20 @@ def test_of_a_lone_file_errors_stay_as_they_are():
 def test_names_of_many():
     assert many_files.name_of(["a"]) == "a"
     assert many_files.name_of(["a", "b", "c"]) == "a to c (3 files)"
+
+
+def test_a_copy_among_the_files_is_told_once(capsys):
+    sources = [_Source(first, 4) for first in (0, 4, 0, 4)]
+    parts = [Part(f"file{n}", n, len(sources)) for n in range(1, 5)]
+    headers = (
+        IdxHeader(np.dtype(np.uint8), (16, 2, 3)),
+        IdxHeader(np.dtype(np.int32), (16,)),
+    )
+    chained = Chained("all", sources, parts, role="train", headers=headers)
+    for _ in range(2):
+        assert len(_labels(chained.chunks(3))) == 16
+    line = "file3: has the same examples as file1; is it a copy?"
+    assert capsys.readouterr().err == f"warning: {line}\n"
+    chained, _ = _chained()
+    list(chained.chunks(3))
+    assert not capsys.readouterr().err

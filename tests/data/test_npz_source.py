@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf
-from mnist_estimator.data import idx, known_datasets, npz_source, sources
+from mnist_estimator.data import idx, known_datasets, npz_source, plan, sources
 
 _X = np.random.default_rng(0).integers(256, size=(12, 4, 3), dtype=np.uint8)
 _Y = np.arange(12, dtype=np.uint8) % 3
@@ -301,3 +301,14 @@ def test_on_another_filesystem(tmp_path):
     tf.io.gfile.makedirs("ram://npz")
     tf.io.gfile.copy(_save(tmp_path / "a.npz", x_train=_X, y_train=_Y), "ram://npz/a.npz")
     assert _read(sources.from_npz("ram://npz/a.npz").train)[1].tolist() == _Y.tolist()
+
+
+def test_digests_are_computed_in_chunks_of_bounded_size(tmp_path, monkeypatch):
+    np.savez(tmp_path / "x.npz", x_train=_X, y_train=_Y)
+    source = sources.from_npz(str(tmp_path / "x.npz")).train
+    asked = []
+    chunks = source.chunks
+    monkeypatch.setattr(source, "chunks", lambda most: asked.append(most) or chunks(most))
+    monkeypatch.setattr(plan, "max_items", lambda source: 3)
+    source.digests()
+    assert asked == [3]

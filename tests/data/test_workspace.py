@@ -40,11 +40,12 @@ def test_a_file_that_no_manifest_lists_is_never_deleted(tmp_path: Path, dataset:
         assert tiny_dataset.files(tmp_path) == before
 
 
-def test_a_manifest_of_another_program_is_never_deleted(tmp_path: Path):
-    (tmp_path / MANIFEST).write_text('{"name": "a web page"}')
+@pytest.mark.parametrize("text", ['{"name": "a web page"}', '{"format_version": 2, "header": {}}'])
+def test_a_manifest_of_another_program_is_never_deleted(tmp_path: Path, text: str):
+    (tmp_path / MANIFEST).write_text(text)
     with pytest.raises(InputError, match="manifest.json: found a file of another program.*move"):
         tiny_dataset.write(tmp_path, force=True)
-    assert tiny_dataset.files(tmp_path) == {MANIFEST: b'{"name": "a web page"}'}
+    assert tiny_dataset.files(tmp_path) == {MANIFEST: text.encode()}
 
 
 def test_a_file_that_came_while_writing_is_not_replaced(tmp_path: Path):

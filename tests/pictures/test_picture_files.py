@@ -7,6 +7,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 from support.drawing import (
     bmp_header,
     drawn,
@@ -79,6 +80,12 @@ def jpeg_header(width: int, height: int) -> bytes:
     return b"\xff\xd8\xff\xe0\0\x04JF\xff\xc2\0\x0b\x08" + struct.pack(">2HB", height, width, 1)
 
 
+def bmp_masks(*masks: int) -> bytes:
+    header = bytearray(bmp_header(5, 5, 32))
+    header[30] = 3  # BI_BITFIELDS
+    return bytes(header) + struct.pack("<3I", *masks) + bytes(100)
+
+
 _INSTEAD = "expected PNG, JPEG, GIF or BMP; save it as PNG or JPEG"
 _AGAIN = "that ends inside its header; get the file again"
 _LEAST = "pixels, expected at least 1x1"
@@ -130,6 +137,10 @@ _BAD = {
     ),
     "BMP bomb": (bmp_header(10_000, -9_000), f"a BMP of 10000x9000 pixels, {_MOST}"),
     "BMP of OS/2": (bmp_header(5, 5, size=12), "a BMP of OS/2; save it as PNG or JPEG"),
+    "BMP of other masks": (
+        bmp_masks(0xFF000000, 0xFF0000, 0xFF00),
+        "a BMP whose colours are in another order than usual; save it as PNG or JPEG",
+    ),
     "BMP of 1 bit": (bmp_header(5, 5, 1), "a BMP of 1 bits a pixel; save it as PNG or JPEG"),
     "JPEG of no segments": (
         b"\xff\xd8\xff\xe0\0\x04JFxx",
@@ -146,6 +157,23 @@ def test_bad_files_are_refused_in_one_line(bad, tmp_path):
     with pytest.raises(InputError) as error:
         picture_files.read(str(path))
     assert str(error.value) == f"{path}: {line}"
+
+
+def test_a_gif_with_a_transparent_colour_is_refused(tmp_path):
+    for options in ({}, {"transparency": 0}):
+        picture = Image.new("P", (5, 5), 1)
+        picture.putpixel((2, 2), 0)
+        picture.save(tmp_path / "x.gif", **options)
+        if options:
+            with pytest.raises(InputError, match="a GIF with a transparent colour; save it as PNG"):
+                picture_files.read(str(tmp_path / "x.gif"))
+        else:
+            assert picture_files.read(str(tmp_path / "x.gif"))
+
+
+def test_a_bmp_with_the_usual_masks_is_read(tmp_path):
+    (tmp_path / "x.bmp").write_bytes(bmp_masks(0xFF0000, 0xFF00, 0xFF))
+    assert picture_files.read(str(tmp_path / "x.bmp"))
 
 
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):

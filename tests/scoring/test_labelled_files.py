@@ -100,6 +100,16 @@ def test_a_csv_file_without_names_is_refused_where_they_gave_the_order(tmp_path)
         assert len(content(*found)[1]) == 4
 
 
+def test_a_csv_file_without_names_is_refused_where_the_run_s_label_was_not_first(tmp_path):
+    path, run = tmp_path / "a.csv", Run((2, 3, 1), "train_csv_label6")
+    np.savetxt(path, np.c_[IMAGES.reshape(4, -1), LABELS], fmt="%d", delimiter=",")
+    line = "a.csv: no header, and the label of the run's own lines is field 7; say which"
+    with pytest.raises(InputError, match=line), contextlib.ExitStack() as stack:
+        stack.enter_context(labelled_files.csv_dataset(run, str(path)))
+    with labelled_files.csv_dataset(run, str(path), "last") as found:
+        assert content(*found)[1] == LABELS.tolist()
+
+
 @pytest.mark.parametrize(("asked", "role"), [(None, "train_csv_transposed"), (True, "train_csv")])
 def test_a_csv_file_is_transposed_as_the_run_says_or_the_user(tmp_path, capsys, asked, role):
     path = str(tmp_path / "a.csv")
