@@ -43,6 +43,7 @@ from mnist_estimator.training import hooks as training_hooks
 from mnist_estimator.training.run import describe_saved
 
 _START_SECS = 600.0  # How long a task of the cluster may take to answer for the first time.
+_NEVER_HOURS = 10_000  # RunConfig's default of keep_checkpoint_every_n_hours.
 _DROPOUT = "mnist_estimator_dropout"  # A collection: the seeds that are taken.
 
 
@@ -83,6 +84,7 @@ def resumable(estimator: estimators.Estimator, *, deterministic: bool = True) ->
         with (
             signals.handled(restore=True),
             _without_own_summaries(estimator),
+            _without_relative_steps(estimator),
             part(config, task) as run,
             endings.exit_when_peer_lost(task),
         ):
@@ -318,6 +320,12 @@ def _check(config: estimators.RunConfig, task: roles.Task) -> None:
             f"RunConfig: found save_checkpoints_secs={config.save_checkpoints_secs}, expected "
             "save_checkpoints_steps: a checkpoint by the clock comes at another step each time"
         )
+    if config.keep_checkpoint_max and config.keep_checkpoint_every_n_hours < _NEVER_HOURS:
+        raise InputError(
+            "RunConfig: found keep_checkpoint_every_n_hours="
+            f"{config.keep_checkpoint_every_n_hours}, expected none: which checkpoints stay would "
+            "depend on the clock; keep_checkpoint_max=0 keeps all"
+        )
     if config.tf_random_seed is None and not task.jobs:
         raise InputError(
             "RunConfig: found tf_random_seed=None, expected a number: without it the shuffles and "
@@ -340,14 +348,35 @@ def _without_own_summaries(estimator: estimators.Estimator) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def _without_relative_steps(estimator: estimators.Estimator) -> Iterator[None]:
+    """Refuses `train(steps=...)` in the block: each start would train so many more."""
+    original = estimator._convert_train_steps_to_hooks
+
+    def convert(steps: int | None, max_steps: int | None) -> list[v1.train.SessionRunHook]:
+        if steps is not None:
+            raise InputError(
+                f"train: found steps={steps}, expected max_steps: a program that is started again "
+                "would train so many steps more"
+            )
+        return original(steps, max_steps)
+
+    estimator._convert_train_steps_to_hooks = convert
+    try:
+        yield
+    finally:
+        vars(estimator).pop("_convert_train_steps_to_hooks", None)
+
+
+@contextlib.contextmanager
 def _lead(config: estimators.RunConfig, task: roles.Task) -> Iterator[Run]:
     """The part of the chief, or of a process on its own."""
     model_dir, keep = config.model_dir, config.keep_checkpoint_max or 0
     with contextlib.ExitStack() as stack:
-        stack.enter_context(lock.held(model_dir))
+        stack.enter_context(lock.held(model_dir, patience=lock.PATIENCE_SECS))
         in_cluster = bool(task.jobs or task.lone_chief)
         recorder = None
         if in_cluster:
+            files.check_ours(os.path.join(model_dir, status.STATUS_FILE), b'"has_evaluator"')
             recorder = stack.enter_context(status.record_outcome(model_dir, task.has_evaluator))
         newest = checkpoints.newest_whole(model_dir, progress.warn)
         if newest:

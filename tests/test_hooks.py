@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import signal
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from mnist_estimator import InputError, RunError, hooks
+from mnist_estimator.cluster import roles
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.runs import checkpoints
 
@@ -253,6 +255,7 @@ def test_a_record_of_the_best_that_is_damaged_is_named(tmp_path):
     [
         ({"save_checkpoints_steps": None, "save_checkpoints_secs": 60}, "secs=60, expected save_"),
         ({"tf_random_seed": None}, "found tf_random_seed=None, expected a number"),
+        ({"keep_checkpoint_every_n_hours": 1}, "every_n_hours=1, expected none"),
         ({"train_distribute": tf.distribute.OneDeviceStrategy("/cpu:0")}, "found a distribution"),
     ],
 )
@@ -262,6 +265,50 @@ def test_settings_that_cannot_be_resumed_are_refused(tmp_path, settings, line):
         hooks.resumable(make(tmp_path, **settings)),
     ):
         pytest.fail("not refused")
+
+
+def test_steps_that_count_from_each_start_are_refused(tmp_path):
+    classifier = make(tmp_path)
+    with (
+        pytest.raises(InputError, match="train: found steps=9, expected max_steps"),
+        hooks.resumable(classifier) as run,
+    ):
+        classifier.train(from_dataset(run), hooks=run.hooks, steps=9)
+    classifier.train(lambda: tf.data.Dataset.from_tensors(({"x": FEATURES}, LABELS)), steps=1)
+    assert checkpoints.newest_step(str(tmp_path)) == 1
+
+
+def test_a_program_with_parts_of_variables_goes_on(tmp_path):
+    def partitioned(features, labels, mode, params):
+        v1.get_variable_scope().set_partitioner(v1.fixed_size_partitioner(2))
+        return model_fn(features, labels, mode, params)
+
+    def make(folder):
+        config = estimator.RunConfig(str(folder), tf_random_seed=1, save_checkpoints_steps=5)
+        return estimator.Estimator(partitioned, config=config, params={"scale": 1.0, "rate": 0.01})
+
+    # TensorFlow would take the second path for a pattern; the values are then fed.
+    for folder in (tmp_path / "run", tmp_path / "run[1]"):
+        for steps in (5, STEPS):
+            classifier = make(folder)
+            with hooks.resumable(classifier) as run:
+                classifier.train(from_dataset(run), hooks=run.hooks, max_steps=steps)
+    assert variables(tmp_path / "run")["weights"]
+    assert checkpoints.newest_step(str(tmp_path / "run[1]")) == STEPS
+    with checkpoints.opened(f"{tmp_path}/run[1]/model.ckpt-{STEPS}") as reader:
+        found = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    assert {name: each.tobytes() for name, each in found.items()} == variables(tmp_path / "run")
+
+
+def test_a_status_of_another_program_is_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "status.json").write_text('{"state": "mine"}')
+    monkeypatch.setattr(hooks, "_task", lambda: dataclasses.replace(roles.Task(), lone_chief="x:1"))
+    with (
+        pytest.raises(InputError, match="status.json: a file of another program is there"),
+        hooks.resumable(make(tmp_path)),
+    ):
+        pytest.fail("not refused")
+    assert (tmp_path / "status.json").read_text() == '{"state": "mine"}'
 
 
 def test_estimators_own_saver_of_summaries_is_off_in_the_block_only(tmp_path):

@@ -28,6 +28,11 @@ def writer(folder: str) -> v1.summary.FileWriter:
     return compat.event_writer(folder, prefix and os.path.join(folder, prefix))
 
 
+def has_any(folder: str) -> bool:
+    """Whether there is a folder with events."""
+    return tf.io.gfile.isdir(folder) and _newest(folder) > 0
+
+
 def _newest(folder: str) -> int:
     """The time in the name of the newest events file, in seconds since 1970; 0 if there is none."""
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.optimizers import AVERAGE
@@ -33,12 +35,18 @@ def store_errors() -> Iterator[None]:
 
 
 def graph_variables() -> dict[str, list[int]]:
-    """Name and shape of each variable of the graph; of mirrored ones only the first copy's."""
-    return {
-        variable.op.name: variable.shape.as_list()
-        for variable in v1.global_variables()
-        if variable.shape.is_fully_defined() and "/replica_" not in variable.op.name
-    }
+    """Name and shape of each variable as a checkpoint has it.
+
+    Of mirrored variables that is the first copy, of the parts of a variable the whole.
+    """
+    found = {}
+    for variable in v1.global_variables():
+        part = getattr(variable, "_save_slice_info", None)
+        if part:
+            found[part.full_name] = list(part.full_shape)
+        elif variable.shape.is_fully_defined() and "/replica_" not in variable.op.name:
+            found[variable.op.name] = variable.shape.as_list()
+    return found
 
 
 def stored_variables(*, averages: bool) -> dict[str, tf.Variable]:
@@ -75,6 +83,29 @@ def check_variables(path: str, expected: Mapping[str, list[int]]) -> None:
             )
 
 
+@contextlib.contextmanager
+def _explained(path: str) -> Iterator[None]:
+    """Raises InputError where a variable's parts cannot be read together, under their names."""
+    try:
+        yield
+    except ValueError as error:
+        raise InputError(
+            f"{path}: cannot be restored from a path with * ? [ or \\ in it: {error}; give "
+            "another model_dir"
+        ) from error
+
+
+def _part(value: np.ndarray, spec: str) -> np.ndarray:
+    """The part of a variable's value that a RestoreV2 with this spec gives; all of it for "".
+
+    The spec of rows 2 to 4 of [10,3] is "10 3 2,3:0,3": the shape, then start and size by axis.
+    """
+    if not spec:
+        return value
+    ranges = (map(int, each.split(",")) for each in spec.split(" ")[-1].split(":"))
+    return value[tuple(slice(start, start + size) for start, size in ranges)]
+
+
 class Saver(v1.train.Saver):
     """Restores the files of exactly this path, and deletes nothing."""
 
@@ -96,12 +127,16 @@ class Saver(v1.train.Saver):
             return
         filename = sess.graph.get_tensor_by_name(self.saver_def.filename_tensor_name)
         readers = [op for op in filename.consumers() if op.type == "RestoreV2"]
-        with checkpoints.opened(save_path) as reader:
+        with checkpoints.opened(save_path) as reader, _explained(save_path):
             # Values that are fed are not read by any device, parameter servers included.
             values = {
-                tensor: reader.get_tensor(name.decode())
+                tensor: _part(reader.get_tensor(name.decode()), part.decode())
                 for op in readers
-                for name, tensor in zip(tf.get_static_value(op.inputs[1]), op.outputs, strict=True)
+                for name, part, tensor in zip(
+                    *map(tf.get_static_value, (op.inputs[1], op.inputs[2])),
+                    op.outputs,
+                    strict=True,
+                )
             }
         sess.run(self.saver_def.restore_op_name, values)
 

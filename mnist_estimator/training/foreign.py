@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable
 
 from mnist_estimator import InputError
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.runs import checkpoints
+from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.runtime import files, signals
 from mnist_estimator.runtime.progress import warn
 from mnist_estimator.training import randomness
@@ -18,6 +19,7 @@ from mnist_estimator.training.hooks import drop_events_from
 INPUT = "mnist_estimator_input"  # A collection: not empty if the input begins at the global step.
 # In a model_dir: the step of the last checkpoint that the listeners have seen.
 LISTENED = ".listened"
+_EVALUATIONS = re.compile(r"eval(_.*)?/?")  # Where Estimator writes the curves of evaluations.
 _MOST_NAMES = 3
 
 
@@ -112,8 +114,10 @@ class ListenedSaver(CheckpointSaver, v1.train.CheckpointSaverHook):
         # TensorFlow saves here, and its listeners expect to be called once before the first step.
         self._call(lambda listener: listener.after_save(session, step))
         missed = step > 0 and step % self._every_steps == 0 and self._seen_step() < step
-        for folder in tf.io.gfile.glob(os.path.join(self._model_dir, "eval*")):
-            drop_events_from(folder, step if missed else step + 1)
+        for name in tf.io.gfile.listdir(self._model_dir):  # Not by a pattern, which it may be.
+            folder = os.path.join(self._model_dir, name.rstrip("/"))
+            if _EVALUATIONS.fullmatch(name) and events.has_any(folder):
+                drop_events_from(folder, step if missed else step + 1)
         if missed:
             self._evaluate(session, f"{self._model_dir}/{checkpoints.BASENAME}-{step}")
 

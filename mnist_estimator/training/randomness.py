@@ -18,13 +18,16 @@ _ASSIGNMENTS = ("AssignAddVariableOp", "AssignVariableOp", "AssignAdd", "Assign"
 
 
 def training_roots(loss: tf.Tensor) -> list[tf.Operation]:
-    """The operations whose ancestors are a step of training: the loss, and the global step's rise.
+    """The operations whose ancestors are a step of training.
 
-    An optimizer raises the global step after it has changed the variables.
+    These are the loss, the global step's rise, and what optimizers and layers update. An optimizer
+    raises the global step after it has changed the variables; one beside it raises none.
     """
     step = v1.train.get_global_step()
     rises = [op for op in step.op.outputs[0].consumers() if op.type in _ASSIGNMENTS]
-    return [loss.op, *(op for op in rises if op is not step.initializer)]
+    keys = (v1.GraphKeys.TRAIN_OP, v1.GraphKeys.UPDATE_OPS)
+    updates = [getattr(each, "op", each) for key in keys for each in v1.get_collection(key)]
+    return [loss.op, *(op for op in rises if op is not step.initializer), *updates]
 
 
 def stateful_draws(roots: Iterable[tf.Operation]) -> list[str]:

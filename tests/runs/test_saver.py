@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from mnist_estimator import InputError
@@ -66,3 +67,18 @@ def test_the_error_of_a_store_is_told_from_that_of_a_lost_task(kind):
     assert signals.exit_code_of(found.value) == signals.EXIT_LOST
     with pytest.raises(kind), saver.store_errors():
         raise kind(None, None, "Socket closed")
+
+
+def test_parts_of_a_variable_are_the_whole_of_a_checkpoint(model_dir):
+    with tf.Graph().as_default():
+        v1.get_variable("w", [3], partitioner=v1.fixed_size_partitioner(3))
+        v1.get_variable("other", [2, 2], partitioner=v1.fixed_size_partitioner(2, axis=1))
+        assert saver.graph_variables() == GRAPH
+    saver.check_variables(f"{model_dir}/model.ckpt-3", GRAPH)
+
+
+def test_a_part_is_cut_out_of_the_whole():
+    value = np.arange(12).reshape(4, 3)
+    assert saver._part(value, "") is value
+    assert saver._part(value, "4 3 1,2:0,3").tolist() == value[1:3].tolist()
+    assert saver._part(value, "4 3 0,4:2,1").tolist() == value[:, 2:].tolist()

@@ -144,11 +144,22 @@ def test_a_checkpoint_that_no_listener_saw_is_shown_after_the_restart(tmp_path):
 
 
 def test_a_restart_drops_the_points_of_evaluations_that_come_again(tmp_path):
-    told(tmp_path, steps=10)
-    writer = events.writer(str(tmp_path / "eval"))
-    told(tmp_path, start=10, steps=0)
-    writer.flush()
-    (file,) = (tmp_path / "eval").glob("events.*")
+    # As a pattern the path would be that of another run.
+    run, other = tmp_path / "run[1]", tmp_path / "run1"
+    told(run, steps=10)
+    for folder in (run, other):
+        writer = events.writer(str(folder / "eval"))
+        writer.add_summary(v1.Summary(), 10)
+        writer.flush()
+    for mine in ("eval_data", "evals"):
+        (run / mine).mkdir()
+    (run / "eval.tf_record").write_text("mine")
+    told(run, start=10, steps=0)
+    events.writer(str(run / "eval")).flush()
+    assert not any((run / "eval_data").iterdir()) and not any((run / "evals").iterdir())
+    (file,) = (other / "eval").glob("events.*")
+    assert not any(event.session_log.status for event in v1.train.summary_iterator(str(file)))
+    (file,) = (run / "eval").glob("events.*")
     logs = [event for event in v1.train.summary_iterator(str(file)) if event.session_log.status]
     assert [event.step for event in logs] == [11]
 

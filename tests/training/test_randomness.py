@@ -96,3 +96,13 @@ def test_a_shuffle_without_any_seed_is_found():
     v1.set_random_seed(None)
     assert "has no seed" in randomness.unrepeatable(numbers().shuffle(9))
     assert not randomness.unrepeatable(numbers().shuffle(9, seed=0))
+
+
+def test_what_an_optimizer_beside_the_step_draws_is_found():
+    step = v1.train.get_or_create_global_step()
+    weight, other = v1.get_variable("weight", []), v1.get_variable("other", [])
+    optimizer = v1.train.GradientDescentOptimizer(0.1)
+    optimizer.minimize((other + tf.random.normal([], name="noise")) ** 2, var_list=[other])
+    optimizer.minimize(weight**2, step, var_list=[weight])
+    (found,) = randomness.stateful_draws(randomness.training_roots(weight**2))
+    assert found.startswith("noise/")
