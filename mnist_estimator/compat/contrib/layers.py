@@ -279,11 +279,11 @@ def embed_sequence(
             trainable=trainable,
         )
         if not unique:
-            return tf.nn.embedding_lookup(embeddings, ids)
+            return v1.nn.embedding_lookup(embeddings, ids)  # Parts in turn, as in TensorFlow 1.
         ids = tf.convert_to_tensor(ids)
         once, places = tf.unique(tf.reshape(ids, [-1]))
         return tf.gather(
-            tf.nn.embedding_lookup(embeddings, once), tf.reshape(places, v1.shape(ids))
+            v1.nn.embedding_lookup(embeddings, once), tf.reshape(places, v1.shape(ids))
         )
 
 

@@ -107,7 +107,8 @@ def batch_norm(
         def keep() -> list[Any]:
             return [tf.identity(made[name]) for name in ("moving_mean", "moving_variance")]
 
-        if layers.constant(is_training) not in (False, 0):
+        # That layer had no updates where it was not trainable.
+        if layers.constant(is_training) not in (False, 0) and (trainable or not is_layer):
             outputs = _add_updates(update, keep, outputs, is_training, updates_collections)
         outputs.set_shape(inputs.shape)
         outputs = outputs if activation_fn is None else activation_fn(outputs)

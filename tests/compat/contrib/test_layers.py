@@ -232,3 +232,19 @@ def test_scopes_of_arguments_are_each_ones_own():
 def test_wrong_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build(tf.constant(PICTURES))
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_embed_sequence_takes_the_rows_of_parts_in_turn(evaluate, unique):
+    rows = np.array([[0.0], [3], [6], [1], [4], [7], [2], [5]], np.float32)  # Parts of 3, 3 and 2.
+    initial = iter(np.split(rows, [3, 6]))
+    ids = [[0, 1, 2], [5, 7, 3]]
+    with v1.variable_scope("net", partitioner=v1.fixed_size_partitioner(3)):
+        outputs = layers.embed_sequence(
+            tf.constant(ids),
+            8,
+            1,
+            unique=unique,
+            initializer=lambda shape, dtype, partition_info: tf.constant(next(initial)),
+        )
+    assert evaluate(outputs)[..., 0].tolist() == ids

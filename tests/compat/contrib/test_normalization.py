@@ -179,3 +179,15 @@ def test_wrong_inputs_are_refused():
         normalization.layer_norm(v1.placeholder(tf.float32, [2, None]))
     with pytest.raises(ValueError, match="known dimension"):
         normalization.batch_norm(v1.placeholder(tf.float32, [2, None]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "updates"),
+    [(SHAPES[2], {}, 0), (SHAPES[0], {}, 2), (SHAPES[2], {"x": 1}, 2)],
+)
+def test_a_layer_that_is_not_trainable_has_no_updates_where_it_was_one(shape, options, updates):
+    """As TensorFlow 1: only where it made a layer of tf.layers did `trainable` stop the updates."""
+    more = {"zero_debias_moving_mean": True} if options else {}
+    normalization.batch_norm(tf.constant(batch_of(shape)), trainable=False, **more)
+    assert len(v1.get_collection(v1.GraphKeys.UPDATE_OPS)) == updates
+    assert not v1.trainable_variables()
