@@ -1,4 +1,4 @@
-"""Measures runs on corrupted test images, side by side, and how honest their probabilities are.
+"""Measures runs on corrupted test images, side by side: accuracy and calibration.
 
   python -m benchmarks.robustness --model_dir=tboard/mod1 --model_dir=tboard/mod2
   python -m benchmarks.robustness --model_dir=run1,run2,run3 --views=5 --output=robustness

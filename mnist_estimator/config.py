@@ -133,8 +133,9 @@ class TrainConfig:
     cache_mb: int = _setting(
         LEARNING,
         1024,
-        "Hold the training images in memory when they take at most this many MiB (a perfect "
-        "shuffle, any step entered at once); larger sets stream from disk.",
+        "Hold the training images in memory if they take at most this many MiB. The shuffle then "
+        "is over all examples, and a resumed run does not read the earlier batches again. Larger "
+        "sets stream from disk.",
     )
     shuffle_buffer: int = _setting(
         LEARNING, 20_000, "Examples in the shuffle buffer of a set that streams.", least=1
@@ -267,8 +268,9 @@ class TrainConfig:
     label_smoothing: float = _setting(
         LEARNING,
         0.05,
-        "Probability that a label shares out among all classes; 0: none. Fewer errors, but answers "
-        "that are less sure than they could be: see --calibrate of evaluate and export.",
+        "Share of each label's probability that is spread evenly over all classes; 0: none. It "
+        "lowers the error rate, and makes the probabilities too low: see --calibrate of evaluate "
+        "and export.",
         most=1,
         unrecorded=0.0,
     )
@@ -423,11 +425,12 @@ class TrainConfig:
     stall_timeout_secs: int = _setting(
         MACHINE,
         600,
-        "End a process in whose work nothing has moved for so many seconds: no step has ended, no "
-        "batch been evaluated, no part of a file come. What takes longer by nature has more: 20 "
-        "times its median so far; the set-up with the first step has 600 at least. The process "
-        "leaves a report with the stacks of its threads in the model_dir and exits with 138, so "
-        "that an engine starts it again. 0: wait for ever, as under a debugger.",
+        "End this process with 138 if it makes no progress for so many seconds: no step ends, no "
+        "batch is evaluated, no part of a file is read or written. An engine then starts it again. "
+        "A phase that takes long has a higher limit: 20 times its median duration so far. The "
+        "set-up and the first step together have at least 600 s. A report with the stacks of all "
+        "threads is left in the model_dir, or in the folder for temporary files where there is "
+        "none. 0: no limit, as for a debugger.",
     )
     strategy: str = _setting(
         (CLUSTER, MACHINE),
@@ -646,7 +649,7 @@ def define_calibrate() -> None:
         "calibrate",
         False,
         "Divide the logits by the temperature that fits the validation split of the run's data "
-        "best. The classes stay; their probabilities become honest.",
+        "best. The classes stay; their probabilities are calibrated.",
     )
     flag_fields.show_in_help("calibrate", flags.FLAGS)
 
@@ -669,8 +672,8 @@ def define_run_flags(*, data: bool = True, answers: bool = True, checkpoint: boo
         flag_fields.define_path(
             "checkpoint",
             "",
-            "Checkpoint to use: best, newest, or its path. Default: the one that training chose, "
-            "by its --export.",
+            "Checkpoint to use: best, newest, or its path. Default: the best; the newest if the "
+            "run has --export=final or none, or no evaluation.",
         )
         names.append("checkpoint")
     flags.DEFINE_string(

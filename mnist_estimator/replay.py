@@ -5,8 +5,9 @@
 
 Training is a pure function of records, flags and seed. So the steps from one checkpoint to the next
 one, done again, end with the same bytes in every variable: weights, optimizer's variables, global
-step. If they do not, then memory or arithmetic has lied, an operation does not give the same bits
-each time, or machine or libraries are others; the command says first if run.json tells of others.
+step. If they do not, then memory or arithmetic gave a wrong value, an operation does not give the
+same bits each time, or the machine or the libraries differ. The command first names the differences
+of machine and libraries that run.json shows.
 The run's folder is not written to. A run of several synchronous workers is trained again by as many
 on this machine. The exit code is 0 if all bytes are the same, 1 if some are not.
 """

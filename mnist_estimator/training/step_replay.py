@@ -1,8 +1,9 @@
 """The hook of `--replay_steps`: does the last steps before a checkpoint again, and compares.
 
 The steps are those of the same session, on the batches that they have had, from what the variables
-were before them. So a bit that has flipped in memory, or arithmetic that lies, is found before
-anything that follows from it is saved. The examples are not read again: the command `replay` does.
+were before them. So a bit that has flipped in memory, or a wrong result of arithmetic, is found
+before anything that follows from it is saved. The examples are not read again: the command `replay`
+reads them.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def verdict(is_same_twice: bool) -> str:
       is_same_twice: whether the steps end with the same bytes when they are done a third time.
     """
     if is_same_twice:
-        return "done once more they end as they did again, so the first time is the odd one"
+        return "the second and the third time end with the same bytes, so the first result is wrong"
     return (
         "done once more they end otherwise once more, so this machine, or an operation of the "
         "network, does not give the same bits each time"

@@ -52,7 +52,7 @@ def test_a_flipped_bit_is_found_in_its_stretch(work, capsys):
     assert found[0, 4] == found[8, 12] == []
     assert any(line.startswith("logits/kernel: ") for line in found[4, 8])
     assert found[4, 8][-1] == (
-        "done once more they end as they did again, so the first time is the odd one"
+        "the second and the third time end with the same bytes, so the first result is wrong"
     )
     # The run is left as it was, and the machine is the same.
     assert {path: path.read_bytes() for path in sorted((work / "run").rglob("*.*"))} == before

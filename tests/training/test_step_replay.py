@@ -53,7 +53,7 @@ def test_a_flipped_bit_is_found_and_not_saved(work, tmp_path, monkeypatch):
     line = str(caught.value)
     assert line.startswith("step 8: the last 3 steps, done again, end with other bytes: ")
     assert "elements differ, by at most" in line and " more; " in line
-    assert "so the first time is the odd one; nothing of them was saved" in line
+    assert "so the first result is wrong; nothing of them was saved" in line
     assert checkpoints.newest(str(tmp_path / "run")).endswith("model.ckpt-4")
     now = status.read(str(tmp_path / "run"))
     assert (now.state, now.exit_code, now.reason) == (status.FAILED, 1, line)
