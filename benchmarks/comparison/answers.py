@@ -52,7 +52,9 @@ def _prepare(options: Options) -> None:
     package_data.prepared(options)
     work = options.work_dir.resolve()
     folder = work / _FOLDER
-    if (folder / "export").exists():
+    mark, digest = folder / "package", environments.package_digest()
+    # An export holds the graph of the package that made it.
+    if mark.exists() and mark.read_text() == digest:
         return
     shutil.rmtree(folder, ignore_errors=True)
     python = environments.python("tensorflow", options.work_dir)
@@ -61,6 +63,7 @@ def _prepare(options: Options) -> None:
     command = [python, "-m", "mnist_estimator.train", *flags]
     subprocess.run(command, check=True, cwd=ROOT, timeout=3600)
     os.rename(folder / "run" / "export" / "final" / str(_STEPS), folder / "export")
+    mark.write_text(digest)
 
 
 PART = Part(

@@ -99,7 +99,8 @@ def _cell(row: Row, ours: str, most: int) -> str:
     # A bar would end the cell.
     reason = row.failed.replace("|", "/")
     if row.measured is None:
-        return f"*{reason}* | "
+        few = f"; *in {_rounds(row.runs)}*" if 0 < row.runs < most else ""
+        return f"*{reason}*{few} | "
     count = row.measured.count
     few = f"; *in {_rounds(count)}*" if count < most else ""
     if reason:

@@ -62,6 +62,18 @@ def test_a_cell_says_in_how_many_rounds_there_was_a_result():
     assert "| **ours** | 5.00; *in 1 round, else took more than 5 s* | 1 |" in text
 
 
+def test_a_cell_without_a_value_says_of_how_many_rounds():
+    part = dataclasses.replace(PART, values=(Value("speed", "Speed", "images/s", absent="none"),))
+    records = [
+        *(record("ours", "batch 1", number, values={"speed": 5.0}) for number in (0, 1)),
+        *(record("slow", "batch 1", number, values={"speed": None}) for number in (0, 1)),
+        record("cut off", "batch 1", 0, values={"speed": None}),
+    ]
+    text = tables.markdown(part, records)
+    assert "| slow | *none* |" in text
+    assert "| cut off | *none*; *in 1 round* |" in text
+
+
 def test_of_a_part_that_was_cut_off_fewer_rounds_are_said_and_pairs_alone_compared():
     records = [
         *(record("ours", "batch 1", number, values={"speed": 6.0}) for number in (0, 1)),
