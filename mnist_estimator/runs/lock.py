@@ -160,7 +160,11 @@ def _is_gone(owner: dict[str, str]) -> bool:
 
     In containers two machines may have one name, and all processes the same number.
     """
-    return this_machine() == owner.get("machine") != "" and _has_ended(owner)
+    return _is_of_this_machine(owner) and _has_ended(owner)
+
+
+def _is_of_this_machine(owner: dict[str, str]) -> bool:
+    return this_machine() == owner.get("machine") != ""
 
 
 def _lock(
@@ -193,7 +197,7 @@ def _lock(
 
 def _is_here(owner: dict[str, str]) -> bool:
     """Whether the owner is a process of this machine that runs."""
-    return this_machine() == owner.get("machine") != "" and not _has_ended(owner)
+    return _is_of_this_machine(owner) and not _has_ended(owner)
 
 
 def _take_over(path: str, sleep: Callable[[float], None]) -> None:
@@ -247,15 +251,9 @@ class _OwnFile:
     @contextlib.contextmanager
     def beating(self, every_secs: float) -> Iterator[None]:
         """Rewrites the file from a thread until the block ends, and then removes it."""
-
-        def beat(done: threading.Event) -> None:
-            while not done.wait(every_secs):
-                # What is wrong is seen by `check`, in the thread that it matters to.
-                with contextlib.suppress(InputError, RunError):
-                    self._beat()
-
         try:
-            with background.running(beat, "heartbeat"):
+            # What is wrong is seen by `check`, in the thread that it matters to.
+            with background.repeating(self._beat, "heartbeat", every_secs):
                 yield
         finally:
             with contextlib.suppress(InputError, RunError):

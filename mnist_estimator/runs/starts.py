@@ -80,9 +80,9 @@ class Trained:
     """How the last steps up to a checkpoint were trained.
 
     Attributes:
-      config: with these flags,
-      since: from this step on.
-      changed: the flags that had other values before, except those of the machine.
+      config: the flags.
+      since: the step from which on they hold.
+      changed: names of flags that had other values before, except those of the machine.
     """
 
     config: TrainConfig

@@ -1,10 +1,12 @@
-"""Runs a function in a thread while a block of code runs."""
+"""Runs a function in a thread while a block of code runs, once or again and again."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+
+from mnist_estimator import InputError, RunError
 
 
 @contextlib.contextmanager
@@ -27,3 +29,16 @@ def running(
     finally:
         done.set()
         thread.join(patience)
+
+
+def repeating(
+    work: Callable[[], None], name: str, every_secs: float
+) -> contextlib.AbstractContextManager[None]:
+    """Calls `work` from a thread every so many seconds while the block runs; ignores its errors."""
+
+    def repeat(done: threading.Event) -> None:
+        while not done.wait(every_secs):
+            with contextlib.suppress(InputError, RunError):
+                work()
+
+    return running(repeat, name)

@@ -92,15 +92,9 @@ class Lease:
     @contextlib.contextmanager
     def beating(self, every_secs: float) -> Iterator[None]:
         """Rewrites the object from a thread until the block ends, and then gives it back."""
-
-        def beat(done: threading.Event) -> None:
-            while not self._lost and not done.wait(every_secs):
-                # What is wrong is seen by `check`, in the thread that it matters to.
-                with contextlib.suppress(InputError, RunError):
-                    self.beat()
-
         try:
-            with background.running(beat, "lease"):
+            # What is wrong is seen by `check`, in the thread that it matters to.
+            with background.repeating(self.beat, "lease", every_secs):
                 yield
         finally:
             self.release()

@@ -13,11 +13,9 @@ import hashlib
 import os
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 
-from mnist_estimator import InputError
 from mnist_estimator.runtime import background, watchdog
 
 _MOUNTS = "/proc/self/mountinfo"
@@ -86,13 +84,7 @@ class Heartbeat:
     @contextlib.contextmanager
     def in_background(self) -> Iterator[None]:
         """Writes from a thread until the block ends. Errors of the filesystem are ignored."""
-
-        def beat(done: threading.Event) -> None:
-            while not done.wait(self._every_secs):
-                with contextlib.suppress(InputError):
-                    self._write()
-
-        with background.running(beat, "heartbeat"):
+        with background.repeating(self._write, "heartbeat", self._every_secs):
             yield
 
 

@@ -21,7 +21,7 @@ from mnist_estimator.runs.open_run import OpenRun, raise_when_folder_gone
 from mnist_estimator.runtime import files, progress
 from mnist_estimator.runtime.files import FILE_ERRORS, error_line, is_out_of_memory
 from mnist_estimator.scoring import one_graph
-from mnist_estimator.scoring.scores import MAX_CLASSES, Scores
+from mnist_estimator.scoring.scores import MAX_CLASSES, UNDEFINED, Scores
 
 
 def evaluate_alone(
@@ -103,10 +103,7 @@ def evaluate(
     if counted != expected:
         raise RunError(f"evaluation counted {counted} {split} examples, expected {expected}")
     if math.isnan(result[LOSS]):  # Where there are too many classes for `scores`.
-        raise RunError(
-            f"{checkpoint}: the network's answer to some {split} examples is not a number; its "
-            "weights or pixels are too large, or it divides by 0"
-        )
+        raise RunError(f"{checkpoint}: the network's answer to some {split} examples {UNDEFINED}")
     return {
         # By way of text: the float64 nearest to a float32 has digits that mean nothing.
         ACCURACY: float(str(result[ACCURACY])),

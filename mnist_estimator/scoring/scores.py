@@ -19,6 +19,7 @@ from mnist_estimator import RunError
 from mnist_estimator.data.statistics import full_scale
 
 MAX_CLASSES = 1000  # With more classes nothing is counted: nobody reads such a confusion matrix.
+UNDEFINED = "is not a number; its weights or pixels are too large, or it divides by 0"
 THRESHOLDS = 101  # Points of a precision-recall curve.
 _BINS = 15  # Of the calibration error, as in the paper cited below.
 
@@ -93,10 +94,7 @@ class Scores:
         """
         undefined = ~np.isfinite(logits.max(axis=1))  # One is NaN or infinite, or all are -inf.
         if undefined.any():
-            raise RunError(
-                f"example {index[undefined.argmax()]}: the network's answer is not a number; its "
-                "weights or pixels are too large, or it divides by 0"
-            )
+            raise RunError(f"example {index[undefined.argmax()]}: the network's answer {UNDEFINED}")
         log_probabilities = _log_softmax(logits)
         probabilities = np.exp(log_probabilities)
         predictions = probabilities.argmax(axis=1)
