@@ -61,7 +61,7 @@ def _exit_code_of(
 ) -> Callable[[list[str]], int]:
     def guarded(argv: list[str]) -> int:
         try:
-            with signals.handled(), _watched(phase):
+            with signals.handled(), signals.replacing_errors(), _watched(phase):
                 if len(argv) > 1 and not takes_arguments:
                     raise InputError(f"found {argv[1]!r}, expected only --flags; see --help")
                 return main(argv) or 0

@@ -26,7 +26,7 @@ import types
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from mnist_estimator import InputError, storage
+from mnist_estimator import InputError, RunError, storage
 from mnist_estimator.runtime import progress
 
 # By Kubeflow's ExitCode policy, which other engines can be given too, a task that exits with less
@@ -50,8 +50,10 @@ _CODES = {
 }
 # `timeout` and some job managers signal a process and then its whole group: this is one signal.
 _SAME_SECS = 0.3
-# TensorFlow's C++ makes the errors of this module, and an exception cannot pass through it.
+# TensorFlow's C++ calls these functions, and an exception cannot pass through it: it makes the
+# errors of this module, and takes a check of a type that raises for one that answers yes.
 _MADE_BY_C = os.path.join("framework", "errors_impl.py")
+_CHECKS_OF_TYPES = ("__instancecheck__", "__subclasscheck__")
 _SOON_SECS = 0.001
 # Less than the 30 s that Slurm and Kubernetes give by default, and more than a step takes.
 _STUCK_SECS = 20.0
@@ -177,6 +179,23 @@ def interruptible() -> Iterator[None]:
         _State.deferring = before
 
 
+@contextlib.contextmanager
+def replacing_errors() -> Iterator[None]:
+    """Raises an `Interruption` for an unexpected error in the block that comes after a signal.
+
+    Code that the interruption passes through, as in C++, may have replaced it with that error.
+    """
+    try:
+        yield
+    except (InputError, RunError, OSError):
+        raise
+    except Exception as error:
+        if _State.noted is None:
+            raise
+        outcome = f"stopped with an error, {type(error).__name__}: {error}"
+        raise Interruption(_State.noted.name, _CODES[_State.noted], outcome) from error
+
+
 def noted() -> bool:
     """Whether a signal has been noted."""
     return _State.noted is not None
@@ -201,11 +220,19 @@ def _handle(number: int, frame: types.FrameType | None) -> None:
         return  # The second of two that are one is not to interrupt the clean-up; see `_watch`.
     if storage.postpone_signal(number):
         _State.postponed += 1
-    elif frame and frame.f_code.co_filename.endswith(_MADE_BY_C):
+    elif _may_be_called_by_c(frame):
         _State.postponed += 1
         threading.Timer(_SOON_SECS, signal.raise_signal, [number]).start()
     else:
         check()
+
+
+def _may_be_called_by_c(frame: types.FrameType | None) -> bool:
+    if frame and frame.f_code.co_filename.endswith(_MADE_BY_C):
+        return True
+    while frame and frame.f_code.co_name not in _CHECKS_OF_TYPES:
+        frame = frame.f_back  # A check can call other functions, such as `__subclasshook__`.
+    return frame is not None
 
 
 def _interruption(number: signal.Signals) -> Interruption:

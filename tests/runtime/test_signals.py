@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import contextlib
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 
 import pytest
+import tensorflow as tf
 from support import programs
 
 from mnist_estimator.runtime import program, signals
@@ -108,6 +110,46 @@ def test_an_error_in_the_block_is_not_replaced():
         signals.defer()
         signal.raise_signal(signal.SIGTERM)
         raise KeyError
+
+
+@pytest.mark.parametrize(
+    ("check", "expected"),
+    [
+        (tf.nest.flatten, 1),
+        (lambda value: tf.nest.flatten([value, 1]), 2),
+        (lambda value: [] if tf.nest.is_nested(value) else [value], 1),
+    ],
+    ids=["flatten", "flatten_list", "is_nested"],
+)
+def test_a_signal_while_tensorflow_checks_a_type_is_raised_after_it(check, expected):
+    class Leaf:
+        pass
+
+    class Signalling(collections.abc.Mapping):
+        """Is asked whether a class is its subclass when something is checked for a Mapping."""
+
+        @classmethod
+        def __subclasshook__(cls, candidate):
+            if candidate is Leaf:
+                signal.raise_signal(signal.SIGTERM)
+            return NotImplemented
+
+    answers = []
+    with pytest.raises(signals.Interruption, match="SIGTERM"):
+        answers.append(len(check(Leaf())))
+        threading.Event().wait(60)
+    assert answers in ([expected], [])  # None if the signal is raised before it is appended.
+
+
+def test_an_error_that_replaces_an_interruption_is_told_as_one():
+    replacing = """
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except BaseException:
+        raise KeyError("lost") from None
+"""
+    line = "-c: SIGTERM: stopped with an error, KeyError: 'lost'\n"
+    assert run_program(replacing) == (143, line)
 
 
 def test_an_interruption_is_no_error_of_the_program():
