@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator import InputError, RunError, networks
+from mnist_estimator import InputError, RunError, networks, randomness
 from mnist_estimator.cluster import peers, roles
 from mnist_estimator.compat import estimator as estimators
 from mnist_estimator.compat import tf, v1
@@ -36,7 +36,6 @@ from mnist_estimator.training import (
     endings,
     foreign,
     parameter_server,
-    randomness,
     stopping,
 )
 from mnist_estimator.training import hooks as training_hooks

@@ -34,6 +34,7 @@ ORDER = (
     "cluster",
     "engines",
     "draws",
+    "randomness",
     "augmentation",
     "weight_updates",
     "networks",

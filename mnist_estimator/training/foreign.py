@@ -7,12 +7,11 @@ import os
 import re
 from collections.abc import Callable
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, randomness
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runs import checkpoints, events
 from mnist_estimator.runtime import files, signals
 from mnist_estimator.runtime.progress import warn
-from mnist_estimator.training import randomness
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
 from mnist_estimator.training.hooks import drop_events_from
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mnist_estimator import randomness
 from mnist_estimator.compat import tf, v1
-from mnist_estimator.training import randomness
 
 
 @pytest.fixture(autouse=True)
