@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from mnist_estimator.compat import tf
 from mnist_estimator.pictures.picture_files import (
+    BMP_MASKS,
+    MAX_BMP_HEADER,
     MAX_FILE_BYTES,
     MAX_PIXELS,
     MAX_SCANNED_PIXELS,
@@ -19,6 +21,8 @@ from mnist_estimator.pictures.picture_files import (
 _PNG, _JPEG, _BMP = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM"
 _GIFS = (b"GIF87a", b"GIF89a")
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+_PNG_KEY = b"tRNS"  # Of a PNG without alpha: a transparent colour, or a table of them.
+_PNG_PIXELS = b"IDAT"
 _JPEG_END = b"\xff\xd9"
 # What a decoder reads as the rest of a scan, one or the other, wherever the scan was cut off: after
 # an 0xFF, in the middle, or where one of eight restart markers is due. It waits for that marker if
@@ -32,7 +36,8 @@ _HEAD_BYTES = 1 << 16  # Where EXIF's orientation is looked for.
 # How far the first frame of a GIF is looked for: pieces, of which a run of full ones counts once.
 _MOST_PIECES = 10_000
 _FULL_BYTES, _RUN = 256, 1024
-_AT_BLOCK, _IN_EXTENSION, _IN_FRAME, _WHOLE, _DAMAGED = range(5)
+_AT_BLOCK, _IN_EXTENSION, _IN_FRAME, _WHOLE, _DAMAGED, _TRANSPARENT, _PARTIAL = range(7)
+_BMP_HEAD_BYTES = 1 << 11  # More than its longest header and a table of 256 colours.
 
 
 class Files(NamedTuple):
@@ -43,12 +48,14 @@ class Files(NamedTuple):
       ends: int32 [N], how many bytes of it the decoder is to get.
       suffixes: string [N], what is to follow them.
       orientations: int64 [N], by EXIF: 1 to 8.
+      keyed: bool [N], whether a PNG has a transparent colour, or a table of them.
     """
 
     problems: tf.Tensor
     ends: tf.Tensor
     suffixes: tf.Tensor
     orientations: tf.Tensor
+    keyed: tf.Tensor
 
 
 def examined(encoded: tf.Tensor) -> Files:
@@ -62,41 +69,51 @@ def examined(encoded: tf.Tensor) -> Files:
     is_known = is_png | is_jpeg | is_gif | is_bmp
     lengths = tf.strings.length(encoded)
     is_short = lengths <= MAX_FILE_BYTES
-    is_png, is_jpeg, is_gif = (is_short & kind for kind in (is_png, is_jpeg, is_gif))
+    is_png, is_jpeg, is_gif, is_bmp = (
+        is_short & kind for kind in (is_png, is_jpeg, is_gif, is_bmp)
+    )
     lacks_end = is_jpeg & ~_ends(encoded, lengths, _JPEG_END)
 
     none = tf.zeros_like(lengths)
     no_frame = (none, lengths, tf.zeros_like(lengths, tf.float64))
     states, ends, frame_pixels = _of_those(is_gif, encoded, _first_frame, no_frame)
     scans, jpeg_pixels = _of_those(is_jpeg, encoded, _scans_and_pixels, (none, no_frame[2]))
-    texts, png_ends = _of_those(is_png, encoded, _texts_and_ends, (none, none))
+    texts, png_ends, keys = _of_those(is_png, encoded, _words_of_png, (none, none, none))
+    odd, ends = _of_those(is_bmp, encoded, _kind_and_end_of_bmp, (tf.zeros_like(is_bmp), ends))
     pixels = tf.where(is_jpeg, jpeg_pixels, _declared_pixels(encoded, is_png, is_bmp))
     pixels = tf.where(pixels < 1, pixels, tf.maximum(pixels, frame_pixels))
     scanned = tf.cast(scans, tf.float64) * pixels
     slow = (scans > MAX_SCANS) | (scanned > MAX_SCANNED_PIXELS) | (texts > MAX_TEXTS)
     is_cut = (is_png & (png_ends < 1)) | (is_gif & tf.not_equal(states, _WHOLE))
+    is_cut |= lengths < ends
     doubtful = lacks_end & (pixels <= MAX_PIXELS) & ~slow
     is_cut |= _of_those(doubtful, encoded, _lacks_more_than_its_end, (is_cut,))[0]
     problems = tf.where(is_cut, "a picture that is cut off; get the file again", "")
     for wrong, line in (
         (tf.equal(states, _DAMAGED), "a GIF whose blocks do not follow each other; save it as PNG"),
+        (tf.equal(states, _TRANSPARENT), "a GIF with a transparent colour; save it as PNG"),
+        (tf.equal(states, _PARTIAL), "a GIF whose first frame does not fill it; save it as PNG"),
         (slow, f"more than {MAX_SCANS} scans, or than {MAX_TEXTS} packed texts; save it again"),
         (pixels > MAX_PIXELS, f"more than {MAX_PIXELS:,} pixels; save it smaller"),
         (pixels < 1, "a picture without pixels"),
+        (odd, "a BMP of a kind that is not read; save it as PNG"),
         (~is_short, f"larger than {MAX_FILE_BYTES >> 20} MiB; save it smaller"),
         (~is_known, "no PNG, JPEG, GIF or BMP; save it as PNG or JPEG"),
     ):
         problems = tf.where(wrong, line, problems)
     suffixes = tf.where(lacks_end, _JPEG_END, tf.where(is_gif, b";", b""))
-    return Files(problems, ends, suffixes, _orientations(encoded, is_png, is_jpeg))
+    return Files(problems, ends, suffixes, _orientations(encoded, is_png, is_jpeg), keys > 0)
 
 
-def decoded(encoded: tf.Tensor, orientation: tf.Tensor, longest: int) -> tf.Tensor:
+def decoded(
+    encoded: tf.Tensor, orientation: tf.Tensor, keyed: tf.Tensor, longest: int
+) -> tf.Tensor:
     """Decodes one PNG, JPEG, GIF (its first frame) or BMP file.
 
     Args:
       encoded: string [], a file that ends as `examined` says.
       orientation: int64 [], by EXIF.
+      keyed: bool [], as of `Files`.
       longest: pixels of the longer side, at most; a larger picture is shrunk.
 
     Returns:
@@ -106,7 +123,12 @@ def decoded(encoded: tf.Tensor, orientation: tf.Tensor, longest: int) -> tf.Tens
     Raises:
       tf.errors.InvalidArgumentError: at run time, if the file cannot be decoded.
     """
-    pixels = shrunk(tf.io.decode_image(encoded, expand_animations=False), longest)
+    pixels = tf.cond(
+        keyed,
+        lambda: tf.io.decode_png(encoded, channels=4),
+        lambda: tf.io.decode_image(encoded, expand_animations=False),
+    )
+    pixels = shrunk(pixels, longest)
     return tf.cond(
         tf.equal(orientation, 1),
         lambda: tf.identity(pixels),
@@ -152,9 +174,48 @@ def _scans_and_pixels(encoded: tf.Tensor):
     return _count(encoded, SCAN_STARTS), pixels
 
 
-def _texts_and_ends(encoded: tf.Tensor):
-    """How many packed texts and how many ends a PNG has, two of int32 []."""
-    return _count(encoded, PACKED_TEXTS), _count(encoded, [_PNG_END])
+def _words_of_png(encoded: tf.Tensor):
+    """How many packed texts, ends and transparent colours a PNG has, each int32 [].
+
+    A text before the pixels may hold the last one's name. The picture is then decoded to RGBA.
+    """
+    head = tf.raw_ops.StringSplitV2(input=encoded[None], sep=_PNG_PIXELS, maxsplit=1).values[0]
+    return _count(encoded, PACKED_TEXTS), _count(encoded, [_PNG_END]), _count(head, [_PNG_KEY])
+
+
+def _kind_and_end_of_bmp(encoded: tf.Tensor):
+    """Looks at the header of a BMP, as `picture_files.problem` does.
+
+    Returns:
+      bool [], whether TensorFlow refuses it or takes it for another kind.
+      int32 [], the bytes that it has, or is to have: TensorFlow refuses a file with more.
+    """
+    start = tf.strings.substr(encoded, 0, _BMP_HEAD_BYTES)
+    # Zeros behind, for what is read beyond the end.
+    head = tf.cast(tf.io.decode_raw(start, tf.uint8), tf.int64)
+    head = tf.pad(head, [[0, _BMP_HEAD_BYTES]])
+
+    def number(place: int, size: int):
+        return tf.reduce_sum(head[place : place + size] * [256**i for i in range(size)])
+
+    pixels, table, bits, packed = number(10, 4), 14 + number(14, 4), number(28, 2), number(30, 4)
+    colours = tf.minimum(number(46, 4), 256)
+    colours = tf.where(colours > 0, colours, tf.constant(256, tf.int64))
+    masks = tf.stack([number(54 + 4 * place, 4) for place in range(3)])
+    entries = tf.reshape(head[tf.minimum(table, _BMP_HEAD_BYTES - 1024) :][:1024], [256, 4])[:, :3]
+    greys = tf.range(256, dtype=tf.int64)
+    is_grey = tf.reduce_all(tf.equal(entries, greys[:, None]), 1) | (greys >= colours)
+    is_grey |= table + 4 * greys + 4 > pixels
+    is_usual = tf.reduce_all(tf.equal(masks, BMP_MASKS))
+    is_known = tf.equal(packed, 0) | (tf.equal(packed, 3) & is_usual)
+    is_known &= tf.reduce_any(tf.equal(bits, [8, 24, 32]))
+    is_known &= (table >= 54) & (table <= MAX_BMP_HEADER + 14) & (pixels >= table)
+    is_odd = ~is_known | (tf.equal(bits, 8) & ~tf.reduce_all(is_grey))
+    width, height = number(18, 4), number(22, 4)
+    height = tf.minimum(height, 256**4 - height)  # Below zero: its rows go from the top down.
+    row = (width * bits // 8 + 3) // 4 * 4
+    end = tf.cast(pixels, tf.float64) + tf.cast(row, tf.float64) * tf.cast(height, tf.float64)
+    return is_odd, tf.cast(tf.minimum(end, 2.0**31 - 1), tf.int32)
 
 
 def _begins(encoded: tf.Tensor, magic: bytes):
@@ -177,7 +238,8 @@ def _first_frame(encoded: tf.Tensor):
 
     Returns:
       state: int32 []; _WHOLE if all of it is there, _DAMAGED if something else is, or it is in too
-        many pieces; others where the file ends before.
+        many pieces; _TRANSPARENT, which TensorFlow shows as black; _PARTIAL, where it takes a frame
+        for the whole picture; others where the file ends before.
       end: int32 [], the bytes of the file up to its end.
       pixels: float64 [], its height times its width.
     """
@@ -192,9 +254,14 @@ def _first_frame(encoded: tf.Tensor):
         head = tf.cast(content[place : place + 10], tf.int64)
         is_frame, is_extension = tf.equal(head[0], 0x2C), tf.equal(head[0], 0x21)
         start = tf.where(is_frame, place + 11 + _palette(head[9]), place + 2)
-        kind = tf.where(is_extension, _IN_EXTENSION, _DAMAGED)
-        kind = tf.where(is_frame, _IN_FRAME, kind)
-        size = tf.cast(head[5:9:2] + 256 * head[6:10:2], tf.float64)
+        is_transparent = tf.equal(head[1], 0xF9) & tf.equal(head[3] & 1, 1)
+        kind = tf.where(is_transparent, _TRANSPARENT, _IN_EXTENSION)
+        kind = tf.where(is_extension, kind, _DAMAGED)
+        frame = head[1:9:2] + 256 * head[2:10:2]  # Left, top, width and height.
+        fills = tf.reduce_all(frame[:2] < 1) & tf.reduce_all(frame[2:] >= screen)
+        is_partial = ~fills & (place + 10 <= length)
+        kind = tf.where(is_frame, tf.where(is_partial, _PARTIAL, _IN_FRAME), kind)
+        size = tf.cast(frame[2:], tf.float64)
         # Most of what follows are pieces as long as can be.
         run = content[place : place + _RUN * _FULL_BYTES : _FULL_BYTES]
         full = tf.reduce_sum(tf.math.cumprod(tf.cast(tf.equal(run, 255), tf.int64)))
@@ -210,6 +277,7 @@ def _first_frame(encoded: tf.Tensor):
             pieces + 1,
         )
 
+    screen = tf.cast(content[6:10:2], tf.int64) + 256 * tf.cast(content[7:11:2], tf.int64)
     palette = _palette(tf.cast(content[10], tf.int64))
     begin = (tf.constant(_AT_BLOCK), 13 + palette, tf.constant(0, tf.float64), tf.constant(0))
     state, end, pixels, pieces = tf.while_loop(goes_on, step, begin, parallel_iterations=1)

@@ -7,6 +7,7 @@ from its header here, by the standard library alone.
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import stat
 import struct
@@ -167,6 +168,8 @@ def problem(encoded: bytes) -> str:
     if pixels > MAX_PIXELS:
         size = f"{found[0][0]}x{found[0][1]} pixels" if len(found) == 1 else f"{pixels:,} pixels"
         return f"a {name} of {size}, expected at most {MAX_PIXELS:,} in all; save it smaller"
+    if name == "BMP" and len(encoded) < _bmp_end(encoded):
+        return "a BMP that is cut off; get the file again"
     return _slow_to_decode(encoded, name, pixels)
 
 
@@ -272,9 +275,13 @@ def _gif_sizes(encoded: bytes) -> Iterator[tuple[int, int]]:
     while place < len(encoded) and encoded[place] != 0x3B:
         kind = encoded[place]
         if kind == 0x2C:
-            _, _, width, height, flags = struct.unpack_from("<4HB", encoded, place + 1)
+            left, top, *size, flags = struct.unpack_from("<4HB", encoded, place + 1)
+            # TensorFlow takes it for the whole picture. A huge screen is refused for its size.
+            fills = not left and not top and size[0] >= width and size[1] >= height
+            if not frames and not fills and width * height <= MAX_PIXELS:
+                raise ValueError("whose first frame does not fill it")
             frames += 1
-            yield width, height
+            yield size[0], size[1]
             place += 11 + _palette(flags)
         elif kind == 0x21:
             # TensorFlow takes what is transparent for black.
@@ -295,25 +302,34 @@ def _palette(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-_BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # Of red, green and blue.
+MAX_BMP_HEADER = 124  # Of its fifth version.
+BMP_MASKS = (0xFF0000, 0xFF00, 0xFF)  # Of red, green and blue.
 
 
 def _bmp_size(encoded: bytes) -> Iterator[tuple[int, int]]:
     start, header = struct.unpack_from("<2I", encoded, 10)
     if header < 40:
         raise ValueError("of OS/2")
+    if header > MAX_BMP_HEADER or start < 14 + header:
+        raise ValueError("whose header is too long")
     width, height, _, bits, packed = struct.unpack_from("<2i2HI", encoded, 18)
     # TensorFlow reads these as they stand, and others as if they were these.
     if bits not in (8, 24, 32) or packed not in (0, 3):
         raise ValueError(f"of {bits} bits a pixel{' and packed' if packed else ''}")
-    if packed and struct.unpack_from("<3I", encoded, 54) != _BMP_MASKS:
+    if packed and struct.unpack_from("<3I", encoded, 54) != BMP_MASKS:
         raise ValueError("whose colours are in another order than usual")
     if bits == 8:
-        table = encoded[14 + header : start]
+        colours = min(struct.unpack_from("<I", encoded, 46)[0] or 256, 256)
+        table = encoded[14 + header : min(start, 14 + header + 4 * colours)]
         greys = [table[first : first + 3] for first in range(0, len(table) - 3, 4)]
         if any(grey != bytes([place] * 3) for place, grey in enumerate(greys)):
             raise ValueError("with a table of colours")
     yield width, abs(height)  # Below zero: its rows go from the top down.
+
+
+def _bmp_end(encoded: bytes) -> int:
+    start, _, width, height, _, bits = struct.unpack_from("<2I2i2H", encoded, 10)
+    return start + (width * bits // 8 + 3) // 4 * 4 * abs(height)
 
 
 _HEADERS = {
@@ -331,7 +347,7 @@ def image_shape(encoded: bytes) -> tuple[int, int, int]:
       encoded: a file with which `problem` finds nothing wrong.
     """
     name = next(name for name in _HEADERS if encoded.startswith(_HEADERS[name][0]))
-    width, height = next(iter(_HEADERS[name][1](encoded)))
+    *_, (width, height) = itertools.islice(_HEADERS[name][1](encoded), 2)  # A GIF's first frame.
     if _lies_on_its_side(encoded, _EXIF.get(name)):
         width, height = height, width
     return height, width, 1 if _CHANNELS[name](encoded) in (1, 2) else 3

@@ -113,7 +113,8 @@ def _each(prepare: Callable, encoded: tf.Tensor, longest: int, returned: object)
         whole = tf.strings.substr(tf.gather(encoded, place), 0, tf.gather(files.ends, place))
         whole = tf.strings.join([whole, tf.gather(files.suffixes, place)])
         whole = tf.where(tf.gather(readable, place), whole, _BLANK)
-        return prepare(decoding.decoded(whole, tf.gather(files.orientations, place), longest))
+        orientation, keyed = tf.gather(files.orientations, place), tf.gather(files.keyed, place)
+        return prepare(decoding.decoded(whole, orientation, keyed, longest))
 
     # On a GPU the bits would be others. Within, `==` would compare Python objects: TensorFlow gives
     # it to tensors in its own graphs only, and not in those of a tf.compat.v1.Session.

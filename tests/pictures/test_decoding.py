@@ -10,6 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 from support.drawing import (
     bmp_header,
+    bmp_masks,
     chunk,
     difference,
     drawn,
@@ -18,6 +19,7 @@ from support.drawing import (
     gif_header,
     gif_of,
     image_of,
+    moved_pixels,
     page,
     png_header,
     prepared,
@@ -143,16 +145,40 @@ def test_what_follows_the_end_of_a_file_is_nothing():
 def test_problems_are_those_of_each_file():
     whole = encoded(255 * (1 - page(drawn())))
     files = {
-        "": [whole, encoded(drawn(), "JPEG"), encoded(drawn(), "GIF"), encoded(drawn(), "BMP")],
+        "": [
+            whole,
+            encoded(drawn(), "JPEG"),
+            encoded(drawn(), "GIF"),
+            encoded(drawn(), "BMP"),
+            bmp_masks(0xFF0000, 0xFF00, 0xFF),
+            moved_pixels(encoded(drawn(), "BMP")),
+            encoded(drawn(), "BMP") + b"\0\0",
+        ],
         "more than 100 scans": [scanned(101), with_texts(51)],
         "larger than 64 MiB": [encoded(drawn(), "GIF") + bytes(64 << 20)],
         "blocks do not follow": [encoded(drawn(), "GIF").replace(b"\x2c", b"\x2d", 1)],
+        "transparent colour": [encoded(drawn(), "GIF", transparency=0)],
+        "first frame does not fill": [
+            gif_of((5, 6), (5, 5)),
+            gif_of((6, 5), (5, 5)),
+            gif_of((5, 5), (5, 5)).replace(b"\x2c\0", b"\x2c\1"),
+        ],
+        "a kind that is not read": [
+            b"BM" + struct.pack("<4I4H", 100, 0, 26, 12, 5, 4, 1, 24) + bytes(64),  # Of OS/2.
+            bmp_header(5, 5, bits=1),
+            bmp_header(5, 5, bits=16),
+            bmp_masks(0xFF000000, 0xFF0000, 0xFF00),
+            colour_table(encoded(drawn(), "BMP")),
+            encoded(drawn(), "BMP")[:20],
+        ],
         "no PNG": [b"", b"hello", b"RIFF\x10\0\0\0WEBPVP8 ", b"\0\0\0\x18ftypheic"],
         "cut off": [
             whole[:300],
             whole[:-12],
             encoded(drawn(), "JPEG")[:-30],
             encoded(drawn(), "GIF")[:-2],
+            gif_of((5, 5), (5, 5))[: gif_of((5, 5), (5, 5)).rindex(b"\x2c") + 5],
+            encoded(drawn(), "BMP")[:-2],
         ],
         "more than 50,000,000": [
             png_header(100_000, 100_000),
@@ -165,12 +191,40 @@ def test_problems_are_those_of_each_file():
         ],
         "without pixels": [png_header(0, 5), gif_header(5, 0)],
     }
+    for line in ("", "transparent colour", "first frame does not fill", "a kind that is not read"):
+        for file in files[line]:
+            assert bool(picture_files.problem(file)) == bool(line)  # `predict` says the same.
     with tf.Graph().as_default(), v1.Session() as session:
         fed = v1.placeholder(tf.string, [None])
         found = session.run(decoding.examined(fed).problems, {fed: sum(files.values(), [])})
     expected = [line for line, alike in files.items() for _ in alike]
     for line, start in zip(found, expected, strict=True):
         assert start in line.decode() and bool(start) == bool(line)
+
+
+def colour_table(bmp: bytes) -> bytes:
+    """The same pixels, the last one of whose colours is another."""
+    start = struct.unpack_from("<I", bmp, 10)[0]
+    return bmp[: start - 4] + b"\xff\0\xff\0" + bmp[start:]
+
+
+@pytest.mark.parametrize(
+    ("mode", "key"), [("L", 7), ("RGB", (7, 8, 9)), ("1", 0), ("L", None), ("I;16", 7)]
+)
+def test_a_transparent_colour_of_a_png_is_transparent(mode, key):
+    colour = {"L": 7, "RGB": (7, 8, 9), "1": 0, "I;16": 7}[mode]
+    picture = Image.new(mode, (3, 2), colour)
+    picture.putpixel((1, 1), {"L": 255, "RGB": (255, 0, 0), "1": 1, "I;16": 65535}[mode])
+    with io.BytesIO() as file:
+        picture.save(file, "PNG", **({} if key is None else {"transparency": key}))
+        encoded = file.getvalue()
+    found = pixels_of(encoded)
+    if key is None:
+        assert found.shape == (2, 3, 1)
+        return
+    assert found.shape == (2, 3, 4)
+    np.testing.assert_array_equal(found[..., 3], [[0, 0, 0], [0, 255, 0]])
+    np.testing.assert_array_equal(found[1, 1, :3], [255, 0, 0] if mode == "RGB" else 255)
 
 
 @pytest.mark.parametrize("size", [(3, 2), (150, 200), (700, 900)])
@@ -189,7 +243,7 @@ def pixels_of(file: bytes) -> np.ndarray:
     encoded = tf.constant([file])
     files = decoding.examined(encoded)
     decodable = tf.strings.substr(encoded[0], 0, files.ends[0]) + files.suffixes[0]
-    return decoding.decoded(decodable, files.orientations[0], 10_000).numpy()
+    return decoding.decoded(decodable, files.orientations[0], files.keyed[0], 10_000).numpy()
 
 
 def test_a_gif_in_too_many_pieces_is_given_up():

@@ -10,10 +10,12 @@ import pytest
 from PIL import Image
 from support.drawing import (
     bmp_header,
+    bmp_masks,
     drawn,
     encoded,
     gif_header,
     gif_of,
+    moved_pixels,
     page,
     png_header,
     scanned,
@@ -80,12 +82,6 @@ def jpeg_header(width: int, height: int) -> bytes:
     return b"\xff\xd8\xff\xe0\0\x04JF\xff\xc2\0\x0b\x08" + struct.pack(">2HB", height, width, 1)
 
 
-def bmp_masks(*masks: int) -> bytes:
-    header = bytearray(bmp_header(5, 5, 32))
-    header[30] = 3  # BI_BITFIELDS
-    return bytes(header) + struct.pack("<3I", *masks) + bytes(100)
-
-
 _INSTEAD = "expected PNG, JPEG, GIF or BMP; save it as PNG or JPEG"
 _AGAIN = "that ends inside its header; get the file again"
 _LEAST = "pixels, expected at least 1x1"
@@ -119,6 +115,10 @@ _BAD = {
         gif_of((1, 1), (20_000, 1), (1, 20_000)),
         f"a GIF of 400,000,000 pixels, {_MOST}",
     ),
+    "GIF of a small frame": (
+        gif_of((5, 6), (5, 5)),
+        "a GIF whose first frame does not fill it; save it as PNG or JPEG",
+    ),
     "GIF of a large screen": (
         gif_of((60_000, 60_000), (1, 1)),
         f"a GIF of 3,600,000,000 pixels, {_MOST}",
@@ -136,6 +136,14 @@ _BAD = {
         "a PNG of 51 packed texts, expected at most 50; save it again",
     ),
     "BMP bomb": (bmp_header(10_000, -9_000), f"a BMP of 10000x9000 pixels, {_MOST}"),
+    "BMP without its last row": (
+        encoded(drawn(), "BMP")[:-150],
+        "a BMP that is cut off; get the file again",
+    ),
+    "BMP of a long header": (
+        bmp_header(5, 5, size=1000),
+        "a BMP whose header is too long; save it as PNG or JPEG",
+    ),
     "BMP of OS/2": (bmp_header(5, 5, size=12), "a BMP of OS/2; save it as PNG or JPEG"),
     "BMP of other masks": (
         bmp_masks(0xFF000000, 0xFF0000, 0xFF00),
@@ -171,9 +179,27 @@ def test_a_gif_with_a_transparent_colour_is_refused(tmp_path):
             assert picture_files.read(str(tmp_path / "x.gif"))
 
 
+def test_what_comes_after_the_first_frame_of_a_gif_is_nothing(tmp_path):
+    transparent = b"\x21\xf9\x04\x01\0\0\0\0"
+    frames = gif_of((5, 5), (5, 5), (3, 3))
+    second = frames.rindex(b"\x2c")
+    (tmp_path / "x.gif").write_bytes(frames[:second] + transparent + frames[second:])
+    assert picture_files.read(str(tmp_path / "x.gif"))
+
+
+def test_a_gif_has_the_shape_of_its_first_frame():
+    assert picture_files.image_shape(gif_of((4, 4), (6, 5))) == (5, 6, 3)
+
+
 def test_a_bmp_with_the_usual_masks_is_read(tmp_path):
     (tmp_path / "x.bmp").write_bytes(bmp_masks(0xFF0000, 0xFF00, 0xFF))
     assert picture_files.read(str(tmp_path / "x.bmp"))
+
+
+def test_what_follows_the_table_of_colours_of_a_bmp_is_nothing(tmp_path):
+    moved = moved_pixels(encoded(drawn(), "BMP"))
+    (tmp_path / "x.bmp").write_bytes(moved)
+    assert picture_files.read(str(tmp_path / "x.bmp")) == moved
 
 
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):

@@ -119,6 +119,20 @@ def with_texts(count: int) -> bytes:
     return file[:33] + count * text + file[33:]
 
 
+def bmp_masks(*masks: int) -> bytes:
+    """A black BMP of 5x5 pixels whose header says where red, green and blue stand."""
+    header = bytearray(bmp_header(5, 5, 32))
+    header[10] = 66
+    header[30] = 3  # BI_BITFIELDS
+    return bytes(header) + struct.pack("<3I", *masks) + bytes(100)
+
+
+def moved_pixels(bmp: bytes) -> bytes:
+    """The same picture, with 64 bytes between its table of colours and its pixels."""
+    start = struct.unpack_from("<I", bmp, 10)[0]
+    return bmp[:10] + struct.pack("<I", start + 64) + bmp[14:start] + bytes(64) + bmp[start:]
+
+
 def bmp_header(width: int, height: int, bits: int = 24, size: int = 40) -> bytes:
     header = struct.pack("<3I2i2H6I", 0, 54, size, width, height, 1, bits, 0, 0, 0, 0, 0, 0)
     return b"BM" + struct.pack("<I", 54) + header
