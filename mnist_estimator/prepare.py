@@ -152,6 +152,8 @@ def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
+    if not values["part"]:
+        data_dirs.check_finished(data_dir, values["dataset"])
     return data_dirs.from_data_dir(data_dir, values["dataset"])
 
 

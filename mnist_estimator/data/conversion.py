@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mnist_estimator.data import frames, splits
+from mnist_estimator.data import example_arrays, frames, splits
 from mnist_estimator.data.ahead import ahead, in_turn
 from mnist_estimator.data.frames import Frames
 from mnist_estimator.data.manifest import DatasetError
@@ -17,6 +17,7 @@ from mnist_estimator.data.outline import shape_text
 from mnist_estimator.data.plan import Source, max_items
 from mnist_estimator.data.shard_writer import ShardWriter
 from mnist_estimator.data.statistics import Statistics
+from mnist_estimator.runtime.progress import warn
 
 # Checked examples: images, labels, and the numbers of their writers.
 _Chunk = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -99,6 +100,12 @@ class Conversion:
                 if place + len(images) > wanted.stop:
                     raise DatasetError(f"{source.name}: more than {wanted.stop} examples")
                 self._check(source, images, labels, place)
+                if place == wanted.start and example_arrays.are_planes(images):
+                    warn(
+                        f"{source.name}: the pixels look as if an image had one channel after the "
+                        "other, as CIFAR-10 has; expected those of a pixel side by side (NumPy: "
+                        "rows.reshape(-1, 3, H, W).transpose(0, 2, 3, 1))"
+                    )
                 picked = pick(labels)
                 for which, writer in enumerate(writers):
                     self._count(writer.split, images, labels, picked == which)

@@ -176,7 +176,7 @@ def _order(
         groups[_skeleton(names[column])].append(column)
     main = max(groups, key=lambda kind: len(groups[kind]))
     if _are_channels(groups):
-        return _channels(path, names, list(groups.values()), image_shape), None, ""
+        return _channels(path, names, _by_channel(groups), image_shape), None, ""
     if "#" not in main or len(groups[main]) * 2 <= len(rest):
         return rest, None, ""  # The names say nothing.
     if len(groups) > 1:
@@ -202,6 +202,21 @@ def _are_channels(groups: Mapping[str, list[int]]) -> bool:
     """Whether the columns are of a few kinds of equal number, as R0, ..., G0, ..., B0, ... are."""
     sizes = {len(kind) for kind in groups.values()}
     return 2 <= len(groups) <= 4 and len(sizes) == 1 and all("#" in kind for kind in groups)
+
+
+def _by_channel(groups: Mapping[str, list[int]]) -> list[list[int]]:
+    """The kinds of columns: red, green, blue and alpha, or others by their names.
+
+    The order in which they stand may be another one in the test files, as of columns that were
+    sorted as text.
+    """
+    words = {kind: set(re.findall("[a-z]+", kind)) for kind in groups}
+    shared = set.intersection(*words.values())
+
+    def place(kind: str) -> tuple[int, str]:
+        return "rgba".find("".join(words[kind] - shared)[:1] or "?") % 5, kind
+
+    return [groups[kind] for kind in sorted(groups, key=place)]
 
 
 def _channels(

@@ -12,6 +12,7 @@ from mnist_estimator.data import (
     folder_contents,
     idx_folder,
     known_datasets,
+    parts,
     plan,
     sources,
     splits,
@@ -62,6 +63,7 @@ def ensure_dataset(
     with line or ProgressLine() as line:
         while (manifest := find_manifest(data_dir)) is None:
             try:
+                check_finished(data_dir, dataset)
                 opened = from_data_dir(data_dir, dataset, line)
                 return opened.write(data_dir, report=line, **options)
             except workspace.BusyError:
@@ -74,6 +76,28 @@ def ensure_dataset(
         again = prepare_again(data_dir, manifest)
         raise InputError(f"{data_dir}: found {damage}; {again}")
     return manifest
+
+
+def check_finished(data_dir: str, dataset: str = "") -> None:
+    """Raises InputError if a data_dir holds what was to become another dataset than this one.
+
+    Args:
+      dataset: a name, or "" for MNIST, or what the IDX files in data_dir are.
+    """
+    is_there = tf.io.gfile.exists(os.path.join(data_dir, MANIFEST))
+    if is_there or not tf.io.gfile.isdir(data_dir):
+        return
+    if parts.look(data_dir):
+        raise InputError(
+            f"{data_dir}: holds parts of a dataset that are not merged; merge them with "
+            f"{prepare_command(data_dir, '--merge')}, or give another --data_dir"
+        )
+    found = workspace.unfinished(data_dir)
+    if found and found != (dataset or default_dataset(data_dir)):
+        raise InputError(
+            f"{data_dir}: the command that prepared {found} here was interrupted; give it again, "
+            "or another --data_dir"
+        )
 
 
 def check_asked(

@@ -76,3 +76,17 @@ def _as_uint8(dtype: np.dtype) -> str:
     if dtype == np.int8:
         return "save them as uint8: as int8, pixels above 127 are negative"
     return "save them as uint8, 0 to 255"
+
+
+def are_planes(images: np.ndarray) -> bool:
+    """Whether images [N,H,W,3] look as if each had one channel after the other.
+
+    Rows of an image are alike. So if a value is nearer to the one W values on than to the one 3 W
+    values on, W values are a row, and not a third of one.
+    """
+    height, width, channels = images.shape[1:]
+    if channels != 3 or min(height, width) < 8:
+        return False
+    flat = images[:64].reshape(len(images[:64]), -1).astype(np.int16)
+    near, far = (np.abs(flat[:, lag:] - flat[:, :-lag]).mean() for lag in (width, 3 * width))
+    return bool(near < 0.7 * far)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 import errno
 import fnmatch
+import itertools
 import os
 import re
 import stat
@@ -151,20 +152,24 @@ def _named(flag: str, item: str, folders: bool, *, alone: bool) -> list[str]:
 
 def _of_one_split(item: str, paths: list[str]) -> list[str]:
     """Returns the paths; raises InputError if they are called as training and as test files are."""
+    split = [path.split("/") for path in paths]
+    alike = itertools.takewhile(lambda parts: len({*parts}) == 1, zip(*split, strict=False))
+    shared = min(len([*alike]), min(map(len, split)) - 1)
+    names = ["/".join(each[shared:]) for each in split]  # With the folders that tell them apart.
     train, test = (
-        next((path for path in paths if set(words) & _words(path)), "")
+        next((name for name in names if set(words) & _words(name)), "")
         for words in (TRAIN_WORDS, TEST_WORDS)
     )
     if train and test:
         raise InputError(
-            f"{item}: holds {os.path.basename(train)} and {os.path.basename(test)}, expected the "
-            "files of one split; give a pattern that names them, or a list"
+            f"{item}: holds {train} and {test}, expected the files of one split; give a pattern "
+            "that names them, or a list"
         )
     return paths
 
 
-def _words(path: str) -> set[str]:
-    name = os.path.basename(path).lower()
+def _words(name: str) -> set[str]:
+    name = name.lower()
     return {*re.split("[^a-z]+", name), *re.split("[^a-z0-9]+", name)}
 
 

@@ -178,6 +178,8 @@ def _without_parts(data_dir: str) -> Manifest:
 def _record(attempt: Attempt) -> Record:
     try:
         return parts.read(attempt)
+    except files.OutageError:
+        raise
     except InputError as error:
         raise _damaged(attempt, str(error)) from None
 
@@ -255,6 +257,8 @@ class _Merging:
                     size += len(block)
                     for use in (content.update, *uses):
                         use(block)
+        except files.OutageError:
+            raise
         except InputError as error:
             raise _damaged(attempt, str(error)) from None
         if (size, content.hexdigest()) != (fragment.bytes, fragment.sha256):

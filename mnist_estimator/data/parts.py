@@ -313,6 +313,8 @@ def _whole(own: Attempt) -> Record | None:
                 if files.size_and_sha256(path) != (fragment.bytes, fragment.sha256):
                     raise PartError(f"{path}: other bytes than the part's record says")
             return record
+        except files.OutageError:
+            raise
         except InputError as error:
             progress.warn(f"{error}; part {own.part} is prepared again")
             remove(attempt)

@@ -105,6 +105,8 @@ def _shard_problems(path: str, shard: Shard, manifest: Manifest) -> Iterator[str
             count += 1
         if count != shard.examples:
             yield f"{shard.file}: {count} records, expected {shard.examples}"
+    except files.OutageError:
+        raise
     except InputError as error:
         yield str(error).removeprefix(os.path.join(os.path.dirname(path), ""))
 

@@ -311,16 +311,33 @@ def _local_folder(folder: str) -> str:
 
 
 def _identify(train: _WithContent, test: _WithContent | None) -> KnownDataset | None:
-    """The known dataset with exactly this content."""
+    """The known dataset with exactly this content.
+
+    Raises:
+      InputError: for the images of one and the labels of another.
+    """
     if test is None:
         return None
     sizes = train.content_bytes | test.content_bytes
     candidates = [known for known in DATASETS.values() if known.content_bytes == sizes]
     if not candidates:  # Spares large files a pass.
         return None
-    found = (train.digests() | test.digests()).items()
+    found = train.digests() | test.digests()
+    owners = {
+        role: known.name
+        for known in DATASETS.values()
+        for role, digest in known.digests.items()
+        if found.get(role) == digest
+    }
+    for part in ("train", "test"):
+        images, labels = (owners.get(f"{part}_{kind}") for kind in ("images", "labels"))
+        if images and labels and images != labels:
+            raise InputError(
+                f"{train.name if part == 'train' else test.name}: found the images of {images} and "
+                f"the labels of {labels}, expected those of one dataset"
+            )
     # kmnist has no digest of one file's content.
-    return next((known for known in candidates if known.digests.items() <= found), None)
+    return next((known for known in candidates if known.digests.items() <= found.items()), None)
 
 
 def _named(known: KnownDataset, train: plan.Source, test: plan.Source) -> Sources:

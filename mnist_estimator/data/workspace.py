@@ -60,7 +60,7 @@ def open_workspace(data_dir: str, force: bool) -> Iterator[tuple[str, Callable[[
         locked = _lock(data_dir, stack)
         if made:
             stack.callback(files.remove_empty, data_dir)
-        stack.callback(_remove_workspace, folder)
+        stack.callback(_end, data_dir, folder)
         files.make_folder(folder)
         beat = _heartbeat(folder)
         _remove_dead(data_dir, folder, locked, force)
@@ -103,10 +103,15 @@ def publish(data_dir: str, folder: str, manifest: Manifest) -> None:
         if tf.io.gfile.exists(final):
             replaced = os.path.join(folder, _REPLACED)
             files.make_folder(replaced)
-            tf.io.gfile.rename(final, os.path.join(replaced, MANIFEST))
-            # Else a power failure could bring the old manifest back, over new shards.
-            sync(replaced)
-            sync(data_dir)
+            kept = os.path.join(replaced, MANIFEST)
+            tf.io.gfile.rename(final, kept)
+            try:
+                # Else a power failure could bring the old manifest back, over new shards.
+                sync(replaced)
+                sync(data_dir)
+            except BaseException:
+                tf.io.gfile.rename(kept, final)  # Its shards are all there.
+                raise
         for name in old:
             files.remove(os.path.join(data_dir, name))
         for shards in manifest.splits.values():
@@ -254,6 +259,42 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
     # Both times are the filesystem's, so the machines' clocks need not agree.
     age = files.last_beat(own, _BEAT) - files.last_beat(folder, _BEAT)
     return age > _DEAD_SECS * 10**9
+
+
+def unfinished(data_dir: str) -> str:
+    """The name of a dataset that was being moved into a data_dir, or out of it, when all ended.
+
+    "" if there is none. Its files are known by the manifests in the workspace that is left.
+
+    Raises:
+      BusyError: if another process is at work in data_dir.
+    """
+    with files.file_errors(data_dir), contextlib.ExitStack() as stack:
+        locked = _lock(data_dir, stack)
+        for name in sorted(name.rstrip("/") for name in tf.io.gfile.listdir(data_dir)):
+            found, folder = _WORKSPACE.fullmatch(name), os.path.join(data_dir, name)
+            is_here = found and found["host"] == _host(data_dir)
+            if not found or not (locked or (is_here and not locking.is_running(int(found["pid"])))):
+                continue
+            for place in (folder, os.path.join(folder, _REPLACED)):
+                with contextlib.suppress(ManifestError):
+                    manifest = find_manifest(place)
+                    if manifest and _published(data_dir, folder):
+                        return manifest.dataset
+    return ""
+
+
+def _end(data_dir: str, folder: str) -> None:
+    """Removes a workspace, unless only its manifests say whose the shards in data_dir are.
+
+    That is so if publishing was interrupted. The next process to prepare a dataset goes on then.
+    """
+    is_between = False
+    with contextlib.suppress(InputError, OSError, tf.errors.OpError):
+        is_whole = tf.io.gfile.exists(os.path.join(data_dir, MANIFEST))
+        is_between = not is_whole and bool(_published(data_dir, folder))
+    if not is_between:
+        _remove_workspace(folder)
 
 
 def _remove_workspace(folder: str) -> None:

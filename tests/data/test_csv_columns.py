@@ -355,6 +355,16 @@ def test_channels_are_brought_side_by_side(tmp_path: Path):
     assert images[0, 0, 1].tolist() == [1, 51, 101]
 
 
+@pytest.mark.parametrize(
+    "kinds", ["RGB", "BGR", ("blue_", "green_", "red_"), ("px_g", "px_b", "px_r")]
+)
+def test_channels_have_one_order_in_all_files(kinds):
+    names = ["label", *(f"{kind}{place}" for kind in kinds for place in range(16))]
+    found = csv_columns.find("x.csv", names, len(names), image_shape=(4, 4, 3))
+    first = [names[column].lower() for column in found.pixels[:3]]
+    assert [name.removeprefix("px_")[0] for name in first] == ["r", "g", "b"]
+
+
 def test_names_by_which_channels_come_first_are_refused():
     places = [(c, r, k) for c in range(3) for r in range(5) for k in range(6)]
     first = ["label", *(f"p{c}_{r}_{k}" for c, r, k in places)]

@@ -17,9 +17,11 @@ from mnist_estimator.data import (
     data_dirs,
     download,
     known_datasets,
+    parts,
     records,
     sources,
     splits,
+    workspace,
 )
 from mnist_estimator.data.manifest import MANIFEST
 from mnist_estimator.runtime.progress import ProgressLine
@@ -86,6 +88,38 @@ def test_some_idx_files(tmp_path: Path):
     os.remove(put(tmp_path, arrays())["test_images"])
     with pytest.raises(InputError, match="no t10k-images-idx3-ubyte, expected all four"):
         data_dirs.ensure_dataset(str(tmp_path))
+
+
+def test_parts_that_are_not_merged_are_not_filled_up_with_mnist(tmp_path: Path):
+    data_dir = str(tmp_path / "data")
+    plan = sources.from_folder(_folder(tmp_path)).plan(validation_split="auto", shards=2, seed=0)
+    parts.write_part(data_dir, splits.parse_part("1/2"), plan)
+    for check in (data_dirs.ensure_dataset, data_dirs.check_finished):
+        with pytest.raises(InputError, match=r"holds parts of a dataset.*prepare .*--merge, or"):
+            check(data_dir)
+
+
+def test_an_interrupted_dataset_is_not_replaced_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data_dir, given = str(tmp_path / "data"), sources.from_folder(_folder(tmp_path))
+
+    def interrupted(folder: str, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "_check_stray", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            given.write(data_dir)
+    data_dirs.check_finished(data_dir)  # Nothing was published.
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "sync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            given.write(data_dir)
+    with pytest.raises(InputError, match="the command that prepared custom here was interrupted"):
+        data_dirs.ensure_dataset(data_dir)
+    assert given.write(data_dir).dataset == "custom"
+    assert records.verify(data_dir) == []
 
 
 def test_named_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -35,6 +35,17 @@ def test_labels():
     assert "as integers" in example_arrays.labels_problem((5,), np.dtype(float)).advice
 
 
+def test_channels_one_after_the_other_are_seen():
+    rows, columns = np.mgrid[:32, :32]
+    grey = 120 + 60 * np.sin(rows / 5 + columns / 9)
+    colours = np.stack([grey, 250 - grey, 60 + grey / 2], 2)
+    images = np.stack([colours, colours[::-1]]).astype(np.uint8)
+    planes = images.transpose(0, 3, 1, 2).reshape(images.shape)
+    assert example_arrays.are_planes(planes) and not example_arrays.are_planes(images)
+    assert not example_arrays.are_planes(np.zeros_like(images))
+    assert not example_arrays.are_planes(images[..., :1])
+
+
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 10), (2, 7), (4, 4), (9, 10), (3, 99)])
 def test_rows_of_chunks_all_of_which_are_read(start: int, stop: int | None):
     read = []

@@ -195,6 +195,15 @@ def test_files_of_several_splits_are_not_read_as_one(tmp_path: Path):
     assert len(file_lists.expand("train_parquet", str(tmp_path), folders=True)) == 2
 
 
+def test_folders_of_several_splits_are_not_read_as_one(folder: Path):
+    _put("train/part-0.csv", "train/part-1.csv", "test/part-0.csv")
+    with pytest.raises(InputError, match=r"holds train/part-0.csv and test/part-0.csv, expected"):
+        _expand("*/part-*")
+    assert _expand("train/part-*") == ["train/part-0.csv", "train/part-1.csv"]
+    _put("test_run/a/part-0.csv", "test_run/train-b/part-0.csv")
+    assert len(_expand("test_run/*/part-*")) == 2  # What all have in common says nothing.
+
+
 def test_torchvision_s_files_of_both_splits_are_not_read_as_one(tmp_path: Path):
     for name in ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte.gz"):
         (tmp_path / name).touch()

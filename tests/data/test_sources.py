@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -122,6 +123,26 @@ def test_known_content_gets_its_names(tmp_path: Path, monkeypatch: pytest.Monkey
     changed = arrays()
     changed["test_images"][0] ^= 1
     assert sources.from_idx(put(tmp_path / "other", changed)).dataset == "custom"
+
+
+def test_images_of_one_known_dataset_and_labels_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    paths = put(tmp_path, arrays())
+    make_known(monkeypatch, paths)
+    known = known_datasets.DATASETS["mnist"]
+    digests = {role: known.digests[role] for role in known.digests if role != "train_images"}
+    monkeypatch.setitem(
+        known_datasets.DATASETS,
+        "kmnist",
+        dataclasses.replace(known, name="kmnist", digests=digests),
+    )
+    mnists = {"train_images": known.digests["train_images"]}
+    monkeypatch.setitem(
+        known_datasets.DATASETS, "mnist", dataclasses.replace(known, digests=mnists)
+    )
+    with pytest.raises(InputError, match="found the images of mnist and the labels of kmnist, exp"):
+        sources.from_idx(paths)
 
 
 # Folders, CSV, names.

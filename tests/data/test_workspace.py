@@ -219,6 +219,42 @@ def test_in_a_store_a_kill_while_a_dataset_is_published_does_no_harm(
     assert len(tf.io.gfile.listdir(data_dir)) == 10
 
 
+@pytest.mark.parametrize("moves", range(6))
+def test_an_interruption_while_a_dataset_is_published_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+):
+    tiny_dataset.write(tmp_path)
+    rename, left = tf.io.gfile.rename, [moves]
+
+    def interrupted(source: str, target: str) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io.gfile, "rename", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            tiny_dataset.write(tmp_path, salt=1, force=True)
+    if moves == 0:
+        assert records.verify(str(tmp_path)) == []
+    assert workspace.unfinished(str(tmp_path)) == ("" if moves == 0 else "tiny")
+    tiny_dataset.write(tmp_path, salt=2, force=True)
+    assert records.verify(str(tmp_path)) == []
+    assert len(os.listdir(tmp_path)) == 10
+
+
+def test_an_error_before_anything_is_removed_leaves_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    tiny_dataset.write(tmp_path)
+    before = tiny_dataset.files(tmp_path)
+    monkeypatch.setattr(workspace, "sync", lambda path: (_ for _ in ()).throw(OSError("I/O error")))
+    with pytest.raises(InputError, match="I/O error"):
+        tiny_dataset.write(tmp_path, salt=1, force=True)
+    assert tiny_dataset.files(tmp_path) == before
+
+
 def test_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = [0.0]
     monkeypatch.setattr(locking.time, "monotonic", lambda: now[0])
