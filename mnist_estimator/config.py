@@ -543,6 +543,8 @@ class TrainConfig:
             )
         if self.learning_rate == 0:
             raise InputError("--learning_rate: found 0, expected more: nothing would be learned")
+        if self.decay_rate == 0 and self.schedule == "exponential":
+            raise InputError("--decay_rate: found 0, expected more: nothing would be learned")
         if self.batch_norm != "none" and self.batch_size == 1:
             raise InputError(
                 "--batch_norm: found it with --batch_size=1, expected more examples a step: a lone "

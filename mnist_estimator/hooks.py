@@ -19,6 +19,7 @@ import dataclasses
 import functools
 import inspect
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -82,6 +83,7 @@ def resumable(estimator: estimators.Estimator, *, deterministic: bool = True) ->
     try:
         with (
             signals.handled(restore=True),
+            signals.replacing_errors(),
             _without_own_summaries(estimator),
             _without_relative_steps(estimator),
             part(config, task) as run,
@@ -267,8 +269,10 @@ class BestExporter(estimators.Exporter):
         value = float(eval_result[self._metric])
         record = f"{export_path}.json"
         best = _best(record, self._metric)
-        # A number that is not finite is never better.
-        if best is not None and not self._sign * value > self._sign * best:
+        # A number that is not finite is never better than one that is.
+        if best is not None and math.isfinite(best) and not self._sign * value > self._sign * best:
+            return None
+        if best is not None and not math.isfinite(value):
             return None
         exported = estimator.export_saved_model(
             export_path, self._serving_input_receiver_fn, checkpoint_path=checkpoint_path

@@ -12,13 +12,12 @@ import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mnist_estimator import InputError, networks
+from mnist_estimator import InputError, networks, randomness
 from mnist_estimator.compat import tf, v1
 from mnist_estimator.runtime.progress import warn
 
 _VARIABLES = ("VarHandleOp", "VariableV2")
 _ASSIGNMENTS = re.compile(r"Assign(Add|Sub)?(VariableOp)?")
-_RANDOM = re.compile(r"(?!Stateless).*(Random|TruncatedNormal|Multinomial).*")
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 
 
@@ -42,6 +41,7 @@ def check(
             images = v1.placeholder(dtype, [None, *image_shape])
             built[training] = logits(name, images, params, training=training)
             _check_saved(name, built[training])
+    _check_losses(name, built[True].graph)
     _check_trained(name, built[True], averaged=bool(params["ema_decay"]))
     _check_updates(name, built[True])
     _check_same_names(name, built[True].graph, built[False])
@@ -119,6 +119,17 @@ def _check_trained(name: str, logits: tf.Tensor, *, averaged: bool) -> None:
         )
 
 
+def _check_losses(name: str, graph: tf.Graph) -> None:
+    """Raises InputError for a loss of the network's own, as of a regularizer."""
+    for key in (v1.GraphKeys.REGULARIZATION_LOSSES, v1.GraphKeys.LOSSES):
+        found = graph.get_collection(key)
+        if found:
+            raise InputError(
+                f"--model={name}: adds the loss {found[0].op.name}, and training minimizes only "
+                "that of the logits; use --weight_decay in place of a regularizer, or leave it out"
+            )
+
+
 def _check_updates(name: str, logits: tf.Tensor) -> None:
     """Raises InputError for a variable whose update no training step runs."""
     with logits.graph.as_default():
@@ -150,7 +161,9 @@ def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
 
 def _warn(name: str, logits: tf.Tensor) -> None:
     types = {operation.type for operation in _upstream([logits.op])}
-    if any(map(_RANDOM.fullmatch, types)):
+    with logits.graph.as_default():
+        draws = randomness.stateful_draws([logits.op])
+    if draws:
         warn(
             f"--model={name}: draws random numbers that a resumed run draws anew, so it does not "
             "end with the same weights; use networks.dropout, or tf.random.stateless_uniform"

@@ -100,7 +100,7 @@ def test_the_best_is_one_that_stays(run, monkeypatch):
     def recorded(secs: float) -> None:
         waited.append(secs)
         evaluations = open_run.Evaluations(str(run))
-        monkeypatch.setattr(copies, "keep_copy", lambda *paths: None)
+        monkeypatch.setattr(copies, "keep_copy", lambda path, folder, record: record())
         evaluations.add({"global_step": STEPS + 1, "accuracy": 1.1, "loss": 0.0}, new)
 
     monkeypatch.setattr(open_run.time, "sleep", recorded)

@@ -111,6 +111,11 @@ def test_a_wrong_value_is_named(name, value, expected):
         TrainConfig(**{name: value})
 
 
+def test_a_schedule_by_which_nothing_is_learned_is_refused():
+    with pytest.raises(InputError, match="--decay_rate: found 0, expected more: nothing would be"):
+        TrainConfig(schedule="exponential", decay_rate=0.0)
+
+
 def test_one_example_a_step_is_not_normalized_by_its_own_mean():
     with pytest.raises(InputError, match="--batch_norm: found it with --batch_size=1, expected"):
         config.TrainConfig(batch_norm="dense", batch_size=1)

@@ -236,6 +236,12 @@ def test_the_best_is_known_after_a_restart(tmp_path):
     assert record == {"global_step": 7, "accuracy": pytest.approx(0.6)}
 
 
+@pytest.mark.parametrize("first", [math.nan, math.inf])
+def test_after_a_number_that_is_not_finite_any_other_is_better(tmp_path, first):
+    values = (first, math.nan, 0.5, 0.4, math.inf, 0.6)
+    assert [export(tmp_path, value) for value in values] == [True, False, True, False, False, True]
+
+
 def test_a_smaller_loss_may_be_better(tmp_path):
     options = {"metric": "loss", "larger_is_better": False}
     assert [export(tmp_path, value, **options) for value in (2, 3, 1)] == [True, False, True]

@@ -93,6 +93,16 @@ def other_names(images, **_):
         return logits_of(images)
 
 
+def regularized(images, **_):
+    weight = v1.get_variable("w", [], regularizer=lambda value: tf.square(value))
+    return logits_of(images * weight)
+
+
+def with_loss(images, **_):
+    v1.losses.add_loss(tf.reduce_sum(images, name="extra"))
+    return logits_of(images)
+
+
 REFUSED = [
     (raises, r"raises AttributeError: .*no_such_thing.* \(.*test_own_networks.py:\d+\), expected"),
     (raises_elsewhere, r"raises ValueError: .* \(.*test_own_networks.py:\d+\), expected logits"),
@@ -105,6 +115,11 @@ REFUSED = [
     (partitioned, "variable w/part_0 is a part of a partitioned variable, expected whole ones"),
     (fixed, "its logits come from no variable that can be trained"),
     (without_gradient, "its logits come from no variable that can be trained"),
+    (regularized, "adds the loss w/Regularizer/.*, and training minimizes only that of the logits"),
+    (
+        with_loss,
+        "adds the loss extra, and training minimizes only that of the logits; use --weight",
+    ),
     (update_forgotten, "nothing runs the update of mean, as Keras layers leave it"),
     (other_names, r"built again, it has a variable layer\d+/logits/\w+ that it did not have"),
 ]
@@ -112,6 +127,14 @@ REFUSED = [
 
 def drops(images, *, training, **_):
     return logits_of(tf.nn.dropout(images, 0.5) if training else images)
+
+
+def drops_in_function(images, *, training, **_):
+    @tf.function
+    def drop():
+        return tf.nn.dropout(images, 0.5)
+
+    return logits_of(drop() if training else images)
 
 
 def probabilities(images, **_):
@@ -150,6 +173,7 @@ def test_a_variable_that_is_not_trained_has_no_average(monkeypatch):
     ("network", "line"),
     [
         (drops, "draws random numbers that a resumed run draws anew"),
+        (drops_in_function, "draws random numbers that a resumed run draws anew"),
         (probabilities, "returns probabilities, expected logits"),
         (in_python, "calls Python while it computes"),
     ],

@@ -109,7 +109,11 @@ def newest_whole(model_dir: str, warn: Callable[[str], None] = lambda line: None
 
 
 def damage(path: str) -> str:
-    """Returns a line that names the damaged file of a checkpoint; "" if all of it is whole."""
+    """Returns a line that names the damaged file of a checkpoint; "" if all of it is whole.
+
+    Raises:
+      files.OutageError: if a store does not answer, so that it is not known.
+    """
     seal = path + _SEAL
     try:
         if not tf.io.gfile.exists(seal):
@@ -125,7 +129,11 @@ def damage(path: str) -> str:
                 return f"{file} is missing"
             if files.size_and_sha256(file)[1] != line["sha256"]:
                 return f"{file} is damaged: its sha256 is not the one in {os.path.basename(seal)}"
+    except files.OutageError:
+        raise
     except (OSError, tf.errors.OpError, InputError) as error:
+        if files.is_outage(error):
+            raise files.OutageError(f"{path} cannot be read: {error_line(error)}") from error
         return f"{path} cannot be read: {error_line(error)}"
     return ""
 

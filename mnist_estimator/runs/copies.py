@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mnist_estimator import RunError
 from mnist_estimator.compat import tf
@@ -12,8 +12,11 @@ from mnist_estimator.runtime import files, local_files
 from mnist_estimator.runtime.files import file_errors
 
 
-def keep_copy(path: str, folder: str) -> None:
+def keep_copy(path: str, folder: str, record: Callable[[], None] = lambda: None) -> None:
     """Replaces the copy in `folder` by one of this checkpoint; at every moment there is one.
+
+    Args:
+      record: is called when the new copy is there, and the old one still is.
 
     Raises:
       InputError: if the folder is a link, or cannot be written to.
@@ -31,6 +34,7 @@ def keep_copy(path: str, folder: str) -> None:
     if problem:
         raise RunError(f"{problem}, after it was copied from {path}")
     checkpoints.point_to(copy)
+    record()
     drop_copies(folder, [before] if before != copy else [], copy)
 
 

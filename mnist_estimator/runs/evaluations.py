@@ -57,18 +57,22 @@ class Evaluations:
         lock.check(self._model_dir)
         step = result[STEP]
         self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
-        if self.best is None or self._better(result, self.best):
-            # Before it is recorded: after a kill in between, the evaluation is made again.
-            copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER))
-            self.best = result
-        record = {
-            formats.KEY: formats.VERSION,
-            "metric": self._metric,
-            "best": self.best,
-            "evaluations": self.history,
-        }
-        lock.check(self._model_dir)
-        write_json(self._path, record | {_DIGEST: json_files.digest(record)})
+        if self.best is not None and not self._better(result, self.best):
+            self._write()
+            return
+        self.best = result
+        # Recorded when both copies are there: so that of the best one is, whenever this is killed.
+        copies.keep_copy(checkpoint, os.path.join(self._model_dir, BEST_FOLDER), self._write)
+
+    def forget_after(self, step: int) -> None:
+        """Drops the results of later steps: the run goes on from this one and trains them again.
+
+        The best one remains the best, as in `add`.
+        """
+        kept = [entry for entry in self.history if entry[STEP] <= step]
+        if kept != self.history:
+            self.history = kept
+            self._write()
 
     def has(self, step: int) -> bool:
         """Whether the checkpoint of a step has been evaluated."""
@@ -103,6 +107,16 @@ class Evaluations:
             return ""
         name = f"{checkpoints.BASENAME}-{self.best[STEP]}"
         return os.path.join(self._model_dir, BEST_FOLDER, name)
+
+    def _write(self) -> None:
+        record = {
+            formats.KEY: formats.VERSION,
+            "metric": self._metric,
+            "best": self.best,
+            "evaluations": self.history,
+        }
+        lock.check(self._model_dir)
+        write_json(self._path, record | {_DIGEST: json_files.digest(record)})
 
     def _better(self, result: dict[str, Any], other: dict[str, Any]) -> bool:
         sign = 1 if _LARGER_IS_BETTER[self._metric] else -1

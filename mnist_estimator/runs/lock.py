@@ -44,8 +44,8 @@ _SURE_SECS = 40.0  # Before others think it dead, with time to write a file.
 _MOST_BYTES = 2**12  # A line.
 _TRIES = 3
 
-# Of this process, by the path of the lock file, unless the kernel keeps the lock.
-_owned: dict[str, leases.Lease | _OwnFile] = {}
+# Of this process, by the path of the lock file.
+_owned: dict[str, leases.Lease | _OwnFile | _LockedFile] = {}
 
 
 class LockedError(InputError):
@@ -79,6 +79,8 @@ def held(
         if locked is not None:
             with file_errors(path):
                 local_files.write_handle(locked, _text(_owner()))
+            stack.callback(_owned.pop, path)
+            _owned[path] = _LockedFile(path, locked)
         elif not (storage.is_ours(path) and _lease(path, stack, sleep)):
             _take_over(path, sleep)
             _own(path, _OwnFile(path), stack)
@@ -88,8 +90,8 @@ def held(
 def check(model_dir: str) -> None:
     """Returns if nobody else can have taken over the model_dir that this process trains in.
 
-    Call it before something is written there. It costs nothing unless the machine, the process or
-    the store has been stopped for a while.
+    Call it before something is written there. It costs next to nothing unless the machine, the
+    process or the store has been stopped for a while.
 
     Raises:
       leases.LostError: if another trainer has taken it over.
@@ -278,6 +280,19 @@ class _OwnFile:
         now = leases.now()
         files.write_bytes(self._path, _text(self._owner))
         self._since = now
+
+
+class _LockedFile:
+    """A lock file that the kernel keeps, until somebody removes it with its folder."""
+
+    def __init__(self, path: str, handle: int) -> None:
+        self._path, self._handle = path, handle
+
+    def check(self) -> None:
+        """Raises LostError if another file, which another process may have locked, is there."""
+        with contextlib.suppress(OSError):  # A folder that is gone is an error of what is written.
+            if not os.path.samestat(os.stat(self._path), os.fstat(self._handle)):
+                raise leases.lost(self._path)
 
 
 def _owner() -> dict[str, str]:

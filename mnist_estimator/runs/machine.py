@@ -11,7 +11,7 @@ import numpy as np
 
 from mnist_estimator import __version__
 from mnist_estimator.compat import tf
-from mnist_estimator.runtime import json_files
+from mnist_estimator.runtime import children, json_files
 
 _CPU_FILE = pathlib.Path("/proc/cpuinfo")
 _MODEL = re.compile(r"^model name\s*:\s*(.+)$", re.MULTILINE)
@@ -32,7 +32,7 @@ def describe() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "libc": " ".join(platform.libc_ver()).strip(),
         **_processor(_CPU_FILE.read_text(errors="replace") if _CPU_FILE.exists() else ""),
-        "cores": str(_cores()),
+        "cores": str(children.cores()),
         "gpus": ", ".join(_gpus()),
         "settings": " ".join(
             f"{name}={value}"
@@ -69,13 +69,6 @@ def _processor(info: str) -> dict[str, str]:
         "processor": " ".join(model[1].split()) if model else platform.processor(),
         "instructions": " ".join(sorted(filter(_OF_VECTORS.fullmatch, names))),
     }
-
-
-def _cores() -> int:
-    """The cores that this process may use: over so many TensorFlow shares out the work."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpus() -> list[str]:

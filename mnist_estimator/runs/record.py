@@ -228,16 +228,10 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
       InputError: if these settings or data cannot continue it.
     """
     before, record = read_run(config.model_dir)
-    insisted = (*_NETWORK_FLAGS, "optimizer", "best_metric")
-    pairs = {f"--{name}": (getattr(before, name), getattr(config, name)) for name in insisted}
     was, now = (bool(each.ema_decay and each.use_ema) for each in (before, config))
-    pairs |= {
-        # An export takes the best evaluation's weights as they were evaluated.
-        "--use_ema in effect": (was, now),
-        "--precision": (record["compute_dtype"], compute_dtype),
-        f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
-    }
-    for what, (old, new) in pairs.items():
+    pairs = _unchangeable(before, record, config, manifest, compute_dtype)
+    # An export takes the best evaluation's weights as they were evaluated.
+    for what, (old, new) in (pairs | {"--use_ema in effect": (was, now)}).items():
         if old != new:
             raise InputError(
                 f"{config.model_dir}: holds a run with {what} {old}, found {new}; "
@@ -254,6 +248,44 @@ def check_continues(config: TrainConfig, manifest: Manifest, compute_dtype: str)
     if changed:
         warn(f"{config.model_dir}: continuing with other flags: {', '.join(changed)}")
     return record
+
+
+def check_same(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> None:
+    """Checks that this task of a cluster trains as the chief does, which has written the record.
+
+    Args:
+      compute_dtype: as for `write_run`.
+
+    Raises:
+      InputError: if its flags, data or arithmetic are others.
+    """
+    try:
+        chiefs, record = read_run(config.model_dir)
+    except InputError:
+        return  # A shared folder may show it late.
+    pairs = _unchangeable(chiefs, record, config, manifest, compute_dtype)
+    pairs |= {f"--{n}": (getattr(chiefs, n), getattr(config, n)) for n in _LEARNING_FLAGS}
+    for what, (its, ours) in pairs.items():
+        if its != ours:
+            raise InputError(
+                f"{config.model_dir}: the chief trains with {what} {its}, this task with {ours}; "
+                "give all tasks the same (with --precision=auto, machines decide by their kind)"
+            )
+
+
+def _unchangeable(
+    before: TrainConfig,
+    record: dict[str, Any],
+    config: TrainConfig,
+    manifest: Manifest,
+    compute_dtype: str,
+) -> dict[str, tuple[Any, Any]]:
+    """What a run keeps as long as it trains: name -> as it was recorded, and as it is here."""
+    names = (*_NETWORK_FLAGS, "optimizer", "best_metric")
+    return {f"--{name}": (getattr(before, name), getattr(config, name)) for name in names} | {
+        "--precision": (record["compute_dtype"], compute_dtype),
+        f"records in {config.data_dir}": (record["dataset"]["manifest_sha256"], manifest.digest),
+    }
 
 
 def learning_flags(config: TrainConfig) -> dict[str, Any]:

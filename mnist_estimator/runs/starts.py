@@ -62,8 +62,8 @@ def after(
 
 
 def config_of(record: Mapping[str, Any], start: Start) -> TrainConfig:
-    """The flags of a start."""
-    flags = record["flags"]
+    """The flags of a start, without --replay_steps: an earlier one's may not allow it."""
+    flags = record["flags"] | {"replay_steps": 0}
     return TrainConfig(**flags | {name: start.flags[name] for name in FLAGS if name in start.flags})
 
 

@@ -161,7 +161,8 @@ def record_outcome(model_dir: str, has_evaluator: bool = False) -> Iterator[Reco
     recorder = Recorder(model_dir, has_evaluator)
     recorder.write(TRAINING)
     try:
-        yield recorder
+        with signals.replacing_errors():
+            yield recorder
     except BaseException as error:
         with contextlib.suppress(InputError, OSError, RunError):
             lock.check(model_dir)  # What another trainer has taken over is not touched.

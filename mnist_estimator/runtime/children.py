@@ -21,3 +21,10 @@ def command(name: str, *arguments: str) -> list[str]:
     """The command line by which this process, and no other, starts a command of this package."""
     program = _RUN.format(name=name, parent=os.getpid())
     return [sys.executable, "-c", program, *arguments]
+
+
+def cores() -> int:
+    """The cores that this process may use: over so many TensorFlow shares out the work."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # As on macOS.

@@ -183,7 +183,7 @@ def interruptible() -> Iterator[None]:
 def replacing_errors() -> Iterator[None]:
     """Raises an `Interruption` for an unexpected error in the block that comes after a signal.
 
-    Code that the interruption passes through, as in C++, may have replaced it with that error.
+    Code that an interruption passes through, as in C++, may have replaced it with that error.
     """
     try:
         yield
@@ -192,8 +192,9 @@ def replacing_errors() -> Iterator[None]:
     except Exception as error:
         if _State.noted is None:
             raise
-        outcome = f"stopped with an error, {type(error).__name__}: {error}"
-        raise Interruption(_State.noted.name, _CODES[_State.noted], outcome) from error
+        line = next(iter(str(error).splitlines()), "")
+        reason = f"{_State.noted.name}, then {type(error).__name__}: {line}"
+        raise Interruption(reason, _CODES[_State.noted]) from error
 
 
 def noted() -> bool:

@@ -7,7 +7,7 @@ import shlex
 import sys
 from typing import Any
 
-from mnist_estimator import InputError, predictions
+from mnist_estimator import InputError, networks, predictions
 from mnist_estimator.cluster import roles
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import doubts
@@ -38,15 +38,49 @@ def run_task(
     return metrics
 
 
+# Flags that are read with some choices of another flag only.
+_READ_WITH = {
+    "momentum": ("optimizer", ("momentum",)),
+    "decay_rate": ("schedule", ("exponential",)),
+    "decay_steps": ("schedule", ("exponential", "cosine", "one_cycle")),
+    "initial_stddev": ("initializer", ("truncated_normal",)),
+    "hidden_units": ("model", ("dnn",)),
+    "dropout_rate": ("model", ("cnn", "dnn")),
+    "batch_norm": ("model", ("cnn", "dnn")),
+}
+
+
 def _check(config: TrainConfig, manifest: Manifest) -> None:
+    if config.early_stop_patience and not results.evaluates_while_training(config, manifest):
+        raise InputError(
+            f"--early_stop_patience: found it for data without examples of {config.eval_split}, "
+            "expected some: it counts their evaluations"
+        )
     if config.schedule != "constant" and config.warmup_steps >= config.schedule_steps:
         progress.warn(
             f"--warmup_steps={config.warmup_steps}: the learning rate only rises, as "
             f"--schedule={config.schedule} ends at step {config.schedule_steps}"
         )
+    steps = config.schedule_steps
+    if config.schedule in ("cosine", "one_cycle") and steps < config.max_steps:
+        progress.warn(
+            f"--decay_steps={steps}: the learning rate is 0 from there to "
+            f"--max_steps={config.max_steps}, and nothing is learned"
+        )
+    _warn_of_unread(config)
     doubts.check_trainable(config.data_dir, manifest)
     for line in doubts.of_dataset(config.data_dir, manifest):
         progress.warn(line)
+
+
+def _warn_of_unread(config: TrainConfig) -> None:
+    """Warns of a flag that was given, and that nothing reads with the others."""
+    usual = TrainConfig()
+    for name, (other, readers) in _READ_WITH.items():
+        chosen = getattr(config, other)
+        is_own = other == "model" and chosen not in networks.NETWORKS  # It may read all flags.
+        if getattr(config, name) != getattr(usual, name) and chosen not in readers and not is_own:
+            progress.warn(f"--{name}={getattr(config, name)}: not read with --{other}={chosen}")
 
 
 def _resume(config: TrainConfig, manifest: Manifest, task: roles.Task) -> str:
@@ -60,6 +94,7 @@ def _resume(config: TrainConfig, manifest: Manifest, task: roles.Task) -> str:
     if newest:
         before = record.check_continues(config, manifest, compute_dtype)
         checkpoints.keep_newest(newest, config.keep_checkpoint_max)
+        Evaluations(config.model_dir).forget_after(checkpoints.step_of(newest))
     else:
         _check_begins(config.model_dir)
     checkpoints.remove_left_overs(config.model_dir)
@@ -109,7 +144,7 @@ def _train(run: Run, newest: str, recorder: status.Recorder) -> None:
 def _evaluate_if_missed(run: Run, newest: str) -> None:
     """Evaluates the newest checkpoint if an earlier process was killed before it could."""
     step = checkpoints.step_of(newest)
-    due = step % run.config.save_checkpoints_steps == 0 or step >= run.config.max_steps
+    due = step % run.config.save_checkpoints_steps == 0 or run.is_complete_at(step)
     if step and due and not run.evaluations.has(step):
         _evaluate(run, newest)
 

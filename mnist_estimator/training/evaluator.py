@@ -68,6 +68,7 @@ def _evaluate_each(run: Run, is_over: Callable[[], bool]) -> None:
             over = is_over()
             newest = checkpoints.newest(model_dir)
             step = checkpoints.step_of(newest)
+            run.evaluations.reload()  # A chief that goes back drops those of later steps.
             due = step > 0 and not run.evaluations.has(step)
             # One without a seal is still being written, unless it comes from another program.
             is_there = due and (over or checkpoints.is_sealed(newest))

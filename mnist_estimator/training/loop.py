@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mnist_estimator import estimators
+from mnist_estimator import estimators, predictions
 from mnist_estimator.cluster import peers
 from mnist_estimator.compat import estimator, tf, v1
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import inputs, shard_cache
 from mnist_estimator.data.manifest import Dataset
-from mnist_estimator.runs import checkpoints, status
+from mnist_estimator.runs import checkpoints, record, status
 from mnist_estimator.runtime import signals, watchdog
 from mnist_estimator.training import endings, hooks, step_replay, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
@@ -75,6 +75,8 @@ def _hooks(
             write_summaries=is_chief,
         ),
     ]
+    if not is_chief:
+        watchers.append(_SameAsChief(run))
     if config.replay_steps:
         watchers.append(_step_replay(config))
     if saver:
@@ -97,6 +99,18 @@ def _step_replay(config: TrainConfig) -> step_replay.StepReplay:
         every_steps=config.save_checkpoints_steps,
         max_steps=config.max_steps,
     )
+
+
+class _SameAsChief(v1.train.SessionRunHook):
+    """Refuses to train with other flags, data or arithmetic than the chief."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
+        config = self._run.config  # The chief has recorded its own before it made the variables.
+        dtype = predictions.compute_dtype(config.precision).name
+        record.check_same(config, self._run.manifest, dtype)
 
 
 class _EndOfInput(v1.train.SessionRunHook):

@@ -262,6 +262,26 @@ def test_what_a_killed_save_leaves_in_a_store_is_removed(tmp_path):
     assert (tmp_path / left[1]).exists()
 
 
+def test_a_store_that_does_not_answer_is_no_damage(model_dir, monkeypatch):
+    path = f"{model_dir}/model.ckpt-3"
+
+    def fails(error):
+        def size_and_sha256(path):
+            raise error
+
+        monkeypatch.setattr(files, "size_and_sha256", size_and_sha256)
+
+    for error in (
+        files.OutageError("s3://x: no answer"),
+        tf.errors.UnavailableError(None, None, "s3://x: no answer"),
+    ):
+        fails(error)
+        with pytest.raises(files.OutageError, match="s3://x: no answer"):
+            checkpoints.newest_whole(str(model_dir))
+    fails(OSError("I/O error"))
+    assert checkpoints.damage(path).startswith(f"{path} cannot be read: I/O error")
+
+
 def test_a_list_that_cannot_be_read_is_not_taken_for_none(model_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "saved_step", checkpoints.step_of)
     assert checkpoints.newest_step(str(tmp_path / "none")) == 0

@@ -59,6 +59,19 @@ def test_of_a_killed_copy_the_one_before_is_left(model_dir, monkeypatch):
         assert not checkpoints.damage(f"{best}/model.ckpt-1")
 
 
+def test_the_copy_before_is_there_until_the_new_one_is_recorded(model_dir):
+    best = str(model_dir / "best")
+    copies.keep_copy(f"{model_dir}/model.ckpt-1", best)
+
+    def killed():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copies.keep_copy(f"{model_dir}/model.ckpt-3", best, killed)
+    for step in (1, 3):
+        assert not checkpoints.damage(f"{best}/model.ckpt-{step}")
+
+
 def test_a_copy_that_is_not_whole_is_an_error(model_dir):
     flip(model_dir / DATA, 1)
     with pytest.raises(RunError, match=r"best/model.ckpt-3.data.* is damaged: .* after it was"):

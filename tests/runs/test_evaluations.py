@@ -17,7 +17,12 @@ from mnist_estimator.runtime import json_files, leases
 def copied(monkeypatch):
     """Which checkpoints were copied to which folder; none really is."""
     calls = []
-    monkeypatch.setattr(copies, "keep_copy", lambda *call: calls.append(call))
+
+    def keep_copy(path, folder, record):
+        calls.append((path, folder))
+        record()
+
+    monkeypatch.setattr(copies, "keep_copy", keep_copy)
     return calls
 
 
@@ -43,6 +48,34 @@ def test_the_best_is_kept_over_a_restart(tmp_path, copied):
         ("model.ckpt-1", f"{tmp_path}/best"),
         ("model.ckpt-2", f"{tmp_path}/best"),
     ]
+
+
+def test_a_run_that_goes_back_forgets_what_came_after(tmp_path):
+    record = evaluated(tmp_path, 0.9, 0.8, 0.7)
+    record.forget_after(2)
+    for each in (record, Evaluations(str(tmp_path))):
+        assert [entry["global_step"] for entry in each.history] == [1, 2]
+        assert each.best["global_step"] == 1
+        assert not each.stops_at(3, 2)
+    before = (tmp_path / "evaluations.json").stat().st_ino
+    record.forget_after(2)
+    assert (tmp_path / "evaluations.json").stat().st_ino == before
+
+
+def test_the_best_is_there_whenever_it_is_killed(tmp_path, monkeypatch, copied):
+    record = evaluated(tmp_path, 0.7)
+    there = ["model.ckpt-1"]
+
+    def keep_copy(path, folder, write):
+        there.append(path)
+        write()
+        assert Evaluations(str(tmp_path)).best["global_step"] == 2
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(copies, "keep_copy", keep_copy)
+    with pytest.raises(KeyboardInterrupt):
+        add(record, 2, 0.9)
+    assert there == ["model.ckpt-1", "model.ckpt-2"]
 
 
 def test_of_two_equals_the_first_is_the_best(tmp_path, copied):

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -65,6 +66,16 @@ def test_the_lock_of_a_killed_trainer_is_free(tmp_path):
         first.wait(30)
     with lock.held(str(tmp_path)):
         assert json.loads((tmp_path / lock.LOCK_FILE).read_text())["pid"] == str(os.getpid())
+
+
+def test_a_trainer_whose_folder_another_one_has_made_anew_writes_nothing_more(tmp_path):
+    folder = tmp_path / "run"
+    with lock.held(str(folder)):
+        lock.check(str(folder))
+        shutil.rmtree(folder)
+        lock.check(str(folder))  # What is written next says that it is gone.
+        with another_trainer(folder), pytest.raises(leases.LostError, match="another process has"):
+            lock.check(str(folder))
 
 
 def test_one_after_the_other(tmp_path):

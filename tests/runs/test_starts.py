@@ -41,6 +41,14 @@ def test_a_run_that_goes_on_as_it_began_has_one_start():
     )
 
 
+@pytest.mark.parametrize("before", [{"deterministic": False}, {"strategy": "multi_worker"}])
+def test_a_run_that_is_replayed_from_some_step_on_is_read(before):
+    record = begun(max_steps=10, **before)
+    record = begun(record=record, step=10, max_steps=20, replay_steps=5)
+    assert starts.trained(record, 20).config.max_steps == 20
+    assert starts.trained(record, 10).config.max_steps == 10
+
+
 def test_another_machine_and_other_flags_are_further_starts(here):
     record = begun(max_steps=10, seed=1)
     here.update(NEW)

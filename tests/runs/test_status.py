@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import signal
 
 import pytest
 
@@ -169,6 +170,21 @@ def test_a_signal_is_recorded_by_what_it_meant(code, state, tmp_path):
         raise signals.Interruption("SIGNAL", code)
     found = status.read(str(tmp_path))
     assert (found.state, found.exit_code, found.reason) == (state, code, "SIGNAL")
+
+
+def test_an_error_that_replaces_an_interruption_is_recorded_as_one(tmp_path):
+    with (
+        pytest.raises(signals.Interruption),
+        signals.handled(restore=True),
+        status.record_outcome(str(tmp_path)),
+    ):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except signals.Interruption:
+            raise KeyError("lost") from None
+    found = status.read(str(tmp_path))
+    assert (found.state, found.exit_code) == ("preempted", 143)
+    assert found.reason == "SIGTERM, then KeyError: 'lost'"
 
 
 def test_a_failure_before_a_task_started_is_told_until_a_chief_begins(tmp_path):

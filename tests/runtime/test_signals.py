@@ -148,7 +148,7 @@ def test_an_error_that_replaces_an_interruption_is_told_as_one():
     except BaseException:
         raise KeyError("lost") from None
 """
-    line = "-c: SIGTERM: stopped with an error, KeyError: 'lost'\n"
+    line = "-c: SIGTERM, then KeyError: 'lost': stopped\n"
     assert run_program(replacing) == (143, line)
 
 

@@ -37,6 +37,30 @@ def test_an_evaluation_that_was_missed_is_made_up_for(
     assert [checkpoints.step_of(path) for path in made] == expected
 
 
+def test_a_patience_without_evaluations_is_refused(tmp_path):
+    config = TrainConfig(model_dir=str(tmp_path), early_stop_patience=3)
+    manifest = types.SimpleNamespace(num_examples=lambda split: 9 * (split == "train"))
+    with pytest.raises(InputError, match="early_stop_patience: found it for data without examples"):
+        chief._check(config, manifest)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"momentum": 0.5}, "--momentum=0.5: not read with --optimizer=adam"),
+        ({"decay_rate": 0.5}, "--decay_rate=0.5: not read with --schedule=cosine"),
+        ({"model": "softmax", "dropout_rate": 0.1}, "--dropout_rate=0.1: not read with --model=so"),
+        ({"model": "a:b", "dropout_rate": 0.1}, ""),
+        ({"optimizer": "momentum", "momentum": 0.5}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_flag_that_nothing_reads_is_named(capsys, options, line):
+    chief._warn_of_unread(TrainConfig(**options))
+    error = capsys.readouterr().err
+    assert line in error and bool(line) == bool(error)
+
+
 BESIDE_EVALUATOR = roles.Task(has_evaluator=True)
 
 

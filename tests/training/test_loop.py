@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import types
+
 import pytest
 
+from mnist_estimator import InputError, predictions
 from mnist_estimator.cluster import roles
+from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import shard_cache
-from mnist_estimator.runs import status
+from mnist_estimator.runs import record, status
 from mnist_estimator.runs.evaluations import Evaluations
 from mnist_estimator.training import hooks, loop, stopping
 from mnist_estimator.training.checkpoint_saver import CheckpointSaver
@@ -39,11 +45,46 @@ def test_the_hooks_of_a_chief_come_in_their_order(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "dtype", "digest", "line"),
+    [
+        ({}, "float32", "a", ""),
+        ({"log_steps": 7}, "float32", "a", ""),
+        (
+            {},
+            "bfloat16",
+            "a",
+            "--precision float32, this task with bfloat16; give all tasks the sa",
+        ),
+        ({"seed": 1}, "float32", "a", "--seed 0, this task with 1"),
+        ({"model": "softmax"}, "float32", "a", "--model cnn, this task with softmax"),
+        ({}, "float32", "b", "records in .* a, this task with b"),
+    ],
+)
+def test_a_worker_that_is_started_otherwise_than_the_chief_is_refused(
+    tmp_path, monkeypatch, options, dtype, digest, line
+):
+    found = {"compute_dtype": "float32", "dataset": {"manifest_sha256": "a"}}
+    chiefs = TrainConfig(model_dir=str(tmp_path))
+    monkeypatch.setattr(record, "read_run", lambda folder: (chiefs, found))
+    monkeypatch.setattr(predictions, "compute_dtype", lambda _: tf.as_dtype(dtype))
+    run = make(tmp_path, WORKER, **options)
+    run = dataclasses.replace(run, manifest=types.SimpleNamespace(digest=digest))
+    hook = loop._SameAsChief(run)
+    with pytest.raises(InputError, match=line) if line else contextlib.nullcontext():
+        hook.after_create_session(None, None)
+
+
+def test_a_worker_whose_chief_has_no_record_yet_goes_on(tmp_path):
+    loop._SameAsChief(make(tmp_path, WORKER)).after_create_session(None, None)
+
+
 def test_a_worker_saves_and_profiles_nothing(tmp_path):
     assert names(make(tmp_path, WORKER, profile_steps="2,3")) == [
         "SessionGuard",
         "FiniteGuard",
         "Progress",
+        "_SameAsChief",
         "Stopper",
         "StopAtStepHook",
     ]

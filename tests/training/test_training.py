@@ -426,6 +426,21 @@ def test_patience_survives_a_restart(tmp_path, make_dataset, monkeypatch, stoppe
     assert variables(run) == before
 
 
+def test_patience_does_not_count_evaluations_of_a_damaged_checkpoint(
+    tmp_path, make_dataset, monkeypatch
+):
+    pretend(monkeypatch, {2: 0.5, 4: 0.75, 6: 0.75, 8: 0.25, 10: 0.25})
+    run, data_dir = tmp_path / "run", make_dataset()
+    options = SMALL | {"save_checkpoints_steps": 2, "early_stop_patience": 3, "export": "final"}
+    train(run, data_dir, **options, max_steps=STEPS)
+    before = variables(run)
+    (data,) = run.glob("model.ckpt-10.data*")
+    data.write_bytes(data.read_bytes()[:-7])
+    train(run, data_dir, **options, max_steps=STEPS)
+    assert checkpoints.newest(str(run)) == f"{run}/model.ckpt-10"
+    assert variables(run) == before
+
+
 def test_an_evaluation_that_was_killed_is_made_up_for(tmp_path, make_dataset, monkeypatch):
     run, data_dir = tmp_path / "run", make_dataset()
     with monkeypatch.context() as patch:
