@@ -5,9 +5,10 @@ r"""Runs a whole cluster as processes on this machine, or all parts of `prepare`
 
 So a distributed run is tried before it is submitted. What follows `--` are flags of `train`, which
 every task gets. The first worker is the chief. Each line of a task comes with its name before it.
-On Ctrl-C every task saves and ends. The exit code is the chief's, or that of the first task that
-failed for good; a task whose exit code asks for it (128 or more, as after a kill) is started again
-up to --max_restarts times. When the chief has ended for good, all end.
+On Ctrl-C every task saves and ends. The exit code is the chief's, or the evaluator's if the chief
+succeeded, or that of the first task that failed for good; a task whose exit code asks for it (128
+or more, as after a kill) is started again up to --max_restarts times. When the chief has ended for
+good, all end.
 
   python -m mnist_estimator.launch --command=prepare --parts=8 -- \
       --data_dir=data/letters --train_csv='letters/part-*.csv.gz'
@@ -117,7 +118,7 @@ def run_parts(parts: int, flags_of_prepare: Sequence[str], *, max_restarts: int)
         (f"part {number}", ["prepare", *flags_of_prepare, f"--part={number}/{parts}"])
         for number in range(1, parts + 1)
     ]
-    at_once = len(os.sched_getaffinity(0))
+    at_once = children.cores()
     started: list[_Task] = []
     with _end_tasks_on_exit(started):
         for queue in (waiting, [("merge", ["prepare", *merge_flags])]):
@@ -157,7 +158,9 @@ def _wait_for_all(tasks: Sequence[_Task], max_restarts: int) -> int:
             # A task that starts again now would wait for a chief that does not come.
             max_restarts = 0
             until = min(until, time.monotonic() + _END_SECS)
-    return chief.exit_code
+    # The best model is the evaluator's to find and to export.
+    evaluators = [task.exit_code for task in tasks if task.name.startswith("evaluator")]
+    return chief.exit_code or next(filter(None, evaluators), 0)
 
 
 class _Task:

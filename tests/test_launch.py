@@ -128,6 +128,13 @@ def test_an_evaluator_is_started_again_when_the_chief_is_done(monkeypatch):
     assert evaluator.restarts == 1
 
 
+@pytest.mark.parametrize(("chief", "expected"), [(0, 137), (138, 138)])
+def test_an_evaluator_that_is_killed_for_good_decides_after_the_chief(monkeypatch, chief, expected):
+    monkeypatch.setattr(launch, "_POLL_SECS", 0)
+    tasks = [Told("chief 0", None, chief), Told("worker 0", 137), Told("evaluator 0", 137)]
+    assert launch._wait_for_all(tasks, max_restarts=0) == expected
+
+
 def test_a_dataset_in_parts(tmp_path):
     flags = ("--dataset=sample", "--data_dir=data")
     launcher = start(tmp_path, "--command=prepare", "--parts=2", "--", *flags)

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from mnist_estimator.compat._internals import (
         event_writer,
         graph_to_save,
+        graphs_of,
         look_for_variables_every,
     )
     from mnist_estimator.compat._loaded import estimator, estimator_v1, tf, v1
@@ -52,6 +53,7 @@ __all__ = [
     "estimator_v1",
     "event_writer",
     "graph_to_save",
+    "graphs_of",
     "install",
     "look_for_variables_every",
     "on_import",
@@ -69,6 +71,7 @@ _MODULES = {
     "v1": "_loaded",
     "event_writer": "_internals",
     "graph_to_save": "_internals",
+    "graphs_of": "_internals",
     "look_for_variables_every": "_internals",
 }
 

@@ -39,6 +39,17 @@ def event_writer(folder: str, prefix: str) -> Any:
         return cache.get(folder)
 
 
+def graphs_of(content: bytes) -> list[Any]:
+    """The MetaGraphDefs in the file of a SavedModel; none if it is damaged."""
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    try:
+        return list(saved_model_pb2.SavedModel.FromString(content).meta_graphs)
+    except DecodeError:
+        return []
+
+
 def graph_to_save(builder: Any) -> Any:
     """The MetaGraphDef that was added to a builder of a SavedModel; it is saved as it is then."""
     (graph,) = builder._saved_model.meta_graphs

@@ -76,7 +76,12 @@ class KubernetesJob(jobs.JobWithGrace, jobs.JobWithAccount):
     @property
     def end_command(self) -> str:
         namespace = jobs.option("namespace", self.namespace)
-        return f"kubectl delete {self.kind},networkpolicy {self.name}{namespace}"
+        return f"kubectl delete {','.join(self.kinds)} {self.name}{namespace}"
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of what is submitted under the job's name."""
+        return [self.kind, *(["networkpolicy"] if self.network_policy else [])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -154,10 +159,9 @@ class JobSetJob(KubernetesJob):
         )
 
     @property
-    def end_command(self) -> str:
+    def kinds(self) -> list[str]:
         # Nobody owns the group, so that it would stay.
-        group = ",podgroups.scheduling.volcano.sh" if self.gang else ""
-        return super().end_command.replace(",networkpolicy", f",networkpolicy{group}")
+        return super().kinds + (["podgroups.scheduling.volcano.sh"] if self.gang else [])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -55,7 +55,7 @@ class SlurmJob(jobs.JobWithGrace):
 
     @property
     def end_command(self) -> str:
-        return f"scancel --name={self.name}"
+        return "scancel JOBID"  # By its name, all jobs of that name would end.
 
 
 def _check(job: SlurmJob) -> None:

@@ -189,6 +189,8 @@ def explained_errors(
                 f"({error_line(error)}); give a smaller one: --batch_size of evaluate, "
                 "--eval_batch_size of train"
             ) from error
+        if files.is_outage(error):
+            raise files.OutageError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
         check_records(data_dir, manifest)
         raise RunError(f"{checkpoint} on {data_dir}: {error_line(error)}") from error
     except ValueError as error:

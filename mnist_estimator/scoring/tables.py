@@ -53,7 +53,7 @@ def check_folder(folder: str) -> None:
 def write(
     folder: str, metrics: dict[str, Any], scores: Scores | None, class_names: Sequence[str]
 ) -> None:
-    """Writes the files of an evaluation; without scores only the JSON file.
+    """Writes the files of an evaluation; without scores only the JSON file, and removes the others.
 
     Raises:
       InputError: if one cannot be written.
@@ -63,6 +63,9 @@ def write(
     if scores:
         write_text(os.path.join(folder, PER_CLASS_FILE), _csv(_per_class(scores, class_names)))
         write_text(os.path.join(folder, CONFUSION_FILE), _csv(_confusion(scores, class_names)))
+    else:  # Those of an earlier evaluation would be taken for this one's.
+        for name in (PER_CLASS_FILE, CONFUSION_FILE):
+            files.remove(os.path.join(folder, name))
 
 
 def _per_class(scores: Scores, class_names: Sequence[str]) -> list[list[Any]]:

@@ -23,6 +23,7 @@ from mnist_estimator.predictions import PROBABILITIES, uses_averages
 from mnist_estimator.runs.open_run import OpenRun
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
+from mnist_estimator.scoring.scores import UNDEFINED
 from mnist_estimator.serving import saved_model, sessions, signatures
 
 
@@ -89,12 +90,16 @@ class Predictor:
         found = self._session.run(fetches, asked)
         values = (found[PROBABILITIES], found[signatures.HAS_INK])
         problems = found.get(signatures.PROBLEM, [b""] * len(encoded))
-        return [
-            InputError(problem.decode())
-            if problem
-            else Answer(bool(has_ink), self._best(probabilities))
-            for probabilities, has_ink, problem in zip(*values, problems, strict=True)
-        ]
+        return [self._answer(*each) for each in zip(*values, problems, strict=True)]
+
+    def _answer(
+        self, probabilities: np.ndarray, has_ink: bool, problem: bytes
+    ) -> Answer | InputError:
+        if problem:
+            return InputError(problem.decode())
+        if has_ink and not np.isfinite(probabilities).all():
+            return InputError(f"the network's answer {UNDEFINED}")
+        return Answer(bool(has_ink), self._best(probabilities))
 
     def _best(self, probabilities: np.ndarray) -> tuple[tuple[str, float], tuple[str, float]]:
         first, second = np.argsort(-probabilities, kind="stable")[:2]

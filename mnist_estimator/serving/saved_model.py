@@ -146,10 +146,14 @@ def _has_other_graph(
 
 
 def _holds(path: str, model: str) -> bool:
-    """Whether a folder is a whole export of a model."""
+    """Whether a folder is a whole export of a model, whose graph and weights can be read."""
     if files.read_bytes(os.path.join(path, _MODEL_PATH)) != model.encode():
         return False
-    return all(tf.io.gfile.exists(os.path.join(path, name)) for name in _NEEDED)
+    if not all(tf.io.gfile.exists(os.path.join(path, name)) for name in _NEEDED):
+        return False
+    if not compat.graphs_of(files.read_bytes(os.path.join(path, _GRAPH)) or b""):
+        return False
+    return not checkpoints.damage(os.path.join(path, "variables", "variables"))
 
 
 @contextlib.contextmanager
@@ -190,14 +194,23 @@ def _replacing(path: str) -> Iterator[str]:
     try:
         yield scratch
         _check_is_export(path)  # Once more, because writing has taken a while.
+        _sync(scratch)
         if tf.io.gfile.exists(path):
             tf.io.gfile.rename(path, old)
         tf.io.gfile.rename(scratch, path)
+        files.sync(os.path.dirname(path))
     finally:
         files.remove_folder(scratch)
         if tf.io.gfile.exists(path):
             files.remove_folder(old)
             files.remove_left_overs(os.path.dirname(path), _SCRATCH.fullmatch)
+
+
+def _sync(folder: str) -> None:
+    """Forces all of a folder to the disk: a power failure leaves no empty files behind."""
+    for place, _, names in tf.io.gfile.walk(folder):
+        for name in [*names, ""]:
+            files.sync(os.path.join(place, name))
 
 
 def _check_is_export(path: str) -> None:

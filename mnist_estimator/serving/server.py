@@ -25,6 +25,7 @@ from mnist_estimator.compat import tf
 from mnist_estimator.data.manifest import checked_shape
 from mnist_estimator.runtime import files, json_files, progress
 from mnist_estimator.runtime.files import error_line, file_errors
+from mnist_estimator.scoring.scores import UNDEFINED
 from mnist_estimator.serving import saved_model, sessions, signatures
 
 _READ_OF_TOO_LONG = 4  # How much of a too long request is read, in limits.
@@ -89,11 +90,27 @@ def answer(served: Mapping[str, Any], request: Any) -> dict[str, Any]:
             found = signature(**{key: tf.constant(values[start : start + _BATCH], wanted.dtype)})
         except tf.errors.OpError as error:
             raise InputError(error_line(error)) from error
-        rows = {output: _as_json(value.numpy()) for output, value in found.items()}
+        arrays = {output: value.numpy() for output, value in found.items()}
+        _check_defined(arrays, start)
+        rows = {output: _as_json(array) for output, array in arrays.items()}
         predictions += (
             dict(zip(rows, row, strict=True)) for row in zip(*rows.values(), strict=True)
         )
     return {"predictions": predictions}
+
+
+def _check_defined(arrays: Mapping[str, np.ndarray], start: int) -> None:
+    """Raises InputError for the first instance whose answer is not a number.
+
+    Where no digit was found nobody asks for one.
+    """
+    for array in arrays.values():
+        if array.dtype.kind == "f":
+            undefined = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+            undefined &= arrays.get(signatures.HAS_INK, np.True_)
+            if undefined.any():
+                place = start + int(undefined.argmax())
+                raise InputError(f"instance {place}: the network's answer {UNDEFINED}")
 
 
 def _parsed(request: bytes) -> Any:

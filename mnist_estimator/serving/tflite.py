@@ -9,7 +9,6 @@ brightest pixel of the data if that is less. A model does not check them, and ta
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import math
 import os
@@ -116,15 +115,17 @@ def _set_quantization(converter: Any, quantize: str, data_dir: str, manifest: Ma
 def _calibration_inputs(data_dir: str, manifest: Manifest) -> Iterator[dict[str, np.ndarray]]:
     # From all over the split, which may be sorted by class.
     apart = -(-manifest.num_examples("train") // _CALIBRATION_IMAGES)
-    apart = min(apart, max(1, _BATCH_BYTES // math.prod(manifest.image_shape)))
-    examples = batches(data_dir, manifest, "train", apart)
-    for number, (images, _) in enumerate(itertools.islice(examples, _CALIBRATION_IMAGES)):
-        images = images[:1].astype(np.float32)
-        if number == 0:
-            # One white pixel makes the scale of the input 1 for each grey level, on dark images
-            # too. What is behind the input limits it to what a pixel may be.
-            images[0, 0, 0, 0] = 255
-        yield {inputs.IMAGES: images}
+    size = min(apart, max(1, _BATCH_BYTES // math.prod(manifest.image_shape)))
+    start = 0
+    for images, _ in batches(data_dir, manifest, "train", size):
+        for place in range(-start % apart, len(images), apart):
+            image = images[place : place + 1].astype(np.float32)
+            if start + place == 0:
+                # One white pixel makes the scale of the input 1 for each grey level, on dark images
+                # too. What is behind the input limits it to what a pixel may be.
+                image[0, 0, 0, 0] = 255
+            yield {inputs.IMAGES: image}
+        start += len(images)
 
 
 @contextlib.contextmanager

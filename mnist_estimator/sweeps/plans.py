@@ -48,6 +48,7 @@ class Plan:
       study: its name there; "" for one that follows from the folder.
       prune: whether a trial that does worse than the others is ended early.
       sampler_seed: decides what is proposed.
+      precision: that of all trials where the flags leave it to each machine; "" elsewhere.
     """
 
     parameters: tuple[Parameter, ...]
@@ -58,6 +59,7 @@ class Plan:
     study: str = ""
     prune: bool = True
     sampler_seed: int = 0
+    precision: str = dataclasses.field(default="", compare=False)  # The study tells it.
 
     @property
     def folder(self) -> str:
@@ -88,9 +90,10 @@ class Plan:
     def chosen_flags(self, number: int, values: Mapping[str, Any]) -> list[str]:
         """The flags of `train` that train, test and export what a trial has trained."""
         strategy = ["--strategy=none"] if self.config.strategy == roles.AUTO else []
+        precision = [f"--precision={self.precision}"] if self.precision else []
         varied = [space.as_flag(name, value) for name, value in values.items()]
         shared = [flag for flag in self.train_flags if not flag.startswith("--model_dir=")]
-        return [*shared, *strategy, *varied, f"--model_dir={self.trial_folder(number)}"]
+        return [*shared, *strategy, *precision, *varied, f"--model_dir={self.trial_folder(number)}"]
 
     def trial_flags(self, number: int, values: Mapping[str, Any]) -> list[str]:
         """The flags of `train` by which a trial is run.

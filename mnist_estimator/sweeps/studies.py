@@ -7,6 +7,7 @@ trials that have ended. A process that was killed leaves nothing that its succes
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -31,7 +32,7 @@ from optuna.exceptions import ExperimentalWarning, OptunaError
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, predictions
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.runtime.files import OutageError
 from mnist_estimator.sweeps import plans, space
@@ -39,6 +40,7 @@ from mnist_estimator.sweeps.plans import Plan
 from mnist_estimator.sweeps.space import Parameter
 
 _ABOUT = "sweep"  # The study's attribute that says what it is about.
+_PRECISION = "precision"  # The study's attribute: see `with_precision`.
 _SURPLUS = "surplus"  # The attribute of a trial that is one too many.
 _OPEN_TRIES = 5
 _LOCK_SECS = 60  # That a process waits for another one's write to SQLite.
@@ -72,6 +74,19 @@ def open_study(plan: Plan) -> optuna.Study:
     else:
         _check_continues(plan, where, about)
     return study
+
+
+def with_precision(study: optuna.Study, plan: Plan) -> Plan:
+    """The plan with the precision that "auto" is on the machine of the first worker.
+
+    It is another one on another kind of machine. Trials of both do not compare, and a trial of the
+    one cannot go on on the other.
+    """
+    if plan.config.precision != "auto" or any(each.name == "precision" for each in plan.parameters):
+        return plan
+    if study.user_attrs.get(_PRECISION) is None:
+        study.set_user_attr(_PRECISION, predictions.compute_dtype("auto").name)
+    return dataclasses.replace(plan, precision=study.user_attrs[_PRECISION])
 
 
 @contextlib.contextmanager

@@ -56,6 +56,7 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
     Raises:
       InputError: if its folder holds a run of others, it has other data than the trials before it,
         or nothing was evaluated.
+      OutageError: if a store that it needs does not answer; the trial then goes on next time.
       signals.Interruption: if a signal ended it; the trial then goes on next time.
     """
     values = studies.suggest(trial, plan.parameters)
@@ -83,6 +84,10 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
             return _finished(trial, plan, evaluations)
         if child.code < signals.FIRST_RETRYABLE:
             return Outcome(TrialState.FAIL, reason=child.last_line)
+    if child.code == signals.EXIT_LOST:  # Which would end all other trials as well.
+        raise files.OutageError(
+            f"trial {trial.number}: {child.last_line}; the same command goes on with it"
+        )
     return Outcome(TrialState.FAIL, reason=f"ended with {child.code}, {_STARTS} times")
 
 

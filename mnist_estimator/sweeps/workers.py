@@ -31,12 +31,13 @@ def work(plan: Plan) -> None:
     Raises:
       InputError: if the study, the folder of a trial, or a file to be written is not this sweep's.
       RunError: if the first trials all fail.
-      OutageError: if the study's storage does not answer any more.
+      OutageError: if the study's storage, or a store that a trial needs, does not answer any more.
       signals.Interruption: if a signal ended it; its trial goes on next time.
     """
     results.check_folder(plan)
     study = studies.open_study(plan)
     with studies.outages(plan):
+        plan = studies.with_precision(study, plan)
         with progress.ProgressLine() as line:
             while _run_one(study, plan, line):
                 pass

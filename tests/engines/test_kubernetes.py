@@ -395,6 +395,8 @@ def test_the_network_policy_can_be_left_out(engine):
     job = make(engine, workers=2, network_policy=False)
     assert "NetworkPolicy" not in [document["kind"] for document in documents(job)]
     assert "# --nonetwork_policy: every pod" in job.render()
+    assert "networkpolicy" not in job.end_command  # Which would be one of the user's own.
+    assert ",networkpolicy " in make(engine, workers=2).end_command
 
 
 @pytest.mark.parametrize("engine", ENGINES)

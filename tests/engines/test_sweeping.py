@@ -125,7 +125,7 @@ def test_how_it_is_submitted_watched_and_ended():
     job = make(name="digits")
     assert job.command("/tmp/x.sh") == ["sbatch", "/tmp/x.sh"]
     assert job.watch_command == "squeue --name=digits && tail -f digits-JOBID_*.log"
-    assert job.end_command == "scancel --name=digits"
+    assert job.end_command == "scancel JOBID"
 
 
 @pytest.mark.parametrize(

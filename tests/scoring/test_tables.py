@@ -58,6 +58,12 @@ def test_a_wide_confusion_matrix_is_left_out_and_so_is_one_that_was_not_counted(
     assert line.startswith("no confusion matrix: the data has more classes")
 
 
+def test_no_table_of_an_earlier_evaluation_stays(tmp_path):
+    tables.write(str(tmp_path), {}, scored(LABELS, PROBABILITIES), ["a", "b", "c"])
+    tables.write(str(tmp_path), {}, None, ["a", "b", "c"])
+    assert [path.name for path in tmp_path.iterdir()] == [tables.JSON_FILE]
+
+
 def test_files_of_another_program_are_not_replaced(tmp_path):
     found = scored(LABELS, PROBABILITIES)
     folder = str(tmp_path / "results")

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 from support.exports import picture
@@ -58,6 +59,23 @@ def test_a_broken_picture_is_an_error_of_its_own(exported):
         first, broken, last = predictor.predict([whole, bytes(broken), whole])
     assert first == last
     assert str(broken).startswith("cannot be decoded: ") and "{{node" not in str(broken)
+
+
+def test_an_answer_that_is_not_a_number_is_an_error(exported, monkeypatch):
+    one = picture(exported.test_data()[0][0])
+    with predictors.from_export(exported.path) as predictor:
+        session = predictor._session
+
+        class Undefined:
+            def run(self, *arguments):
+                found = session.run(*arguments)
+                found["probabilities"][0, 0] = np.nan
+                return found
+
+        predictor._session = Undefined()
+        first, second = predictor.predict([one, one])
+    assert str(first).startswith("the network's answer is not a number")
+    assert isinstance(second, predictors.Answer)
 
 
 def test_what_is_no_export_is_refused(exported, tmp_path):

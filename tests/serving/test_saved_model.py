@@ -147,6 +147,18 @@ def test_an_export_that_lacks_a_file_is_made_again(exported, tmp_path, name):
     assert (path / name).read_bytes() == whole
 
 
+@pytest.mark.parametrize("name", saved_model._NEEDED[:3])
+@pytest.mark.parametrize("kept", [0, -7], ids=["empty", "cut"])
+def test_an_export_that_is_damaged_is_made_again(exported, tmp_path, name, kept):
+    run = exported.run
+    given = (run.params, run.trained_on, run.checkpoint, str(tmp_path))
+    file = Path(saved_model.export(*given)) / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[:kept])
+    saved_model.export(*given)
+    assert file.read_bytes() == whole
+
+
 def test_a_network_of_the_user_s_own_is_exported_again_if_its_code_has_changed(
     exported, tmp_path, monkeypatch
 ):

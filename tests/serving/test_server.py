@@ -11,6 +11,7 @@ import pytest
 from support.exports import load, picture, requests
 
 from mnist_estimator import InputError
+from mnist_estimator.compat import tf
 from mnist_estimator.serving import server
 
 
@@ -45,6 +46,23 @@ def test_pictures_and_examples_are_base64(exported, served):
     (row,) = server.answer(served, asked)["predictions"]
     assert row["classes"] == ["north", "east", "south", "west"]
     assert json.loads(json.dumps(row)) == row
+
+
+def test_an_answer_that_is_not_a_number_is_none(served, monkeypatch):
+    def undefined(**given):
+        (values,) = given.values()
+        probabilities = np.full([len(values), 2], 0.5)
+        probabilities[np.asarray(values)[:, 0, 0] == 1] = np.nan
+        return {"probabilities": tf.constant(probabilities), "classes": tf.zeros([len(values)])}
+
+    undefined.structured_input_signature = served["serving_default"].structured_input_signature
+    monkeypatch.setattr(server, "_BATCH", 2)
+    images = np.zeros([4, 28, 28])
+    answered = {"serving_default": undefined}
+    assert len(server.answer(answered, {"instances": images.tolist()})["predictions"]) == 4
+    images[3] = 1
+    with pytest.raises(InputError, match="instance 3: the network's answer is not a number"):
+        server.answer(answered, {"instances": images.tolist()})
 
 
 def test_many_images_are_answered_a_batch_at_a_time(exported, served, monkeypatch):

@@ -62,8 +62,10 @@ def test_ranges_of_int8_are_those_of_the_data(exported, tmp_path):
     assert 0 < scales[1, 28, 28, 32] < 1
 
 
-def test_int8_is_calibrated_from_all_over_the_split(exported, monkeypatch):
+@pytest.mark.parametrize("batch_bytes", [2**26, 7 * 28 * 28])
+def test_int8_is_calibrated_from_all_over_the_split(exported, monkeypatch, batch_bytes):
     monkeypatch.setattr(tflite, "_CALIBRATION_IMAGES", 20)
+    monkeypatch.setattr(tflite, "_BATCH_BYTES", batch_bytes)
     manifest = read_manifest(exported.data_dir)
     found = [batch["images"] for batch in tflite._calibration_inputs(exported.data_dir, manifest)]
     apart = -(-manifest.num_examples("train") // 20)

@@ -12,7 +12,8 @@ import pytest
 from optuna.trial import TrialState
 from support import postgresql
 
-from mnist_estimator import InputError
+from mnist_estimator import InputError, predictions
+from mnist_estimator.compat import tf
 from mnist_estimator.config import TrainConfig
 from mnist_estimator.runtime.files import OutageError
 from mnist_estimator.sweeps import plans, studies
@@ -115,6 +116,18 @@ def test_a_study_of_another_sweep_is_refused(tmp_path):
     }.items():
         with pytest.raises(InputError, match=f"study.journal: .* has trials with another {named};"):
             studies.open_study(other)
+
+
+def test_all_trials_have_the_precision_of_the_first_worker(tmp_path, monkeypatch):
+    plan = in_journal(tmp_path)
+    for found in ("bfloat16", "float32"):  # The second worker is on another kind of machine.
+        monkeypatch.setattr(predictions, "compute_dtype", lambda _, found=found: tf.as_dtype(found))
+        settled = studies.with_precision(studies.open_study(plan), plan)
+        assert "--precision=bfloat16" in settled.trial_flags(0, {})
+    config = dataclasses.replace(plan.config, precision="float32")
+    given = in_journal(tmp_path / "other")
+    given = dataclasses.replace(given, config=config)
+    assert not studies.with_precision(studies.open_study(given), given).precision
 
 
 def test_a_flag_that_came_later_does_not_make_it_another_sweep(tmp_path):

@@ -19,7 +19,7 @@ from mnist_estimator.config import TrainConfig
 from mnist_estimator.data import writer
 from mnist_estimator.runs import copies, lock
 from mnist_estimator.runs.evaluations import Evaluations
-from mnist_estimator.runtime import signals
+from mnist_estimator.runtime import files, signals
 from mnist_estimator.sweeps import plans, studies, trials
 from mnist_estimator.sweeps.space import Parameter
 from mnist_estimator.sweeps.trials import Outcome
@@ -45,7 +45,7 @@ def add(folder: str, step: int, accuracy: float) -> None:
 @pytest.fixture
 def no_copies(monkeypatch):
     """Evaluations whose checkpoints there are none of."""
-    monkeypatch.setattr(copies, "keep_copy", lambda *call: None)
+    monkeypatch.setattr(copies, "keep_copy", lambda path, folder, record: record())
 
 
 @pytest.fixture
@@ -147,6 +147,13 @@ def test_a_child_that_fails(tmp_path, child, text, reason, starts):
     started = child(text)
     assert run(make_plan(tmp_path)) == Outcome(TrialState.FAIL, reason=reason)
     assert len(started) == starts
+
+
+def test_a_store_that_does_not_answer_is_no_failure_of_the_trial(tmp_path, child):
+    started = child("print('train: s3://x: no answer'); raise SystemExit(138)")
+    with pytest.raises(files.OutageError, match="trial 0: train: s3://x: no answer; the same comm"):
+        run(make_plan(tmp_path))
+    assert len(started) == 3
 
 
 def test_without_evaluations_nothing_can_be_compared(tmp_path, child):
