@@ -210,11 +210,12 @@ def _by_channel(groups: Mapping[str, list[int]]) -> list[list[int]]:
     The order in which they stand may be another one in the test files, as of columns that were
     sorted as text.
     """
-    words = {kind: set(re.findall("[a-z]+", kind)) for kind in groups}
-    shared = set.intersection(*words.values())
+    words = {kind: re.findall("[a-z]+", kind) for kind in groups}
+    shared = set.intersection(*map(set, words.values()))
 
     def place(kind: str) -> tuple[int, str]:
-        return "rgba".find("".join(words[kind] - shared)[:1] or "?") % 5, kind
+        own = [word for word in words[kind] if word not in shared] or ["?"]
+        return "rgb?a".find(own[0][0] if own[0][0] in "rgba" else "?"), kind
 
     return [groups[kind] for kind in sorted(groups, key=place)]
 

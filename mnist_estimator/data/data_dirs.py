@@ -63,8 +63,8 @@ def ensure_dataset(
     with line or ProgressLine() as line:
         while (manifest := find_manifest(data_dir)) is None:
             try:
-                check_finished(data_dir, dataset)
                 opened = from_data_dir(data_dir, dataset, line)
+                check_finished(data_dir, opened.dataset)
                 return opened.write(data_dir, report=line, **options)
             except workspace.BusyError:
                 line(f"waiting for the process that prepares {data_dir}")
@@ -78,12 +78,8 @@ def ensure_dataset(
     return manifest
 
 
-def check_finished(data_dir: str, dataset: str = "") -> None:
-    """Raises InputError if a data_dir holds what was to become another dataset than this one.
-
-    Args:
-      dataset: a name, or "" for MNIST, or what the IDX files in data_dir are.
-    """
+def check_finished(data_dir: str, dataset: str) -> None:
+    """Raises InputError if a data_dir holds what was to become another dataset than this one."""
     is_there = tf.io.gfile.exists(os.path.join(data_dir, MANIFEST))
     if is_there or not tf.io.gfile.isdir(data_dir):
         return
@@ -93,7 +89,7 @@ def check_finished(data_dir: str, dataset: str = "") -> None:
             f"{prepare_command(data_dir, '--merge')}, or give another --data_dir"
         )
     found = workspace.unfinished(data_dir)
-    if found and found != (dataset or default_dataset(data_dir)):
+    if found and found != dataset:
         raise InputError(
             f"{data_dir}: the command that prepared {found} here was interrupted; give it again, "
             "or another --data_dir"

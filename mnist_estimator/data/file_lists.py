@@ -157,7 +157,7 @@ def _of_one_split(item: str, paths: list[str]) -> list[str]:
     shared = min(len([*alike]), min(map(len, split)) - 1)
     names = ["/".join(each[shared:]) for each in split]  # With the folders that tell them apart.
     train, test = (
-        next((name for name in names if set(words) & _words(name)), "")
+        next((name for name in names if set(words) & _words_of_split(name)), "")
         for words in (TRAIN_WORDS, TEST_WORDS)
     )
     if train and test:
@@ -168,9 +168,13 @@ def _of_one_split(item: str, paths: list[str]) -> list[str]:
     return paths
 
 
-def _words(name: str) -> set[str]:
-    name = name.lower()
-    return {*re.split("[^a-z]+", name), *re.split("[^a-z0-9]+", name)}
+def _words_of_split(name: str) -> set[str]:
+    """The words for a split in the name of a file, or of the deepest folder that has some."""
+    for part in reversed(name.lower().split("/")):
+        words = {*re.split("[^a-z]+", part), *re.split("[^a-z0-9]+", part)}
+        if found := words & {*TRAIN_WORDS, *TEST_WORDS}:
+            return found
+    return set()
 
 
 def _as_path(flag: str, item: str) -> str:

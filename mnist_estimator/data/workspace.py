@@ -262,7 +262,7 @@ def _is_dead(folder: str, own: str, locked: bool) -> bool:
 
 
 def unfinished(data_dir: str) -> str:
-    """The name of a dataset that was being moved into a data_dir, or out of it, when all ended.
+    """The name of a dataset that was being moved into a data_dir when the process ended.
 
     "" if there is none. Its files are known by the manifests in the workspace that is left.
 
@@ -289,7 +289,7 @@ def _end(data_dir: str, folder: str) -> None:
 
     That is so if publishing was interrupted. The next process to prepare a dataset goes on then.
     """
-    is_between = False
+    is_between = True  # Also where it is not known, as in an outage.
     with contextlib.suppress(InputError, OSError, tf.errors.OpError):
         is_whole = tf.io.gfile.exists(os.path.join(data_dir, MANIFEST))
         is_between = not is_whole and bool(_published(data_dir, folder))

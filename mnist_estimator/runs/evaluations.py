@@ -55,6 +55,7 @@ class Evaluations:
         and trains these steps again. The best one remains the best all the same.
         """
         lock.check(self._model_dir)
+        self.reload()  # A chief beside an evaluator may have gone back meanwhile.
         step = result[STEP]
         self.history = [entry for entry in self.history if entry[STEP] < step] + [result]
         if self.best is not None and not self._better(result, self.best):

@@ -264,7 +264,8 @@ def check_same(config: TrainConfig, manifest: Manifest, compute_dtype: str) -> N
     except InputError:
         return  # A shared folder may show it late.
     pairs = _unchangeable(chiefs, record, config, manifest, compute_dtype)
-    pairs |= {f"--{n}": (getattr(chiefs, n), getattr(config, n)) for n in _LEARNING_FLAGS}
+    names = (*_LEARNING_FLAGS, "max_steps")  # By which the schedule ends.
+    pairs |= {f"--{name}": (getattr(chiefs, name), getattr(config, name)) for name in names}
     for what, (its, ours) in pairs.items():
         if its != ours:
             raise InputError(

@@ -62,7 +62,8 @@ def export(
     path = os.path.join(folder, str(checkpoints.step_of(checkpoint)))
     model = json.dumps(describe(params, trained_on, checkpoint), indent=2) + "\n"
     try:
-        if not _holds(path, model) or _has_other_graph(path, params, trained_on, checkpoint):
+        is_there = _holds(path, model) and _is_readable(path)
+        if not is_there or _has_other_graph(path, params, trained_on, checkpoint):
             with _uploading(path) if storage.is_ours(path) else _replacing(path) as scratch:
                 save(signatures.EXPORTED, params, trained_on, checkpoint, scratch)
                 _add_class_names(scratch, trained_on.class_names)
@@ -146,14 +147,16 @@ def _has_other_graph(
 
 
 def _holds(path: str, model: str) -> bool:
-    """Whether a folder is a whole export of a model, whose graph and weights can be read."""
+    """Whether a folder has all files of an export of a model."""
     if files.read_bytes(os.path.join(path, _MODEL_PATH)) != model.encode():
         return False
-    if not all(tf.io.gfile.exists(os.path.join(path, name)) for name in _NEEDED):
-        return False
-    if not compat.graphs_of(files.read_bytes(os.path.join(path, _GRAPH)) or b""):
-        return False
-    return not checkpoints.damage(os.path.join(path, "variables", "variables"))
+    return all(tf.io.gfile.exists(os.path.join(path, name)) for name in _NEEDED)
+
+
+def _is_readable(path: str) -> bool:
+    """Whether the graph and the weights of an export can be read."""
+    graphs = compat.graphs_of(files.read_bytes(os.path.join(path, _GRAPH)) or b"")
+    return bool(graphs) and not checkpoints.damage(os.path.join(path, "variables", "variables"))
 
 
 @contextlib.contextmanager

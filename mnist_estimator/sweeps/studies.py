@@ -33,6 +33,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from mnist_estimator import InputError, predictions
+from mnist_estimator.runs.record import read_run
 from mnist_estimator.runtime import files, local_files
 from mnist_estimator.runtime.files import OutageError
 from mnist_estimator.sweeps import plans, space
@@ -85,8 +86,17 @@ def with_precision(study: optuna.Study, plan: Plan) -> Plan:
     if plan.config.precision != "auto" or any(each.name == "precision" for each in plan.parameters):
         return plan
     if study.user_attrs.get(_PRECISION) is None:
-        study.set_user_attr(_PRECISION, predictions.compute_dtype("auto").name)
+        found = _trained_in(study, plan) or predictions.compute_dtype("auto").name
+        study.set_user_attr(_PRECISION, found)
     return dataclasses.replace(plan, precision=study.user_attrs[_PRECISION])
+
+
+def _trained_in(study: optuna.Study, plan: Plan) -> str:
+    """The arithmetic of the trials of a study that an earlier version began; "" without any."""
+    for trial in counted(study):
+        with contextlib.suppress(InputError):
+            return str(read_run(plan.trial_folder(trial.number))[1]["compute_dtype"])
+    return ""
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from optuna.trial import Trial, TrialState
 
 from mnist_estimator import InputError, RunError
 from mnist_estimator.compat import tf
-from mnist_estimator.runs import lock
+from mnist_estimator.runs import lock, status
 from mnist_estimator.runs.evaluations import STEP, Evaluations
 from mnist_estimator.runs.record import RUN_FILE, read_run
 from mnist_estimator.runtime import children, files, progress, signals
@@ -84,7 +84,9 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
             return _finished(trial, plan, evaluations)
         if child.code < signals.FIRST_RETRYABLE:
             return Outcome(TrialState.FAIL, reason=child.last_line)
-    if child.code == signals.EXIT_LOST:  # Which would end all other trials as well.
+    ended = status.read(folder)
+    if child.code == signals.EXIT_LOST and (ended is None or ended.state != status.STALLED):
+        # It would end all other trials as well.
         raise files.OutageError(
             f"trial {trial.number}: {child.last_line}; the same command goes on with it"
         )

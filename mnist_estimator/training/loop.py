@@ -105,12 +105,17 @@ class _SameAsChief(v1.train.SessionRunHook):
     """Refuses to train with other flags, data or arithmetic than the chief."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run, self._is_known = run, False
 
-    def after_create_session(self, session: v1.Session, coord: tf.train.Coordinator) -> None:
-        config = self._run.config  # The chief has recorded its own before it made the variables.
-        dtype = predictions.compute_dtype(config.precision).name
-        record.check_same(config, self._run.manifest, dtype)
+    def after_run(
+        self, run_context: v1.train.SessionRunContext, run_values: v1.train.SessionRunValues
+    ) -> None:
+        # A synchronous step ends once the chief has made one, and has recorded its flags before.
+        if not self._is_known:
+            config = self._run.config
+            dtype = predictions.compute_dtype(config.precision).name
+            record.check_same(config, self._run.manifest, dtype)
+            self._is_known = True
 
 
 class _EndOfInput(v1.train.SessionRunHook):

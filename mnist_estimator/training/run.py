@@ -72,9 +72,7 @@ def check_network(config: TrainConfig, manifest: Manifest) -> None:
 
 def is_complete(config: TrainConfig, evaluations: Evaluations, step: int) -> bool:
     """Whether a run whose newest checkpoint is of this step trains no more."""
-    # Synchronous workers vote in a step, so they make one more after the evaluation that ends it.
-    counted = step - (config.strategy == "multi_worker")
-    return step >= config.max_steps or evaluations.stops_at(counted, config.early_stop_patience)
+    return step >= config.max_steps or evaluations.stops_at(step, config.early_stop_patience)
 
 
 def was_complete(config: TrainConfig) -> bool:

@@ -94,9 +94,8 @@ def test_parts_that_are_not_merged_are_not_filled_up_with_mnist(tmp_path: Path):
     data_dir = str(tmp_path / "data")
     plan = sources.from_folder(_folder(tmp_path)).plan(validation_split="auto", shards=2, seed=0)
     parts.write_part(data_dir, splits.parse_part("1/2"), plan)
-    for check in (data_dirs.ensure_dataset, data_dirs.check_finished):
-        with pytest.raises(InputError, match=r"holds parts of a dataset.*prepare .*--merge, or"):
-            check(data_dir)
+    with pytest.raises(InputError, match=r"holds parts of a dataset.*prepare .*--merge, or"):
+        data_dirs.ensure_dataset(data_dir)
 
 
 def test_an_interrupted_dataset_is_not_replaced_by_another(
@@ -111,7 +110,7 @@ def test_an_interrupted_dataset_is_not_replaced_by_another(
         patch.setattr(workspace, "_check_stray", interrupted)
         with pytest.raises(KeyboardInterrupt):
             given.write(data_dir)
-    data_dirs.check_finished(data_dir)  # Nothing was published.
+    data_dirs.check_finished(data_dir, "mnist")  # Nothing was published.
     with monkeypatch.context() as patch:
         patch.setattr(workspace, "sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -120,6 +119,22 @@ def test_an_interrupted_dataset_is_not_replaced_by_another(
         data_dirs.ensure_dataset(data_dir)
     assert given.write(data_dir).dataset == "custom"
     assert records.verify(data_dir) == []
+
+
+def test_an_interrupted_dataset_of_the_files_in_the_folder_is_prepared_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data_dir = _folder(tmp_path)
+
+    def interrupted(folder: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "sync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            data_dirs.ensure_dataset(data_dir)
+    assert workspace.unfinished(data_dir) == "custom"
+    assert data_dirs.ensure_dataset(data_dir).dataset == "custom"
 
 
 def test_named_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -200,6 +200,9 @@ def test_folders_of_several_splits_are_not_read_as_one(folder: Path):
     with pytest.raises(InputError, match=r"holds train/part-0.csv and test/part-0.csv, expected"):
         _expand("*/part-*")
     assert _expand("train/part-*") == ["train/part-0.csv", "train/part-1.csv"]
+    _put("exp/train.csv", "test/train.csv", "validation_1/train/x.csv", "a/train/x.csv")
+    assert _expand("*/train.csv") == ["exp/train.csv", "test/train.csv"]
+    assert len(_expand("*/train/x.csv")) == 2
     _put("test_run/a/part-0.csv", "test_run/train-b/part-0.csv")
     assert len(_expand("test_run/*/part-*")) == 2  # What all have in common says nothing.
 

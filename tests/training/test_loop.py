@@ -57,6 +57,7 @@ def test_the_hooks_of_a_chief_come_in_their_order(tmp_path):
             "--precision float32, this task with bfloat16; give all tasks the sa",
         ),
         ({"seed": 1}, "float32", "a", "--seed 0, this task with 1"),
+        ({"max_steps": 7}, "float32", "a", "--max_steps .*, this task with 7"),
         ({"model": "softmax"}, "float32", "a", "--model cnn, this task with softmax"),
         ({}, "float32", "b", "records in .* a, this task with b"),
     ],
@@ -72,11 +73,11 @@ def test_a_worker_that_is_started_otherwise_than_the_chief_is_refused(
     run = dataclasses.replace(run, manifest=types.SimpleNamespace(digest=digest))
     hook = loop._SameAsChief(run)
     with pytest.raises(InputError, match=line) if line else contextlib.nullcontext():
-        hook.after_create_session(None, None)
+        hook.after_run(None, None)
 
 
 def test_a_worker_whose_chief_has_no_record_yet_goes_on(tmp_path):
-    loop._SameAsChief(make(tmp_path, WORKER)).after_create_session(None, None)
+    loop._SameAsChief(make(tmp_path, WORKER)).after_run(None, None)
 
 
 def test_a_worker_saves_and_profiles_nothing(tmp_path):

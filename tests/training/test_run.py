@@ -26,16 +26,6 @@ def test_a_run_is_complete_at_its_last_step_or_when_nothing_more_is_learned(tmp_
     assert not is_complete(config, evaluations, 20)
 
 
-def test_synchronous_workers_make_one_more_step_after_the_evaluation_that_ends_it(tmp_path):
-    options = {"model_dir": str(tmp_path), "max_steps": 30, "early_stop_patience": 1}
-    config = TrainConfig(strategy="multi_worker", **options)
-    evaluations = Evaluations(str(tmp_path))
-    for step in (10, 20):
-        evaluations.history.append({"global_step": step, "accuracy": 0.5, "loss": 1.0})
-    assert not is_complete(config, evaluations, 20)
-    assert is_complete(config, evaluations, 21)
-
-
 def test_a_folder_without_a_whole_checkpoint_is_not_complete(tmp_path):
     config = TrainConfig(model_dir=str(tmp_path), max_steps=1)
     assert not was_complete(config)
