@@ -152,9 +152,10 @@ def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
         return sources.from_image_folder(train, test, image_shape=shape)
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
+    interrupted = "" if values["part"] else data_dirs.unfinished(data_dir)
     opened = data_dirs.from_data_dir(data_dir, values["dataset"])
-    if not (values["part"] or values["force"]):
-        data_dirs.check_finished(data_dir, opened.dataset)
+    if not (values["force"] and values["dataset"]):
+        data_dirs.check_finishes(data_dir, interrupted, opened.dataset)
     return opened
 
 

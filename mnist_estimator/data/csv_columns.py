@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import itertools
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 
@@ -210,7 +211,8 @@ def _by_channel(groups: Mapping[str, list[int]]) -> list[list[int]]:
     The order in which they stand may be another one in the test files, as of columns that were
     sorted as text.
     """
-    words = {kind: re.findall("[a-z]+", kind) for kind in groups}
+    start = len(os.path.commonprefix([*groups]))  # noqa: RUF071 (of letters, as in pixelR0)
+    words = {kind: re.findall("[a-z]+", kind[start:]) for kind in groups}
     shared = set.intersection(*map(set, words.values()))
 
     def place(kind: str) -> tuple[int, str]:

@@ -63,8 +63,10 @@ def ensure_dataset(
     with line or ProgressLine() as line:
         while (manifest := find_manifest(data_dir)) is None:
             try:
+                # First: another process may be downloading one file after the other.
+                interrupted = unfinished(data_dir)
                 opened = from_data_dir(data_dir, dataset, line)
-                check_finished(data_dir, opened.dataset)
+                check_finishes(data_dir, interrupted, opened.dataset)
                 return opened.write(data_dir, report=line, **options)
             except workspace.BusyError:
                 line(f"waiting for the process that prepares {data_dir}")
@@ -78,21 +80,30 @@ def ensure_dataset(
     return manifest
 
 
-def check_finished(data_dir: str, dataset: str) -> None:
-    """Raises InputError if a data_dir holds what was to become another dataset than this one."""
+def unfinished(data_dir: str) -> str:
+    """The name of the dataset whose publishing in a data_dir was interrupted; "" if there is none.
+
+    Raises:
+      InputError: if it holds parts of a dataset that are not merged.
+      BusyError: if another process is at work there.
+    """
     is_there = tf.io.gfile.exists(os.path.join(data_dir, MANIFEST))
     if is_there or not tf.io.gfile.isdir(data_dir):
-        return
+        return ""
     if parts.look(data_dir):
         raise InputError(
             f"{data_dir}: holds parts of a dataset that are not merged; merge them with "
             f"{prepare_command(data_dir, '--merge')}, or give another --data_dir"
         )
-    found = workspace.unfinished(data_dir)
-    if found and found != dataset:
+    return workspace.unfinished(data_dir)
+
+
+def check_finishes(data_dir: str, interrupted: str, dataset: str) -> None:
+    """Raises InputError if another dataset than an interrupted one would take its place."""
+    if interrupted not in ("", dataset):
         raise InputError(
-            f"{data_dir}: the command that prepared {found} here was interrupted; give it again, "
-            "or another --data_dir"
+            f"{data_dir}: the command that prepared {interrupted} here was interrupted; give it "
+            "again, or another --data_dir"
         )
 
 
@@ -142,7 +153,7 @@ def from_data_dir(
             f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
         )
     if not present:
-        dataset = dataset or _prepared(data_dir)
+        dataset = dataset or _prepared(data_dir) or _interrupted(data_dir)
         if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
     return sources.from_name(dataset or DEFAULT_DATASET, data_dir, line)
@@ -172,6 +183,12 @@ def _prepared(data_dir: str) -> str:
             "--dataset, or give another --data_dir"
         )
     return ""
+
+
+def _interrupted(data_dir: str) -> str:
+    """The named dataset whose publishing was interrupted; "" if there is none."""
+    found = workspace.unfinished(data_dir) if tf.io.gfile.isdir(data_dir) else ""
+    return found if known_datasets.is_known(found) else ""
 
 
 def _check_fillable(data_dir: str, dataset: str) -> None:

@@ -356,13 +356,21 @@ def test_channels_are_brought_side_by_side(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "kinds", ["RGB", "BGR", ("blue_", "green_", "red_"), ("px_g", "px_b", "px_r")]
+    "kinds",
+    [
+        "RGB",
+        "BGR",
+        ("blue_", "green_", "red_"),
+        ("px_g", "px_b", "px_r"),
+        ("pixelB", "pixelG", "pixelR"),
+    ],
 )
 def test_channels_have_one_order_in_all_files(kinds):
     names = ["label", *(f"{kind}{place}" for kind in kinds for place in range(16))]
     found = csv_columns.find("x.csv", names, len(names), image_shape=(4, 4, 3))
     first = [names[column].lower() for column in found.pixels[:3]]
-    assert [name.removeprefix("px_")[0] for name in first] == ["r", "g", "b"]
+    letters = [name.removeprefix("px_").removeprefix("pixel")[0] for name in first]
+    assert letters == ["r", "g", "b"]
 
 
 def test_names_by_which_channels_come_first_are_refused():

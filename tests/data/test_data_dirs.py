@@ -110,7 +110,7 @@ def test_an_interrupted_dataset_is_not_replaced_by_another(
         patch.setattr(workspace, "_check_stray", interrupted)
         with pytest.raises(KeyboardInterrupt):
             given.write(data_dir)
-    data_dirs.check_finished(data_dir, "mnist")  # Nothing was published.
+    assert data_dirs.unfinished(data_dir) == ""  # Nothing was published.
     with monkeypatch.context() as patch:
         patch.setattr(workspace, "sync", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -134,6 +134,40 @@ def test_an_interrupted_dataset_of_the_files_in_the_folder_is_prepared_again(
         with pytest.raises(KeyboardInterrupt):
             data_dirs.ensure_dataset(data_dir)
     assert workspace.unfinished(data_dir) == "custom"
+    assert data_dirs.ensure_dataset(data_dir).dataset == "custom"
+
+
+def test_an_interrupted_named_dataset_is_known_without_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data_dir = str(tmp_path / "data")
+
+    def interrupted(folder: str) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "sync", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            data_dirs.ensure_dataset(data_dir, dataset="sample")
+    assert data_dirs.unfinished(data_dir) == "sample"
+    assert data_dirs.ensure_dataset(data_dir).dataset == "sample"
+
+
+def test_one_file_of_four_is_waited_for_while_another_process_is_at_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    data_dir, paths = _folder(tmp_path), arrays()
+    rest = {role: data for role, data in paths.items() if role != "train_images"}
+    for role in rest:
+        os.remove(os.path.join(data_dir, known_datasets.FILE_NAMES[role]))
+    handle = os.open(data_dir, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+
+    def done(secs: float) -> None:
+        put(Path(data_dir), arrays())
+        os.close(handle)
+
+    monkeypatch.setattr(data_dirs.time, "sleep", done)
     assert data_dirs.ensure_dataset(data_dir).dataset == "custom"
 
 
