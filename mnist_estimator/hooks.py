@@ -270,9 +270,10 @@ class BestExporter(estimators.Exporter):
         record = f"{export_path}.json"
         best = _best(record, self._metric)
         # A number that is not finite is never better than one that is.
-        if best is not None and math.isfinite(best) and not self._sign * value > self._sign * best:
-            return None
-        if best is not None and not math.isfinite(value):
+        if best is not None and not (
+            math.isfinite(value)
+            and (not math.isfinite(best) or self._sign * value > self._sign * best)
+        ):
             return None
         exported = estimator.export_saved_model(
             export_path, self._serving_input_receiver_fn, checkpoint_path=checkpoint_path

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mnist_estimator import InputError, networks, randomness
@@ -87,7 +87,7 @@ def _check_saved(name: str, logits: tf.Tensor) -> None:
     """Raises InputError unless checkpoints have every variable that the logits depend on."""
     every = v1.global_variables()
     saved = {variable.op.name for variable in every}
-    for operation in _upstream([logits.op]):
+    for operation in randomness.ancestors([logits.op]):
         if operation.type in _VARIABLES and operation.name not in saved:
             raise InputError(
                 f"--model={name}: variable {operation.name} is not in the collection of global "
@@ -135,7 +135,7 @@ def _check_updates(name: str, logits: tf.Tensor) -> None:
     with logits.graph.as_default():
         updates = v1.get_collection(v1.GraphKeys.UPDATE_OPS)
         starts = {variable.initializer for variable in v1.global_variables()}
-    done = _upstream([logits.op, *(getattr(update, "op", update) for update in updates)])
+    done = {*randomness.ancestors([logits.op, *(getattr(each, "op", each) for each in updates)])}
     for operation in logits.graph.get_operations():
         if not _ASSIGNMENTS.fullmatch(operation.type) or operation in done | starts:
             continue
@@ -150,7 +150,7 @@ def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
     """Raises InputError unless evaluation's variables have the names that training saves."""
     with training.as_default():
         trained = {variable.op.name for variable in v1.global_variables()}
-    for operation in _upstream([logits.op]):
+    for operation in randomness.ancestors([logits.op]):
         if operation.type in _VARIABLES and operation.name not in trained:
             raise InputError(
                 f"--model={name}: built again, it has a variable {operation.name} that it did not "
@@ -160,7 +160,7 @@ def _check_same_names(name: str, training: tf.Graph, logits: tf.Tensor) -> None:
 
 
 def _warn(name: str, logits: tf.Tensor) -> None:
-    types = {operation.type for operation in _upstream([logits.op])}
+    types = {operation.type for operation in randomness.ancestors([logits.op])}
     with logits.graph.as_default():
         draws = randomness.stateful_draws([logits.op])
     if draws:
@@ -172,15 +172,3 @@ def _warn(name: str, logits: tf.Tensor) -> None:
         warn(f"--model={name}: calls Python while it computes, so no export of it can be served")
     if logits.op.type == "Softmax":
         warn(f"--model={name}: returns probabilities, expected logits; leave the softmax out")
-
-
-def _upstream(operations: Iterable[tf.Operation]) -> set[tf.Operation]:
-    """Operations, and all others that have to run before them."""
-    found: set[tf.Operation] = set()
-    ahead = list(operations)
-    while ahead:
-        operation = ahead.pop()
-        if operation not in found:
-            found.add(operation)
-            ahead += [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-    return found

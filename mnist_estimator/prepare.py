@@ -153,7 +153,7 @@ def _named_sources(data_dir: str, values: Mapping[str, Any]) -> sources.Sources:
     if values["npz"]:
         return sources.from_npz(values["npz"], classes, transpose=transpose)
     interrupted = "" if values["part"] else data_dirs.unfinished(data_dir)
-    opened = data_dirs.from_data_dir(data_dir, values["dataset"])
+    opened = data_dirs.from_data_dir(data_dir, values["dataset"], interrupted)
     if not (values["force"] and values["dataset"]):
         data_dirs.check_finishes(data_dir, interrupted, opened.dataset)
     return opened

@@ -33,13 +33,13 @@ def training_roots(loss: tf.Tensor) -> list[tf.Operation]:
 def stateful_draws(roots: Iterable[tf.Operation]) -> list[str]:
     """Names of the operations that the roots follow from, and that draw from a state."""
     functions = _Functions()
-    return [op.name for op in _ancestors(roots) if _draws(op) or functions.draws(op)]
+    return [op.name for op in ancestors(roots) if _draws(op) or functions.draws(op)]
 
 
 def local_variables(roots: Iterable[tf.Operation]) -> list[str]:
     """Names of the variables that the roots follow from, and that no checkpoint holds."""
     local = {variable.op.name for variable in v1.local_variables()}
-    return [op.name for op in _ancestors(roots) if op.type in _VARIABLES and op.name in local]
+    return [op.name for op in ancestors(roots) if op.type in _VARIABLES and op.name in local]
 
 
 def unrepeatable(dataset: tf.data.Dataset) -> str:
@@ -50,7 +50,7 @@ def unrepeatable(dataset: tf.data.Dataset) -> str:
     if options.deterministic is False:
         return "its options say deterministic = False"
     functions = _Functions()
-    for op in _ancestors([tf.data.experimental.to_variant(dataset).op]):
+    for op in ancestors([tf.data.experimental.to_variant(dataset).op]):
         if _attribute(op, "deterministic") == b"false" or _attribute(op, "sloppy") is True:
             return f"{op.name} gives elements in the order in which they are ready"
         if op.type.startswith("Shuffle") and not any(_shuffle_seeds(op)):
@@ -60,8 +60,8 @@ def unrepeatable(dataset: tf.data.Dataset) -> str:
     return ""
 
 
-def _ancestors(roots: Iterable[tf.Operation]) -> Iterator[tf.Operation]:
-    """The roots and all that they follow from, each once."""
+def ancestors(roots: Iterable[tf.Operation]) -> Iterator[tf.Operation]:
+    """The operations and all others that have to run before them, each once."""
     seen, left = set(), list(roots)
     while left:
         op = left.pop()

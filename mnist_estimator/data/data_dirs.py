@@ -65,7 +65,7 @@ def ensure_dataset(
             try:
                 # First: another process may be downloading one file after the other.
                 interrupted = unfinished(data_dir)
-                opened = from_data_dir(data_dir, dataset, line)
+                opened = from_data_dir(data_dir, dataset, interrupted, line)
                 check_finishes(data_dir, interrupted, opened.dataset)
                 return opened.write(data_dir, report=line, **options)
             except workspace.BusyError:
@@ -130,12 +130,15 @@ def check_asked(
 
 
 def from_data_dir(
-    data_dir: str, dataset: str = "", line: ProgressLine | None = None
+    data_dir: str, dataset: str = "", interrupted: str = "", line: ProgressLine | None = None
 ) -> sources.Sources:
     """Opens what a data_dir's dataset is prepared from, if no files are named.
 
     That is the four IDX files in it, unless they are not the named dataset's; else the named
     dataset, or MNIST.
+
+    Args:
+      interrupted: as `unfinished` gives it; a named one is taken where `dataset` is "".
 
     Raises:
       InputError: as `from_idx` and `from_name`, or if some but not all of the four are there, or
@@ -153,7 +156,8 @@ def from_data_dir(
             f"add what is missing, or give --dataset={DEFAULT_DATASET} to have it downloaded"
         )
     if not present:
-        dataset = dataset or _prepared(data_dir) or _interrupted(data_dir)
+        named = interrupted if known_datasets.is_known(interrupted) else ""
+        dataset = dataset or _prepared(data_dir) or named
         if not tf.io.gfile.exists(os.path.join(data_dir, MANIFEST)):
             _check_fillable(data_dir, dataset)
     return sources.from_name(dataset or DEFAULT_DATASET, data_dir, line)
@@ -183,12 +187,6 @@ def _prepared(data_dir: str) -> str:
             "--dataset, or give another --data_dir"
         )
     return ""
-
-
-def _interrupted(data_dir: str) -> str:
-    """The named dataset whose publishing was interrupted; "" if there is none."""
-    found = workspace.unfinished(data_dir) if tf.io.gfile.isdir(data_dir) else ""
-    return found if known_datasets.is_known(found) else ""
 
 
 def _check_fillable(data_dir: str, dataset: str) -> None:

@@ -84,13 +84,17 @@ def run(trial: Trial, plan: Plan, look: Callable[[Evaluations], None]) -> Outcom
             return _finished(trial, plan, evaluations)
         if child.code < signals.FIRST_RETRYABLE:
             return Outcome(TrialState.FAIL, reason=child.last_line)
-    ended = status.read(folder)
-    if child.code == signals.EXIT_LOST and (ended is None or ended.state != status.STALLED):
+    if child.code == signals.EXIT_LOST and not _has_stalled(folder):
         # It would end all other trials as well.
         raise files.OutageError(
             f"trial {trial.number}: {child.last_line}; the same command goes on with it"
         )
     return Outcome(TrialState.FAIL, reason=f"ended with {child.code}, {_STARTS} times")
+
+
+def _has_stalled(folder: str) -> bool:
+    ended = status.read(folder)
+    return ended is not None and ended.state == status.STALLED
 
 
 def _look_again(evaluations: Evaluations, look: Callable[[Evaluations], None]) -> bool:
